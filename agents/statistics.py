@@ -1,0 +1,212 @@
+"""Means, interquartile means and rank correlations, each with a bootstrap interval.
+
+Samples come as one array, or as several *strata* (one array for each agent seed, say). By default
+the bootstrap resamples inside every stratum, as rliable does: the interval speaks of these seeds.
+With ``resample_strata`` the strata are resampled as well: the interval speaks of new seeds too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+Strata = Sequence[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its percentile bootstrap interval."""
+
+    estimate: float
+    """The statistic of the samples themselves."""
+    low: float
+    """Lower end of the interval."""
+    high: float
+    """Upper end of the interval."""
+    confidence: float = 0.95
+    """Share of resampled statistics inside the interval."""
+
+    def __str__(self) -> str:
+        return f"{self.estimate:.0f} [{self.low:.0f}, {self.high:.0f}]"
+
+    def to_dict(self) -> dict[str, float]:
+        """The four numbers, ready for JSON."""
+        return {
+            "estimate": self.estimate,
+            "low": self.low,
+            "high": self.high,
+            "confidence": self.confidence,
+        }
+
+
+def mean_interval(samples: ArrayLike | Strata, **options: Any) -> Interval:
+    """Mean over all samples; ``options`` are those of :func:`bootstrap`.
+
+    >>> mean_interval([1.0, 2.0, 3.0]).estimate
+    2.0
+    """
+    return bootstrap(samples, _mean, **options)
+
+
+def iqm_interval(samples: ArrayLike | Strata, **options: Any) -> Interval:
+    """Interquartile mean (the mean of the middle half) over all samples."""
+    return bootstrap(samples, interquartile_mean, **options)
+
+
+def difference_interval(
+    ours: ArrayLike | Strata,
+    theirs: ArrayLike | Strata,
+    *,
+    resamples: int = 5000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    resample_strata: bool = False,
+) -> Interval:
+    """Mean of ``ours`` minus mean of ``theirs``, two independent groups of samples.
+
+    "Beaten" is the word for an interval that lies above zero.
+    """
+    rng = np.random.default_rng(seed)
+    a, b = as_strata(ours), as_strata(theirs)
+    draws_a = _resample(a, _mean, resamples, rng, resample_strata)
+    draws_b = _resample(b, _mean, resamples, rng, resample_strata)
+    estimate = _mean(np.concatenate(a)) - _mean(np.concatenate(b))
+    return _interval(estimate, draws_a - draws_b, confidence)
+
+
+def bootstrap(
+    samples: ArrayLike | Strata,
+    statistic: Callable[[np.ndarray], float],
+    *,
+    resamples: int = 5000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    resample_strata: bool = False,
+) -> Interval:
+    """Percentile bootstrap of ``statistic`` over the pooled samples.
+
+    Args:
+        samples: one array of numbers, or one array for each stratum.
+        statistic: from a 1-D array to a number.
+        resamples: how many bootstrap samples to draw.
+        confidence: share of them inside the interval.
+        seed: of the resampling.
+        resample_strata: whether strata are drawn with replacement too.
+    """
+    strata = as_strata(samples)
+    draws = _resample(strata, statistic, resamples, np.random.default_rng(seed), resample_strata)
+    return _interval(statistic(np.concatenate(strata)), draws, confidence)
+
+
+def interquartile_mean(values: np.ndarray) -> float:
+    """Mean after cutting a quarter of the samples off each end (``scipy.stats.trim_mean``).
+
+    >>> interquartile_mean(np.array([0.0, 1.0, 2.0, 100.0]))
+    1.5
+    """
+    cut = len(values) // 4
+    return _mean(np.sort(values)[cut : len(values) - cut])
+
+
+def ranks(values: ArrayLike) -> np.ndarray:
+    """Ranks from 1; ties share the mean of their ranks.
+
+    >>> ranks([10.0, 20.0, 20.0, 5.0])
+    array([2. , 3.5, 3.5, 1. ])
+    """
+    array = np.asarray(values, np.float64)
+    _, inverse, counts = np.unique(array, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[inverse]
+
+
+def spearman(x: ArrayLike, y: ArrayLike) -> float:
+    """Spearman's rank correlation; 0 where one side is constant.
+
+    >>> spearman([1, 2, 3], [10, 30, 20])
+    0.5
+    """
+    a, b = ranks(x), ranks(y)
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt((a @ a) * (b @ b)))
+    return round(float(a @ b) / scale, 12) if scale > 0 else 0.0
+
+
+def rank_agreement(
+    real: Strata,
+    imagined: Strata,
+    *,
+    resamples: int = 5000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Spearman between the mean returns of the same policies in two environments.
+
+    Args:
+        real: episode returns in the real environment, one array per policy.
+        imagined: episode returns in the imagined one, in the same order of policies.
+        resamples: how many bootstrap samples; each redraws the episodes of every policy.
+        confidence: share of them inside the interval.
+        seed: of the resampling.
+    """
+    if len(real) != len(imagined) or len(real) < 2:
+        raise ValueError(
+            f"expected the same policies twice, at least two of them; got {len(real)} real and "
+            f"{len(imagined)} imagined."
+        )
+    rng = np.random.default_rng(seed)
+    means = [
+        np.stack([_resample([np.asarray(p, float)], _mean, resamples, rng, False) for p in side])
+        for side in (real, imagined)
+    ]
+    draws = np.array([spearman(means[0][:, i], means[1][:, i]) for i in range(resamples)])
+    estimate = spearman(
+        [_mean(np.asarray(p)) for p in real], [_mean(np.asarray(p)) for p in imagined]
+    )
+    return _interval(estimate, draws, confidence)
+
+
+def as_strata(samples: ArrayLike | Strata) -> list[np.ndarray]:
+    """Samples as a list of non-empty float64 arrays, one per stratum.
+
+    Raises:
+        ValueError: if there are no samples.
+    """
+    if isinstance(samples, list | tuple) and len(samples) > 0 and np.ndim(samples[0]) == 1:
+        strata = [np.asarray(part, np.float64) for part in samples]
+    else:
+        strata = [np.asarray(samples, np.float64).ravel()]
+    if any(part.size == 0 for part in strata):
+        raise ValueError("no samples to summarise: every group needs at least one episode.")
+    return strata
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values))
+
+
+def _resample(
+    strata: Strata,
+    statistic: Callable[[np.ndarray], float],
+    resamples: int,
+    rng: np.random.Generator,
+    resample_strata: bool,
+) -> np.ndarray:
+    draws = np.empty(resamples)
+    for i in range(resamples):
+        chosen = strata
+        if resample_strata:
+            chosen = [strata[k] for k in rng.integers(len(strata), size=len(strata))]
+        drawn = [part[rng.integers(part.size, size=part.size)] for part in chosen]
+        draws[i] = statistic(np.concatenate(drawn))
+    return draws
+
+
+def _interval(estimate: float, draws: np.ndarray, confidence: float) -> Interval:
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return Interval(float(estimate), float(low), float(high), confidence)
