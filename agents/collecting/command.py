@@ -1,0 +1,136 @@
+"""``nfd collect``: record a real environment."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from agents.collecting.collector import collect, policy_shares
+from agents.collecting.policies import MIX, BehaviourPolicy, draw_policy
+from agents.real_env import RealEnvPreset, get_preset, make_real_env
+from world_model.data.metadata import DatasetInfo
+from world_model.data.writer import DatasetWriter
+from world_model.errors import DataError, NFDError
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """Records episodes of a real environment, resumable at any time."""
+
+    environment: Annotated[str, tyro.conf.Positional]
+    """Preset of the real environment, such as doom-take-cover."""
+    steps: int = 200_000
+    """Frames to record; whole shards of episodes are written, so there will be slightly more."""
+    out: Path | None = None
+    """Folder of the data set (default: data/ENVIRONMENT)."""
+    processes: int = 2
+    """Processes that play; their number does not change the data."""
+    seed: int = 0
+    """Seed of everything that is drawn."""
+    policy: str = "mix"
+    """Player: mix, or one of its parts (uniform, sticky, sweep, evade, switch, noop, constant)."""
+    shard_episodes: int = 16
+    """Episodes per parquet file."""
+
+
+def dataset_info(preset: RealEnvPreset) -> DatasetInfo:
+    """Description of recordings of ``preset``."""
+    source = preset.to_dict()
+    try:
+        source["vizdoom"] = metadata.version("vizdoom")
+    except metadata.PackageNotFoundError:
+        pass  # making the environment will say so
+    return DatasetInfo(
+        action_spec=preset.action_spec,
+        frame_shape=preset.frame_shape,
+        fps=preset.fps,
+        state_names=tuple(name.lower() for name in preset.state_variables),
+        label_classes=preset.class_names if preset.label_classes else {},
+        source=source,
+        task=f"play {preset.name}",
+    )
+
+
+def make_policy(
+    action_names: tuple[str, ...], threat: int | None, kind: str, rng: np.random.Generator
+) -> BehaviourPolicy:
+    """Draws a player; a module-level function, so that processes can be given it."""
+    return draw_policy(rng, action_names, threat, kind)
+
+
+def run(config: CollectConfig) -> None:
+    """Records as ``config`` says, with a progress bar.
+
+    Raises:
+        NFDError: with a text for the user.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    preset = get_preset(config.environment)
+    if config.policy != "mix" and config.policy not in MIX:
+        raise DataError(
+            f"no policy is called {config.policy!r}; choose mix or one of {', '.join(MIX)}."
+        )
+    info = dataset_info(preset)
+    out = config.out or Path("data") / preset.name
+    threat = max(preset.class_names) if preset.label_classes else None
+    writer = DatasetWriter(
+        out,
+        info,
+        settings={"seed": config.seed, "policy": config.policy},
+        shard_episodes=config.shard_episodes,
+    )
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} frames"),
+        TextColumn("{task.fields[rate]:.0f} frames/s"),
+        TimeRemainingColumn(),
+    )
+    started, played = time.monotonic(), 0
+    with Progress(*columns) as progress:
+        bar = progress.add_task(str(out), total=config.steps, rate=0.0)
+
+        def report(placed: int, more: int) -> None:
+            nonlocal played
+            played += more
+            rate = played / max(time.monotonic() - started, 1e-6)
+            progress.update(bar, completed=min(placed, config.steps), rate=rate)
+
+        collect(
+            writer,
+            partial(make_real_env, preset.name),
+            partial(make_policy, preset.action_names, threat, config.policy),
+            steps=config.steps,
+            seed=config.seed,
+            processes=config.processes,
+            report=report,
+        )
+    frames: Counter[str] = Counter()
+    for shard in writer.shards:
+        for episode in shard.episodes:
+            frames[episode["info"]["policy"].split("-")[0]] += episode["length"]
+    print(f"{out}: {writer.episodes} episodes, {writer.frames} frames ({policy_shares(frames)}).")
+
+
+def main(argv: list[str]) -> int:
+    """Entry point of ``nfd collect``."""
+    config = tyro.cli(CollectConfig, args=argv, prog="nfd collect")
+    try:
+        run(config)
+    except NFDError as error:
+        print(f"nfd collect: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("nfd collect: stopped. Run the same command again to go on.", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,91 @@
+"""Random windows of consecutive frames, for training."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from world_model.data.store import EpisodeStore
+from world_model.errors import DataError
+from world_model.types import Batch
+
+
+class WindowSampler:
+    """Draws batches of windows that never cross an episode.
+
+    A share ``start_fraction`` of the windows begins at the true start of an episode, with the
+    null action; the others begin at a frame drawn uniformly from all frames where a whole window
+    fits. Episodes shorter than ``length`` are never drawn.
+
+    The batch of a step is a function of (seed, step) alone, so that training that was
+    interrupted continues with the batches that it would have had.
+
+    Args:
+        store: the episodes.
+        split: ``train`` or ``validation``.
+        length: frames per window.
+        batch_size: windows per batch.
+        seed: seed of all batches.
+        start_fraction: in [0, 1].
+
+    Raises:
+        DataError: if no episode of the split is long enough, or an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        store: EpisodeStore,
+        split: str,
+        length: int,
+        batch_size: int,
+        seed: int,
+        start_fraction: float = 0.1,
+    ) -> None:
+        if length < 1 or batch_size < 1 or not 0 <= start_fraction <= 1:
+            raise DataError(
+                f"length={length} and batch_size={batch_size} must be at least 1, and "
+                f"start_fraction={start_fraction} between 0 and 1."
+            )
+        episodes = store.split(split)
+        lengths = store.lengths[episodes]
+        fits = lengths >= length
+        if not fits.any():
+            longest = int(lengths.max()) if len(lengths) else 0
+            raise DataError(
+                f"no episode of the split {split!r} of {store.root} has {length} frames (there "
+                f"are {len(episodes)}, the longest with {longest}). Use shorter windows or record "
+                "more."
+            )
+        self.store, self.length, self.batch_size = store, length, batch_size
+        self.seed, self.start_fraction = seed, start_fraction
+        self._first_rows = store.offsets[:-1][episodes[fits]]
+        # Windows are numbered episode by episode; the sums tell which episode a number is of.
+        self._window_sums = np.cumsum(lengths[fits] - length + 1)
+        self._produced_by = store.produced_by()
+
+    @property
+    def num_windows(self) -> int:
+        """Number of different windows."""
+        return int(self._window_sums[-1])
+
+    def rows(self, step: int) -> np.ndarray:
+        """int64 (B,): the first row, in the store, of each window of batch ``step``."""
+        rng = np.random.default_rng([self.seed, step])
+        at_start = rng.random(self.batch_size) < self.start_fraction
+        starts = rng.integers(len(self._first_rows), size=self.batch_size)
+        windows = rng.integers(self.num_windows, size=self.batch_size)
+        episodes = np.searchsorted(self._window_sums, windows, side="right")
+        before = np.where(episodes > 0, self._window_sums[episodes - 1], 0)
+        rows = self._first_rows[episodes] + windows - before
+        return np.where(at_start, self._first_rows[starts], rows)
+
+    def sample(self, step: int) -> Batch:
+        """Batch number ``step``: frames uint8 (B, T, H, W, 3), actions float32 (B, T, K)."""
+        frames = np.empty((self.batch_size, self.length, *self.store.frame_shape), np.uint8)
+        actions = np.empty(
+            (self.batch_size, self.length, self.store.action_spec.dim), np.float32
+        )
+        for i, row in enumerate(self.rows(step)):
+            frames[i] = self.store.frames[row : row + self.length]
+            actions[i] = self._produced_by[row : row + self.length]
+        return Batch(torch.from_numpy(frames), torch.from_numpy(actions))
