@@ -47,7 +47,7 @@ $(VENV)/.installed: pyproject.toml
 		echo "setting up $(VENV)"; $(PYTHON) -m venv --clear $(VENV); fi
 	@touch $(VENV)/.installing
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install $(TORCH)
 	$(BIN)/python -m pip install --quiet -e ".[doom,report,dev]"
 	@rm $(VENV)/.installing
 	@touch $@
