@@ -124,7 +124,7 @@ def _print_table(worlds: list[WorldFolder]) -> None:
             "x".join(map(str, config.get("frame_shape", ()))),
             str(config.get("fps", "")),
             str(config.get("sampling_steps", "")),
-            world.problem or str(source.get("env_id", "") if isinstance(source, dict) else ""),
+            world.problem or str(source.get("environment", "") if isinstance(source, dict) else ""),
             f"{size:.1f}",
         ]
         # Text, not str: a name with square brackets is not markup.

@@ -31,7 +31,14 @@ def root(tmp_path, monkeypatch):
 @pytest.fixture
 def doom(root):
     return write_world(
-        root, "doom", name="doom", version=2, frame_shape=[64, 64, 3], fps=8.75, sampling_steps=2
+        root,
+        "doom",
+        name="doom",
+        version=2,
+        frame_shape=[64, 64, 3],
+        fps=8.75,
+        sampling_steps=2,
+        source={"environment": "VizdoomTakeCover-v1"},
     )
 
 
@@ -42,6 +49,7 @@ def test_table(doom, root, capsys):
     output = capsys.readouterr().out
     assert "64x64x3" in output
     assert "8.75" in output
+    assert "VizdoomTakeCover-v1" in output
     assert "[red]odd[/red]" in output
     assert "not-a-world" not in output
 
