@@ -1,0 +1,67 @@
+"""What conditions each frame: its noise level and the action that produced it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from world_model.action_spec import ActionSpec
+
+
+class TimeEmbedding(nn.Module):
+    """Noise level t in [0, 1] to a vector: sinusoids, then a two-layer SiLU MLP.
+
+    The sinusoids take t itself at moderate frequencies, not 1000 t: the derivative with respect
+    to t stays small, which continuous-time consistency distillation (sCM) needs from the base
+    training on.
+    """
+
+    def __init__(self, width: int, features: int = 64, max_frequency: float = 32.0) -> None:
+        super().__init__()
+        scale = torch.exp(torch.linspace(0.0, math.log(max_frequency), features // 2))
+        self.register_buffer("frequencies", scale, persistent=False)
+        self.project_in = nn.Linear(features, width)
+        self.project_out = nn.Linear(width, width)
+
+    def forward(self, t: Tensor) -> Tensor:
+        """(...,) to (..., width)."""
+        angles = t[..., None].float() * self.frequencies
+        features = torch.cat([angles.cos(), angles.sin()], dim=-1)
+        return self.project_out(F.silu(self.project_in(features)))
+
+
+class ActionEmbedding(nn.Module):
+    """Encoded actions to a vector: one table per categorical group, one linear map per Box.
+
+    The embeddings of all groups add up. The null action has a vector of its own.
+    """
+
+    def __init__(self, spec: ActionSpec, width: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.tables = nn.ModuleList()
+        for group in spec.groups:
+            if group.kind == "categorical":
+                table: nn.Module = nn.Embedding(group.size, width)
+                nn.init.normal_(table.weight, std=0.02)
+            else:
+                table = nn.Linear(group.size, width)
+            self.tables.append(table)
+        self.null = nn.Parameter(torch.randn(width) * 0.02)
+
+    def forward(self, actions: Tensor) -> Tensor:
+        """float32 (..., K) to (..., width); a row with NaN is the null action."""
+        is_null = actions.isnan().any(dim=-1, keepdim=True)
+        known = torch.where(is_null, torch.zeros_like(actions), actions)
+        total: Tensor | None = None
+        column = 0
+        for group, table in zip(self.spec.groups, self.tables, strict=True):
+            part = known[..., column : column + group.columns]
+            column += group.columns
+            vector = table(part[..., 0].long()) if group.kind == "categorical" else table(part)
+            total = vector if total is None else total + vector
+        assert total is not None
+        return torch.where(is_null, self.null.to(total.dtype), total)

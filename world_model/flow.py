@@ -1,0 +1,158 @@
+"""Flow matching with an independent noise level per frame: noising, loss, parameterisation.
+
+    x_t = (1 - t) x_0 + t eps,    eps ~ N(0, I),    t in [0, 1], t = 1 is noise
+    v   = eps - x_0 = (x_t - x_0) / t
+
+Noise levels are drawn independently for every frame (diffusion forcing): the network meets every
+mixture of clean, half-noised and unknown frames, among them the one that streaming needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from world_model.network import NextFrameDiffusion
+
+MIN_T = 1e-3
+"""Below this, t is not divided by: v is a difference of nearly equal numbers."""
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """What the network predicts and how it is trained."""
+
+    prediction: str = "x"
+    """What the network's output stands for: ``x`` (clean tokens) or ``v`` (velocity)."""
+    loss: str = "x_ramp"
+    """``x_ramp``: squared error of x weighted by 1 - 0.9 t; ``x``: unweighted; ``v``: of v."""
+    shift: float = 1.0
+    """k of ``t <- k t / (1 + (k - 1) t)``: larger means noisier training."""
+    noise_fraction: float = 0.1
+    """Share of frames trained at exactly t = 1, where sampling starts."""
+    context_fraction: float = 0.15
+    """Share of frames trained at the small t at which context frames stand in streaming."""
+    context_noise_max: float = 0.2
+    """Largest t that stands for a context frame."""
+    motion_weight: float = 0.0
+    """Extra loss weight of pixels that changed between the two frames before. It depends on what
+    the network is given, never on what it predicts: a weight that looked at the target would
+    bias the samples towards change."""
+
+    def __post_init__(self) -> None:
+        if self.prediction not in ("x", "v"):
+            raise ValueError(f"prediction must be 'x' or 'v', not {self.prediction!r}.")
+        if self.loss not in ("x_ramp", "x", "v"):
+            raise ValueError(f"loss must be 'x_ramp', 'x' or 'v', not {self.loss!r}.")
+
+
+def add_noise(x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """``(1 - t) x_0 + t eps``; t has the leading dimensions of x0 (B, F)."""
+    t = t[..., None, None]
+    return (1 - t) * x0 + t * noise
+
+
+def shift_time(t: Tensor, shift: float) -> Tensor:
+    """``k t / (1 + (k - 1) t)``: keeps 0 and 1, moves the rest towards noise for k > 1."""
+    return shift * t / (1 + (shift - 1) * t)
+
+
+def sample_times(shape: tuple[int, ...], config: FlowConfig, generator: torch.Generator) -> Tensor:
+    """Independent training noise levels, float32 in [0, 1].
+
+    t = sigmoid(n) with n ~ N(0, 1), shifted; a share of frames sits at exactly 1, another share
+    uniformly in the range of context frames.
+    """
+    device = generator.device
+    normal = torch.randn(shape, generator=generator, device=device)
+    t = shift_time(normal.sigmoid(), config.shift)
+    kind = torch.rand(shape, generator=generator, device=device)
+    context = torch.rand(shape, generator=generator, device=device) * config.context_noise_max
+    t = torch.where(kind < config.noise_fraction, torch.ones_like(t), t)
+    return torch.where(kind > 1 - config.context_fraction, context, t)
+
+
+def predict_x0(
+    raw: Tensor, x_t: Tensor, t: Tensor, previous: Tensor | None, config: FlowConfig
+) -> Tensor:
+    """Clean tokens from the network's raw output.
+
+    With x-prediction and a previous frame the output is the change on top of it, so an untrained
+    network repeats the last frame.
+    """
+    if config.prediction == "v":
+        return x_t - t[..., None, None] * raw
+    return raw if previous is None else previous + raw
+
+
+def predict_velocity(x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    """``v = (x_t - x_0) / t``."""
+    return (x_t - x0) / t.clamp(min=MIN_T)[..., None, None]
+
+
+def previous_frames(
+    latents: Tensor, noise: Tensor, level: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The frame before each frame, a little noised; zeros at level 1 before the first.
+
+    Args:
+        latents: clean tokens (B, F, N, D).
+        noise: standard normal, as latents.
+        level: (B, F) noise levels for the previous frames; the first is ignored.
+
+    Returns:
+        ``previous`` (B, F, N, D) and ``previous_t`` (B, F).
+    """
+    shifted = add_noise(latents[:, :-1], noise[:, 1:], level[:, 1:])
+    previous = torch.cat([torch.zeros_like(latents[:, :1]), shifted], dim=1)
+    previous_t = torch.cat([torch.ones_like(level[:, :1]), level[:, 1:]], dim=1)
+    return previous, previous_t
+
+
+def flow_loss(
+    network: NextFrameDiffusion,
+    latents: Tensor,
+    actions: Tensor,
+    config: FlowConfig,
+    generator: torch.Generator,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Training loss of one batch of sequences.
+
+    Args:
+        network: the transformer.
+        latents: clean tokens, float32 (B, F, N, D).
+        actions: float32 (B, F, K), the action that produced each frame.
+        config: what is predicted and how it is weighted.
+        generator: source of the noise and the noise levels, on the latents' device.
+        weights: optional loss weight of every number, as latents; mean about 1.
+
+    Returns:
+        A scalar.
+    """
+    shape, device = latents.shape, latents.device
+    t = sample_times(shape[:2], config, generator)
+    noise = torch.randn(shape, generator=generator, device=device)
+    x_t = add_noise(latents, noise, t)
+    previous = previous_t = None
+    first = 0
+    if network.config.previous_frame:
+        level = torch.rand(shape[:2], generator=generator, device=device).square()
+        level = level * config.context_noise_max
+        extra = torch.randn(shape, generator=generator, device=device)
+        previous, previous_t = previous_frames(latents, extra, level)
+        first = 1  # a first frame has nothing to be predicted from: it only serves as context
+    raw = network(x_t, t, actions, previous, previous_t)
+    if config.loss == "v":
+        x0 = predict_x0(raw, x_t, t, previous, config)
+        velocity = raw if config.prediction == "v" else predict_velocity(x0, x_t, t)
+        error = (velocity - (noise - latents)).square()
+    else:
+        error = (predict_x0(raw, x_t, t, previous, config) - latents).square()
+        if config.loss == "x_ramp":
+            error = error * (1 - 0.9 * t)[..., None, None]
+    if weights is not None:
+        error = error * weights
+    return error[:, first:].mean()
