@@ -1,0 +1,80 @@
+"""Builds the core that the faces of the environment share from their keyword arguments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gymnasium import spaces
+
+from nfd_env.core import ImaginedCore, RewardFunction
+from nfd_env.loading import load_object, load_rollout
+from nfd_env.starts import make_starts
+from nfd_env.trust import TrustLimits
+
+DEFAULT_WORLD = "doom-take-cover"
+RENDER_MODES = ("rgb_array", "human")
+
+
+def build_core(
+    num_envs: int,
+    world: str | Path | Any = DEFAULT_WORLD,
+    *,
+    device: str = "auto",
+    sampling_steps: int | None = None,
+    sampler: str | None = None,
+    contexts: Any = "bundled",
+    max_episode_steps: int | None = None,
+    endless: bool = False,
+    max_uncertainty: float | None = None,
+    reward_mode: str | None = None,
+    termination_mode: str | None = None,
+    reward_function: str | RewardFunction | None = None,
+) -> ImaginedCore:
+    """The core of ``num_envs`` streams; the arguments are those of :class:`NFDWorldEnv`."""
+    world, rollout = load_rollout(
+        world,
+        device,
+        sampling_steps=sampling_steps,
+        sampler=sampler,
+        reward_mode=reward_mode,
+        termination_mode=termination_mode,
+    )
+    if max_episode_steps is None:
+        max_episode_steps = world.config.max_episode_steps
+    if isinstance(reward_function, str):
+        reward_function = load_object(reward_function)
+    return ImaginedCore(
+        world,
+        rollout,
+        num_envs,
+        make_starts(contexts, world),
+        TrustLimits(max_episode_steps, max_uncertainty),
+        endless=endless,
+        reward_function=reward_function,
+    )
+
+
+def observation_space(core: ImaginedCore) -> spaces.Box:
+    """Space of one stream's frames: uint8 (H, W, 3)."""
+    import numpy as np
+
+    return spaces.Box(0, 255, tuple(core.world.config.frame_shape), np.uint8)
+
+
+def action_space(core: ImaginedCore) -> spaces.Space[Any]:
+    """Space of one stream's actions; a copy, as sampling from a space changes its generator."""
+    from copy import deepcopy
+
+    return deepcopy(core.world.action_spec.space)
+
+
+def check_render_mode(render_mode: str | None) -> str | None:
+    """Returns ``render_mode`` if there is such a one.
+
+    Raises:
+        ValueError: if there is not.
+    """
+    if render_mode is not None and render_mode not in RENDER_MODES:
+        raise ValueError(f"render_mode={render_mode!r}: expected None or one of {RENDER_MODES}.")
+    return render_mode

@@ -1,0 +1,184 @@
+"""NFDWorldEnv: a learned world as a Gymnasium environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.utils import EzPickle
+
+from nfd_env.building import (
+    DEFAULT_WORLD,
+    RENDER_MODES,
+    action_space,
+    build_core,
+    check_render_mode,
+    observation_space,
+)
+from nfd_env.core import RewardFunction
+from nfd_env.rendering import Window
+from nfd_env.snapshot import Snapshot
+
+
+class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
+    """One imagined episode at a time: actions in, the next frame, reward and end out.
+
+    Observations are uint8 ``(H, W, 3)`` frames; the action space is that of the environment that
+    the world was learned from. Both come from the world, as does the default horizon.
+
+    ``info`` holds ``imagined_steps`` (steps since the episode's start), ``uncertainty`` and
+    ``termination_probability`` of the step; ``truncation_reason`` (``"horizon"`` or
+    ``"uncertainty"``) where truncated; and after a reset ``episode_seed``: ``reset`` with it
+    repeats the episode, however it was started.
+
+    ``reset(options=...)`` takes ``frames``, uint8 (C, H, W, 3), the newest last, with their
+    ``actions`` (C - 1 between the frames, or C with the one before the first); or ``snapshot``,
+    what :meth:`save_state` returned.
+
+    ``reset(seed=s)`` and then the same actions give the same episode, bit for bit. A reset
+    without a seed goes on to the next episode of the sequence that the last seed began.
+
+    The horizon is counted in here, so that snapshots restore it. ``gym.make`` keeps its own
+    ``max_episode_steps`` to itself and wraps the environment in a ``TimeLimit``, which cuts
+    episodes off all the same but knows nothing of snapshots and gives no ``truncation_reason``:
+    to go back and forth in time under another horizon than the world's, set
+    ``env.unwrapped.max_episode_steps``.
+
+    Args:
+        world: name, folder or hub id of a world, or ``"module:function"`` that makes one; past
+            ``gym.make`` also a ``World`` or a rollout.
+        device: ``"auto"`` (a GPU if there is one), or what torch calls a device.
+        sampling_steps: denoising steps per frame; default: the world's own.
+        sampler: name of the sampler; default: the world's own.
+        contexts: where episodes start: ``"bundled"`` clips, the folder of a data set, the id of a
+            Gymnasium environment, ``"module:function"`` that makes an environment, or a list of
+            these to mix.
+        max_episode_steps: truncate episodes after so many steps; default: the world's own.
+        endless: never terminate and ignore the horizon.
+        max_uncertainty: truncate an episode where a step's uncertainty exceeds this.
+        reward_mode: ``"expected"``, ``"sample"`` or ``"threshold"``; default: the world's own.
+        termination_mode: the same for the end of episodes.
+        reward_function: replaces the world's reward: ``f(frames, actions, next_frames)``, or its
+            ``"module:function"``, see :data:`nfd_env.core.RewardFunction`.
+        render_mode: ``"rgb_array"``, ``"human"`` (a window; needs pygame) or None.
+
+    Raises:
+        WorldNotFoundError: if no such world exists.
+        WorldFormatError: if its folder is damaged.
+        ContextError: if ``contexts`` names nothing, or does not fit the world.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 20}
+
+    def __init__(
+        self,
+        world: str | Path | Any = DEFAULT_WORLD,
+        *,
+        device: str = "auto",
+        sampling_steps: int | None = None,
+        sampler: str | None = None,
+        contexts: Any = "bundled",
+        max_episode_steps: int | None = None,
+        endless: bool = False,
+        max_uncertainty: float | None = None,
+        reward_mode: str | None = None,
+        termination_mode: str | None = None,
+        reward_function: str | RewardFunction | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        settings: dict[str, Any] = {
+            "device": device,
+            "sampling_steps": sampling_steps,
+            "sampler": sampler,
+            "contexts": contexts,
+            "max_episode_steps": max_episode_steps,
+            "endless": endless,
+            "max_uncertainty": max_uncertainty,
+            "reward_mode": reward_mode,
+            "termination_mode": termination_mode,
+            "reward_function": reward_function,
+        }
+        EzPickle.__init__(self, world, render_mode=render_mode, **settings)
+        self.render_mode = check_render_mode(render_mode)
+        self.core = build_core(1, world, **settings)
+        self.world = self.core.world
+        self.observation_space = observation_space(self.core)
+        self.action_space = action_space(self.core)
+        self.metadata = {**self.metadata, "render_fps": float(self.world.config.fps)}
+        self._window = Window(f"NFD-World {self.world.config.name}", self.world.config.fps)
+
+    @property
+    def model_id(self) -> str:
+        """Name, version and content hash of the world: ``doom-take-cover@1#0123456789ab``."""
+        return self.world.model_id
+
+    @property
+    def max_episode_steps(self) -> int | None:
+        """The horizon; may be set between steps."""
+        return self.core.limits.max_episode_steps
+
+    @max_episode_steps.setter
+    def max_episode_steps(self, steps: int | None) -> None:
+        self.core.set_max_episode_steps(steps)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts an episode; see the class for ``seed`` and ``options``.
+
+        Raises:
+            ContextError: if there is nothing to start from, or the options do not fit.
+        """
+        super().reset(seed=seed)
+        info = self.core.reset(seeds=[seed], options=[options or {}])[0]
+        self._show()
+        return self.core.observations[0].copy(), info
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Imagines the next frame.
+
+        Raises:
+            ActionError: if the action is not in the action space.
+            ResetNeeded: if the episode has ended.
+        """
+        result = self.core.step(self.world.action_spec.encode(action)[None])
+        self._show()
+        return (
+            result.observations[0],
+            float(result.rewards[0]),
+            bool(result.terminated[0]),
+            bool(result.truncated[0]),
+            result.info(0),
+        )
+
+    def save_state(self) -> Snapshot:
+        """A snapshot of this moment, to return to or to branch from."""
+        return self.core.save()
+
+    def restore_state(self, snapshot: Snapshot) -> np.ndarray:
+        """Returns to a snapshot of the same world.
+
+        Returns:
+            The frame that was last seen then.
+
+        Raises:
+            ContextError: if it is no snapshot of this world and of one stream.
+        """
+        self.core.restore(snapshot)
+        self._show()
+        return self.core.observations[0].copy()
+
+    def render(self) -> np.ndarray | None:
+        """The newest frame, uint8 (H, W, 3); None in human mode, where the window has it."""
+        return self.core.observations[0].copy() if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        """Closes the window and a real environment that supplied starts; twice is fine."""
+        self._window.close()
+        self.core.close()
+
+    def _show(self) -> None:
+        if self.render_mode == "human":
+            self._window.show(self.core.observations[0])

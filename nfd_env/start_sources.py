@@ -1,0 +1,130 @@
+"""Starts from outside the world: recorded episodes, and real environments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nfd_env.seeding import draw_index
+from world_model.errors import ContextError, DataError
+from world_model.types import Context
+
+
+class DatasetStarts:
+    """Clips cut out of recorded episodes, every possible place equally likely.
+
+    Args:
+        dataset: folder of a data set, or an opened ``EpisodeStore``.
+        world: the world that the clips are for.
+        length: frames in a clip; by default the world's context length.
+
+    Raises:
+        DataError: if no episode is long enough.
+        ContextError: if the data set has other frames or actions than the world.
+    """
+
+    def __init__(self, dataset: Any, world: Any, length: int | None = None) -> None:
+        if isinstance(dataset, str | Path):
+            from world_model.data import open_store
+
+            dataset = open_store(Path(dataset))
+        if tuple(dataset.frame_shape) != tuple(world.config.frame_shape):
+            raise ContextError(
+                f"the data set's frames have shape {tuple(dataset.frame_shape)}, those of the "
+                f"world {world.model_id} {tuple(world.config.frame_shape)}. Use a data set that "
+                "was recorded with the world's preprocessing."
+            )
+        if dataset.action_spec.space != world.action_spec.space:
+            raise ContextError(
+                f"the data set's actions are {dataset.action_spec.space}, those of the world "
+                f"{world.model_id} {world.action_spec.space}."
+            )
+        self.store = dataset
+        self.length = int(world.config.context_length) if length is None else length
+        # A clip ends where an action followed: not at a terminal frame.
+        places = [
+            max(0, len(dataset.episode(i).actions) - self.length + 1)
+            for i in range(dataset.num_episodes)
+        ]
+        self._ends = np.cumsum(places)
+        if len(places) == 0 or self._ends[-1] == 0:
+            raise DataError(
+                f"none of the {len(places)} episodes has the {self.length} frames that a start "
+                "needs. Record longer episodes."
+            )
+
+    def draw(self, seeds: Sequence[int]) -> list[Context]:
+        """See :class:`nfd_env.starts.StartProvider`."""
+        return [self._clip(draw_index(seed, int(self._ends[-1]))) for seed in seeds]
+
+    def _clip(self, place: int) -> Context:
+        index = int(np.searchsorted(self._ends, place, side="right"))
+        first = place - (int(self._ends[index - 1]) if index > 0 else 0)
+        episode = self.store.episode(index)
+        frames = np.array(episode.frames[first : first + self.length])
+        actions = np.full((self.length, episode.actions.shape[1]), np.nan, np.float32)
+        # Network alignment: row i is the action that produced frame i; only the first frame of
+        # an episode has none.
+        before = 1 if first == 0 else 0
+        actions[before:] = episode.actions[first - 1 + before : first - 1 + self.length]
+        return Context(torch.from_numpy(frames)[None], torch.from_numpy(actions)[None])
+
+
+class RealEnvStarts:
+    """First frames of a real environment, reset with the seed of each episode.
+
+    Args:
+        make_env: makes the environment; called when the first start is needed. Its observations
+            must be the frames that the world was trained on, preprocessing included.
+        world: the world that the starts are for.
+    """
+
+    def __init__(self, make_env: Callable[[], Any], world: Any) -> None:
+        self.make_env = make_env
+        self.world = world
+        self._env: Any = None
+
+    def draw(self, seeds: Sequence[int]) -> list[Context]:
+        """See :class:`nfd_env.starts.StartProvider`."""
+        if self._env is None:
+            self._env = self.make_env()
+        return [self._first_frame(seed) for seed in seeds]
+
+    def _first_frame(self, seed: int) -> Context:
+        # Real environments often take 31-bit seeds only.
+        observation, _ = self._env.reset(seed=seed & 0x7FFFFFFF)
+        frame = np.array(observation)
+        if frame.dtype != np.uint8 or frame.shape != tuple(self.world.config.frame_shape):
+            raise ContextError(
+                f"the real environment shows {frame.dtype} {frame.shape}, but the world "
+                f"{self.world.model_id} takes uint8 {tuple(self.world.config.frame_shape)}. Give a "
+                "callable that makes the environment with the world's preprocessing: "
+                f"{self.world.config.source}."
+            )
+        actions = torch.from_numpy(self.world.action_spec.null())[None, None]
+        return Context(torch.from_numpy(frame)[None, None], actions)
+
+    def close(self) -> None:
+        """Closes the real environment; it is made anew if another start is needed."""
+        if self._env is not None:
+            self._env.close()
+            self._env = None
+
+
+def gymnasium_maker(env_id: str) -> Callable[[], Any]:
+    """A callable that makes the Gymnasium environment ``env_id``."""
+    import gymnasium as gym
+
+    def make() -> Any:
+        try:
+            return gym.make(env_id, disable_env_checker=True)
+        except gym.error.UnregisteredEnv as error:
+            raise ContextError(
+                f"contexts={env_id!r} is no Gymnasium environment: {error}"
+            ) from error
+
+    return make
