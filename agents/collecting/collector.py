@@ -22,7 +22,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from agents.collecting.policies import BehaviourPolicy
+from agents.collecting.behaviour import BehaviourPolicy
 from world_model import errors
 from world_model.action_spec import ActionSpec
 from world_model.data.metadata import DatasetInfo

@@ -15,7 +15,7 @@ import numpy as np
 import tyro
 
 from agents.collecting.collector import collect, policy_shares
-from agents.collecting.policies import MIX, BehaviourPolicy, draw_policy
+from agents.collecting.behaviour import MIX, BehaviourPolicy, draw_policy
 from agents.real_env import RealEnvPreset, get_preset, make_real_env
 from world_model.data.metadata import DatasetInfo
 from world_model.data.writer import DatasetWriter
