@@ -129,7 +129,9 @@ class ImaginedCore:
         indices = np.flatnonzero(mask)
         if self.state is None and len(indices) < self.num_envs:
             raise ResetNeeded("reset all streams once before resetting some of them.")
-        asked = [parse_options(options[i] if options else None, self.world) for i in indices]
+        asked = [
+            parse_options(options[i] if options else None, self.world) for i in indices.tolist()
+        ]
         firsts, episodes = self._next_seeds(indices, seeds)
         # Everything that can go wrong goes wrong before the first stream is touched.
         plan = self._plan(firsts, episodes, asked)

@@ -81,9 +81,8 @@ class NFDWorldVecEnv(VecEnv):
         self.streams = [Stream(self.core, i, render_mode) for i in range(num_envs)]
         self._actions: np.ndarray | None = None
         super().__init__(num_envs, observation_space(self.core), action_space(self.core))
-        fps = float(self.world.config.fps)
-        self.metadata["render_fps"] = fps
-        self._window = Window(f"NFD-World {self.world.config.name} x {num_envs}", fps)
+        title = f"NFD-World {self.world.config.name} x {num_envs}"
+        self._window = Window(title, float(self.world.config.fps))
 
     # -- episodes ------------------------------------------------------------------------------
 
@@ -119,7 +118,7 @@ class NFDWorldVecEnv(VecEnv):
         for i, info in enumerate(infos):
             info["TimeLimit.truncated"] = bool(result.truncated[i] and not result.terminated[i])
         if dones.any():
-            for i in np.flatnonzero(dones):
+            for i in np.flatnonzero(dones).tolist():
                 infos[i]["terminal_observation"] = result.observations[i].copy()
             for i, reset_info in self.core.reset(dones).items():
                 self.reset_infos[i] = reset_info

@@ -44,17 +44,14 @@ class DatasetStarts:
                 f"{world.model_id} {world.action_spec.space}."
             )
         self.store = dataset
+        self.world = world
         self.length = int(world.config.context_length) if length is None else length
-        # A clip ends where an action followed: not at a terminal frame.
-        places = [
-            max(0, len(dataset.episode(i).actions) - self.length + 1)
-            for i in range(dataset.num_episodes)
-        ]
-        self._ends = np.cumsum(places)
-        if len(places) == 0 or self._ends[-1] == 0:
+        # A clip never ends at an episode's last frame, after which nothing may come.
+        self._ends = np.cumsum(np.maximum(dataset.lengths - self.length, 0))
+        if self._ends[-1] == 0:
             raise DataError(
-                f"none of the {len(places)} episodes has the {self.length} frames that a start "
-                "needs. Record longer episodes."
+                f"none of the {dataset.num_episodes} episodes is longer than the {self.length} "
+                "frames that a start needs. Record longer episodes."
             )
 
     def draw(self, seeds: Sequence[int]) -> list[Context]:
@@ -64,14 +61,28 @@ class DatasetStarts:
     def _clip(self, place: int) -> Context:
         index = int(np.searchsorted(self._ends, place, side="right"))
         first = place - (int(self._ends[index - 1]) if index > 0 else 0)
-        episode = self.store.episode(index)
-        frames = np.array(episode.frames[first : first + self.length])
-        actions = np.full((self.length, episode.actions.shape[1]), np.nan, np.float32)
-        # Network alignment: row i is the action that produced frame i; only the first frame of
-        # an episode has none.
-        before = 1 if first == 0 else 0
-        actions[before:] = episode.actions[first - 1 + before : first - 1 + self.length]
-        return Context(torch.from_numpy(frames)[None], torch.from_numpy(actions)[None])
+        begin = int(self.store.offsets[index])
+        rows = slice(begin, begin + first + self.length)
+        frames = torch.from_numpy(np.array(self.store.frames[rows]))[None]
+        # To the network's alignment: row i is the action that produced frame i.
+        actions = torch.full((1, frames.shape[1], self.world.action_spec.dim), torch.nan)
+        taken = np.array(self.store.actions[rows][:-1], np.float32)
+        actions[0, 1:] = torch.from_numpy(taken)
+        memory = _memory_before(self.world, frames[:, :first], actions[:, :first])
+        return Context(frames[:, first:], actions[:, first:], memory)
+
+
+def _memory_before(world: Any, frames: torch.Tensor, actions: torch.Tensor) -> torch.Tensor | None:
+    """What the outcome model remembers of an episode whose first frames are ``frames``."""
+    if world.outcome is None or frames.shape[1] == 0:
+        return None
+    device = next(world.outcome.parameters()).device
+    with torch.inference_mode():
+        unknown = torch.full_like(actions, torch.nan)  # it is only asked what it remembers
+        sequence = world.outcome.forward_sequence(
+            frames.to(device), actions.to(device), unknown.to(device)
+        )
+    return sequence.memory.clone().cpu()
 
 
 class RealEnvStarts:

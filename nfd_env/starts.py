@@ -44,7 +44,7 @@ class BundledStarts:
                 "contexts=."
             )
         indices = [draw_index(seed, len(contexts)) for seed in seeds]
-        return split(contexts.select(indices))
+        return split(contexts.pick(indices))
 
 
 class ListedStarts:

@@ -59,7 +59,7 @@ def test_rollout_imagines_the_game_exactly():
     from nfd_env.seeding import draw_index
 
     frame, _ = game.reset(seed=11)
-    contexts = world.contexts.select([draw_index(11, len(world.contexts))])
+    contexts = world.contexts.pick([draw_index(11, len(world.contexts))])
     assert np.array_equal(contexts.frames[0, -1].numpy(), frame)
     state = rollout.begin(contexts, torch.tensor([11]))
     rng = np.random.default_rng(0)

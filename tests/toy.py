@@ -14,9 +14,8 @@ so whoever predicts the end must remember more than a few frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -26,6 +25,7 @@ from gymnasium import spaces
 
 from nfd_env.seeding import draw_index, episode_seed
 from world_model.action_spec import ActionSpec
+from world_model.contexts import ContextSet
 from world_model.types import Context, Episode, StepOutcome
 
 CELLS = 8
@@ -179,22 +179,12 @@ class ToyState:
         return self._map(lambda tensor: tensor.to(device))
 
 
-class ToyContexts:
-    """The five clips that start episodes of the toy world, as a world's ``contexts``."""
-
-    def __init__(self, count: int = NUM_STARTS) -> None:
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def select(self, indices: Sequence[int]) -> Context:
-        """The clips at ``indices``, in the network's alignment."""
-        clips = [start_clip(int(index)) for index in indices]
-        actions = np.full((len(clips), CONTEXT_LENGTH, 1), np.nan, np.float32)
-        actions[:, 1:, 0] = np.stack([actions for _, actions in clips])
-        frames = np.stack([frames for frames, _ in clips])
-        return Context(torch.from_numpy(frames), torch.from_numpy(actions))
+def toy_contexts(count: int = NUM_STARTS) -> ContextSet:
+    """The clips that start episodes of the toy world."""
+    clips = [start_clip(index) for index in range(count)]
+    actions = np.full((count, CONTEXT_LENGTH, 1), np.nan, np.float32)
+    actions[:, 1:, 0] = np.stack([actions for _, actions in clips])
+    return ContextSet(np.stack([frames for frames, _ in clips]), actions)
 
 
 @dataclass(frozen=True)
@@ -227,10 +217,9 @@ class ToyWorld:
         self.uncertain = uncertain
         self.config = ToyConfig(**config)
         self.action_spec = ActionSpec.from_space(spaces.Discrete(3), names=ACTION_NAMES)
-        self.contexts: ToyContexts | None = ToyContexts()
+        self.contexts: ContextSet | None = toy_contexts()
         self.model_id = "toy@1#000000000000"
-        self.outcome = SimpleNamespace()
-        self.tokenizer = self.network = None
+        self.tokenizer = self.network = self.outcome = None
 
     def make_rollout(self, **settings: Any) -> ToyRollout:
         """Stands in for ``Rollout(world, ...)``; the settings have no effect."""
