@@ -1,0 +1,238 @@
+"""PPO in imagination: stable-baselines3 over any vector environment of frames.
+
+Rewards are normalised, observations are not: returns are counted in hundreds of game tics, which
+PPO's value function cannot start from. A run is a folder that a killed run continues from.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecMonitor, VecNormalize
+
+from agents.learning_curve import CurvePoint, LearningCurve
+from agents.policy_io import (
+    PolicyConfig,
+    find_policy,
+    load_config,
+    load_optimizer,
+    load_weights,
+    save_policy,
+)
+from agents.ppo_config import PPOConfig, make_model
+from agents.trained import TrainedPolicy
+from world_model.action_spec import ActionSpec
+from world_model.errors import CheckpointError
+
+MakeVecEnv = Callable[[int, int], VecEnv]
+"""From the number of streams and a seed to an SB3 vector environment of (H, W, 3) frames."""
+
+
+class PPOTrainer:
+    """One training run in one folder: ``agent/`` (the latest policy), curve and TensorBoard.
+
+    Args:
+        make_envs: makes the environment to train in.
+        action_spec: what its actions mean; stored with the policy.
+        folder: where the run lives; a run that is there already is continued.
+        config: settings of PPO.
+        seed: of the network, the sampling and the environment.
+        source: provenance, such as ``{"world": "doom-take-cover@1#..."}``.
+        start_from: a policy folder whose weights and reward scale the run begins with.
+        device: of the network.
+
+    Raises:
+        CheckpointError: if the run in ``folder``, or ``start_from``, does not fit.
+    """
+
+    def __init__(
+        self,
+        make_envs: MakeVecEnv,
+        action_spec: ActionSpec,
+        folder: Path,
+        *,
+        config: PPOConfig | None = None,
+        seed: int = 0,
+        source: dict[str, Any] | None = None,
+        start_from: Path | str | None = None,
+        device: str = "cpu",
+    ) -> None:
+        config = config or PPOConfig()
+        self.folder, self.seed, self.source = folder, seed, dict(source or {})
+        self.agent_folder = folder / "agent"
+        resumed = load_config(self.agent_folder) if self.agent_folder.is_dir() else None
+        if start_from is not None:
+            begun = load_config(start_from)
+            # The network is the old one's; everything else is up to the new run.
+            config = replace(config, frame_stack=begun.frame_stack, features_dim=begun.features_dim)
+        self.config, self.action_spec = config, action_spec
+        if resumed is not None:
+            self._check_same_run(resumed)
+        done = int(resumed.training["timesteps"]) if resumed else 0
+        # A continued run must not see the same episodes again.
+        set_random_seed(seed + done)
+        envs = make_envs(config.n_envs, seed + done)
+        self.frame_shape = tuple(envs.observation_space.shape or ())
+        # Monitor below Normalize: the curve shows the rewards of the environment itself.
+        self.normalizer = VecNormalize(VecMonitor(envs), norm_obs=False, gamma=config.gamma)
+        self.envs = VecFrameStack(self.normalizer, config.frame_stack)
+        self.model = make_model(self.envs, config, seed + done, device)
+        self.model.set_logger(configure(str(folder / "tensorboard"), ["tensorboard"]))
+        self.curve = LearningCurve(folder)
+        if resumed is not None:
+            self._load(self.agent_folder, resumed)
+            self.model.num_timesteps = done
+            self.curve.load(up_to=done)
+        elif start_from is not None:
+            self._load(find_policy(start_from), begun)
+            self.source["started_from"] = begun.training
+        self._seconds_before = self.curve.seconds
+
+    @property
+    def timesteps(self) -> int:
+        """Environment steps so far, over all streams."""
+        return int(self.model.num_timesteps)
+
+    def train(
+        self,
+        timesteps: int,
+        *,
+        minutes: float | None = None,
+        save_every: float = 60.0,
+        keep_every: int | None = None,
+        on_step: Callable[[int], None] = lambda timesteps: None,
+    ) -> Iterator[CurvePoint]:
+        """Trains until ``timesteps`` steps in total, and yields a point of the curve per update.
+
+        Stopping the iteration (or an interrupt) loses nothing but the update under way: the
+        policy is saved on the way out.
+
+        Args:
+            timesteps: total, those of earlier calls included.
+            minutes: stops early after so much wall-clock time in this call.
+            save_every: seconds between two saves of ``agent/``.
+            keep_every: also keeps ``checkpoints/<timesteps>`` every so many timesteps.
+            on_step: called with the timesteps so far after every step of all streams.
+        """
+        started = saved = time.perf_counter()
+        rollout = self.config.n_envs * self.config.n_steps
+
+        def after_step(local: dict[str, Any], _: dict[str, Any]) -> bool:
+            on_step(self.timesteps)
+            return True
+
+        try:
+            while self.timesteps < timesteps:
+                before = self.timesteps
+                now = time.perf_counter()
+                if minutes is not None and now - started >= 60 * minutes:
+                    break
+                self._anneal(self.timesteps / timesteps)
+                try:  # one rollout and one update
+                    self.model.learn(rollout, callback=after_step, reset_num_timesteps=False)
+                except BaseException:
+                    self.model.num_timesteps = before  # nothing was learned from the last steps
+                    raise
+                now = time.perf_counter()
+                yield self.curve.add(self._point(self._seconds_before + now - started))
+                if keep_every and self.timesteps // keep_every > before // keep_every:
+                    self.save(self.folder / "checkpoints" / f"{self.timesteps:09d}", share=True)
+                if now - saved >= save_every:
+                    self.save()
+                    saved = now
+        finally:
+            self._seconds_before += time.perf_counter() - started
+            self.save()
+
+    def policy(self, name: str = "agent") -> TrainedPolicy:
+        """The policy as it is now; it shares the network that is being trained."""
+        return TrainedPolicy(
+            self.model.policy,
+            self.action_spec,
+            frame_shape=self._policy_config().frame_shape,
+            frame_stack=self.config.frame_stack,
+            name=name,
+            deterministic=self.config.deterministic,
+        )
+
+    def save(self, path: Path | None = None, *, share: bool = False) -> Path:
+        """Saves the policy; to go on from by default, or to ``share`` (fp16, no optimiser)."""
+        path = path or self.agent_folder
+        save_policy(path, self.model.policy, self._policy_config(), half=share, optimizer=not share)
+        self.curve.save()
+        return path
+
+    def close(self) -> None:
+        """Closes environments and logs."""
+        self.model.logger.close()
+        self.envs.close()
+
+    def _policy_config(self) -> PolicyConfig:
+        scale = self.normalizer.ret_rms
+        height, width, channels = self.frame_shape
+        return PolicyConfig(
+            action_spec=self.action_spec.to_dict(),
+            frame_shape=(height, width, channels),
+            frame_stack=self.config.frame_stack,
+            features_dim=self.config.features_dim,
+            deterministic=self.config.deterministic,
+            reward_scale={
+                "mean": float(scale.mean),
+                "var": float(scale.var),
+                "count": float(scale.count),
+            },
+            training={
+                "algorithm": "PPO (stable-baselines3)",
+                "timesteps": self.timesteps,
+                "seed": self.seed,
+                "source": self.source,
+                "settings": asdict(self.config),
+            },
+        )
+
+    def _load(self, folder: Path, config: PolicyConfig) -> None:
+        load_weights(folder, self.model.policy)
+        load_optimizer(folder, self.model.policy)
+        scale = self.normalizer.ret_rms
+        if config.reward_scale:
+            scale.mean = np.array(config.reward_scale["mean"])
+            scale.var = np.array(config.reward_scale["var"])
+            scale.count = config.reward_scale["count"]
+
+    def _check_same_run(self, found: PolicyConfig) -> None:
+        settings = asdict(self.config)
+        theirs = found.training.get("settings", {})
+        differing = [key for key in settings if theirs.get(key) != settings[key]]
+        if found.training.get("seed") != self.seed:
+            differing.append("seed")
+        if differing:
+            raise CheckpointError(
+                f"{self.folder} holds a run with other settings ({', '.join(differing)}). "
+                "Continue it with the same ones, or choose another folder with --out."
+            )
+
+    def _anneal(self, progress: float) -> None:
+        first, last = self.config.learning_rate, self.config.final_learning_rate
+        rate = first + (last - first) * min(1.0, progress)
+        self.model.lr_schedule = lambda _: rate
+
+    def _point(self, seconds: float) -> CurvePoint:
+        episodes = list(self.model.ep_info_buffer or [])
+        logged = self.model.logger.name_to_value
+        return CurvePoint(
+            timesteps=self.timesteps,
+            seconds=seconds,
+            episode_return=float(np.mean([e["r"] for e in episodes])) if episodes else None,
+            episode_length=float(np.mean([e["l"] for e in episodes])) if episodes else None,
+            entropy=-float(logged["train/entropy_loss"]),
+            approx_kl=float(logged["train/approx_kl"]),
+            explained_variance=float(logged["train/explained_variance"]),
+            value_loss=float(logged["train/value_loss"]),
+        )

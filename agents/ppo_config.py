@@ -1,0 +1,65 @@
+"""Settings of PPO, and the stable-baselines3 model that they make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import VecEnv
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Settings of PPO; the defaults learn to dodge fireballs in Take Cover."""
+
+    n_envs: int = 32
+    """Streams that are imagined side by side."""
+    n_steps: int = 128
+    """Steps of every stream between two updates."""
+    batch_size: int = 512
+    """Transitions in one gradient step."""
+    n_epochs: int = 4
+    """Passes over the transitions of an update."""
+    learning_rate: float = 5e-4
+    """Of Adam, at the start."""
+    final_learning_rate: float = 1e-4
+    """Of Adam, at the end; it falls linearly with the timesteps."""
+    gamma: float = 0.99
+    """Discount of a step."""
+    gae_lambda: float = 0.95
+    """Trade of bias and variance in the advantages."""
+    clip_range: float = 0.2
+    """How far one update may move the probability of an action."""
+    ent_coef: float = 0.01
+    """Weight of the entropy bonus."""
+    vf_coef: float = 0.5
+    """Weight of the value loss."""
+    max_grad_norm: float = 0.5
+    """Gradients are clipped to this norm."""
+    frame_stack: int = 4
+    """Number of frames that the network sees at once."""
+    features_dim: int = 512
+    """Width of the layer after the convolutions."""
+    deterministic: bool = True
+    """Whether the finished policy plays its likeliest action rather than a sampled one."""
+
+
+def make_model(envs: VecEnv, config: PPOConfig, seed: int, device: str) -> PPO:
+    """PPO with SB3's convolutional network, to be trained in ``envs``."""
+    return PPO(
+        "CnnPolicy",
+        envs,
+        n_steps=config.n_steps,
+        batch_size=config.batch_size,
+        n_epochs=config.n_epochs,
+        learning_rate=config.learning_rate,
+        gamma=config.gamma,
+        gae_lambda=config.gae_lambda,
+        clip_range=config.clip_range,
+        ent_coef=config.ent_coef,
+        vf_coef=config.vf_coef,
+        max_grad_norm=config.max_grad_norm,
+        policy_kwargs={"features_extractor_kwargs": {"features_dim": config.features_dim}},
+        seed=seed,
+        device=device,
+    )
