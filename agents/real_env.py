@@ -177,6 +177,7 @@ class RealEnv(gym.Env[np.ndarray, Any]):
         self._litter = None if Path("_vizdoom").exists() else Path("_vizdoom").absolute()
         config = os.path.join(self._folder.name, "vizdoom.ini")
         self._game_env = _make_vizdoom(preset, self._labels_wanted, config)
+        self._game: Any = self._game_env.unwrapped
         self.action_space = self._game_env.action_space
         if self.action_space != preset.action_spec.space:
             raise NFDError(
@@ -212,7 +213,7 @@ class RealEnv(gym.Env[np.ndarray, Any]):
             raise ActionError(f"action {action!r} is outside {self.action_space}.")
         observation, reward, terminated, truncated, _ = self._game_env.step(action)
         # Without a state there was nothing to draw: the observation is a stand-in.
-        missing = self._game_env.unwrapped.state is None
+        missing = self._game.state is None
         if not missing:
             self._look(observation)
         self._steps += 1
@@ -247,7 +248,7 @@ class RealEnv(gym.Env[np.ndarray, Any]):
             self._state = np.asarray(observation["gamevariables"], np.float32)
         if self._labels_wanted:
             classes = np.zeros(256, np.uint8)
-            for label in self._game_env.unwrapped.state.labels:
+            for label in self._game.state.labels:
                 index, _ = self.preset.label_classes.get(label.object_name, (0, ""))
                 classes[label.value] = index
             pixels = classes[observation["labels"][..., 0]]
@@ -277,12 +278,10 @@ def max_pool(
     return np.maximum.reduce([tall[:, i::columns] for i in range(columns)])
 
 
-def _make_vizdoom(
-    preset: RealEnvPreset, labels: bool, config_path: str
-) -> gym.Env[Any, Any]:
+def _make_vizdoom(preset: RealEnvPreset, labels: bool, config_path: str) -> gym.Env[Any, Any]:
     try:
         import vizdoom
-        import vizdoom.gymnasium_wrapper  # noqa: F401  (registers the ids)
+        import vizdoom.gymnasium_wrapper  # registers the ids
     except ImportError as error:
         raise NFDError(
             f"the real environment {preset.name!r} needs ViZDoom, which could not be imported "
@@ -298,4 +297,3 @@ def _make_vizdoom(
         available_game_variables=variables,
         doom_config_path=config_path,
     )
-

@@ -93,7 +93,7 @@ class ContextSet:
             ContextError: if an index is out of range.
         """
         wanted = np.asarray(indices, np.int64).reshape(-1)
-        if len(wanted) and not (0 <= wanted.min() and wanted.max() < len(self)):
+        if len(wanted) and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise ContextError(
                 f"clip {wanted[(wanted < 0) | (wanted >= len(self))][0]} is not in "
                 f"0..{len(self) - 1}."
@@ -147,9 +147,7 @@ class ContextSet:
         which = np.searchsorted(sums, chosen, side="right") - 1
         steps = chosen - sums[which]
         rows = (store.offsets[episodes[which]] + steps)[:, None] + np.arange(length)
-        return cls(
-            frames=store.frames[rows], actions=store.produced_by()[rows], start_step=steps
-        )
+        return cls(frames=store.frames[rows], actions=store.produced_by()[rows], start_step=steps)
 
     # -- file ----------------------------------------------------------------------------------
 
@@ -162,7 +160,7 @@ class ContextSet:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        from world_model.data.shards import IMAGE_TYPE, encode_png
+        from world_model.data.images import IMAGE_TYPE, encode_png
 
         memory = self.outcome_memory
         assert self.start_step is not None
@@ -204,6 +202,8 @@ class ContextSet:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        from world_model.data.images import PNG_ERRORS
+
         path = Path(path)
         try:
             table = pq.read_table(path, use_threads=False, partitioning=None)
@@ -220,22 +220,14 @@ class ContextSet:
             ) from None
         except WorldFormatError:
             raise
-        except (
-            pa.ArrowException,
-            OSError,
-            KeyError,
-            TypeError,
-            ValueError,
-            AttributeError,
-            SyntaxError,  # Pillow's word for a broken PNG
-        ) as error:
+        except (pa.ArrowException, KeyError, AttributeError, *PNG_ERRORS) as error:
             raise WorldFormatError(
                 f"{path} is damaged: {error}. Install the world again, or save its contexts anew."
             ) from error
 
     @classmethod
     def _from_table(cls, table: Any, header: dict[str, Any]) -> ContextSet:
-        from world_model.data.shards import decode_png
+        from world_model.data.images import decode_png
 
         clips, length, *shape = header["frames"]
         frames = np.empty((clips, length, *shape), np.uint8)

@@ -31,6 +31,7 @@ class Constant:
         self.action, self.name = action, name
 
     def act(self, frame: np.ndarray, info: Mapping[str, Any]) -> int:
+        """The action."""
         return self.action
 
 
@@ -43,6 +44,7 @@ class Sticky:
         self.name = "uniform" if stickiness == 0 else f"sticky-{stickiness:.2f}"
 
     def act(self, frame: np.ndarray, info: Mapping[str, Any]) -> int:
+        """The last action, or a new one."""
         if self.rng.random() >= self.stickiness:
             self.action = int(self.rng.integers(self.actions))
         return self.action
@@ -68,6 +70,7 @@ class Sweep:
         return max(1, round(self.period * scale))
 
     def act(self, frame: np.ndarray, info: Mapping[str, Any]) -> int:
+        """The current entry of the sequence."""
         if self.left == 0:
             self.at = (self.at + 1) % len(self.sequence)
             self.left = self._duration()
@@ -92,6 +95,7 @@ class Evade:
         self.name = f"evade-{epsilon:.2f}"
 
     def act(self, frame: np.ndarray, info: Mapping[str, Any]) -> int:
+        """Away from the nearest fireball, if one is close."""
         idle = self.idle.act(frame, info)
         if self.rng.random() < self.epsilon:
             return int(self.rng.integers(3))
@@ -118,6 +122,7 @@ class Switch:
         self.current, self.left = self.policies[0], steps
 
     def act(self, frame: np.ndarray, info: Mapping[str, Any]) -> int:
+        """What the current policy does."""
         if self.left == 0:
             self.current = self.policies[int(self.rng.integers(len(self.policies)))]
             self.left = int(self.rng.integers(1, 2 * self.steps + 1))

@@ -118,9 +118,7 @@ def collect(
     """
     if steps < 1 or processes < 1:
         raise DataError(f"steps={steps} and processes={processes} must be at least 1.")
-    job = Job(
-        env_factory, policy_factory, writer.info, seed, writer.shard_episodes, writer.staging
-    )
+    job = Job(env_factory, policy_factory, writer.info, seed, writer.shard_episodes, writer.staging)
     report = report or (lambda placed, played: None)
     if writer.frames < steps:
         if processes == 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -14,8 +15,8 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from agents.collecting.collector import collect, policy_shares
 from agents.collecting.behaviour import MIX, BehaviourPolicy, draw_policy
+from agents.collecting.collector import collect, policy_shares
 from agents.real_env import RealEnvPreset, get_preset, make_real_env
 from world_model.data.metadata import DatasetInfo
 from world_model.data.writer import DatasetWriter
@@ -45,10 +46,8 @@ class CollectConfig:
 def dataset_info(preset: RealEnvPreset) -> DatasetInfo:
     """Description of recordings of ``preset``."""
     source = preset.to_dict()
-    try:
+    with suppress(metadata.PackageNotFoundError):  # making the environment will say so
         source["vizdoom"] = metadata.version("vizdoom")
-    except metadata.PackageNotFoundError:
-        pass  # making the environment will say so
     return DatasetInfo(
         action_spec=preset.action_spec,
         frame_shape=preset.frame_shape,

@@ -6,6 +6,8 @@ import hashlib
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from world_model.action_spec import ActionSpec
-from world_model.data.metadata import EPISODES_PATH, DatasetInfo, data_path, read_info
+from world_model.data.metadata import EPISODES_PATH, INFO_PATH, DatasetInfo, data_path, read_info
 from world_model.data.shards import decode_images, read_summary, read_table
 from world_model.data.splits import from_ranges
 from world_model.errors import DataError
@@ -65,7 +67,7 @@ class EpisodeStore:
         self.root = root
         self.content_hash = content_hash
         """Name of the data set's content, 16 hex digits."""
-        self.info = DatasetInfo.from_dict(info["nfd"], str(root / "meta/info.json"))
+        self.info = DatasetInfo.from_dict(info["nfd"], str(root / INFO_PATH))
         self.offsets = _load(cache, "offsets")
         """int64 (E + 1,), first row of every episode, and the number of rows."""
         self.frames = _load(cache, "frames", mapped=True)
@@ -175,7 +177,9 @@ class EpisodeStore:
                 column = pq.read_table(path, columns=["nfd/info"]).column(0).to_pylist()
                 self._episode_info = [json.loads(text) for text in column]
             except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
-                raise DataError(f"{path} is damaged: {error}. Record the data set again.") from error
+                raise DataError(
+                    f"{path} is damaged: {error}. Record the data set again."
+                ) from error
         return self._episode_info
 
 
@@ -203,8 +207,7 @@ def _build_cache(
     shards: list[Path],
     progress: Progress | None,
 ) -> None:
-    description = DatasetInfo.from_dict(info["nfd"], str(root / "meta/info.json"))
-    height, width, _ = description.frame_shape
+    description = DatasetInfo.from_dict(info["nfd"], str(root / INFO_PATH))
     lengths = [e["length"] for path in shards for e in read_summary(path).episodes]
     rows = sum(lengths)
     if rows != info["total_frames"]:
@@ -212,48 +215,49 @@ def _build_cache(
             f"{root} should have {info['total_frames']} frames, but its files have {rows}. One is "
             "missing: run the command that recorded them again."
         )
-    frames = _create(folder, "frames", (rows, *description.frame_shape))
-    labels = _create(folder, "labels", (rows, height, width)) if description.has_labels else None
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in _NUMBERS}
-
-    def decode(path: Path, start: int) -> int:
-        table = read_table(path)
-        stop = start + table.num_rows
-        column = table.column("observation.image")
-        frames[start:stop] = decode_images(path, column, description.frame_shape)
-        if labels is not None:
-            column = table.column("observation.labels")
-            labels[start:stop] = decode_images(path, column, (height, width))
-        return table.num_rows
-
-    done = 0
-    with ThreadPoolExecutor(max_workers=2) as pool:  # decoding releases the interpreter's lock
-        starts = np.cumsum([0] + [read_summary(path).rows for path in shards])
-        for count in pool.map(decode, shards, starts[:-1].tolist()):
-            done += count
-            if progress is not None:
-                progress(done, rows)
-    for path in shards:
-        wanted = [column for column in _NUMBERS.values()]
-        if not description.state_names:
-            wanted.remove("observation.state")
-        table = read_table(path, wanted)
-        for name, column in _NUMBERS.items():
-            if column in wanted:
-                columns[name].append(_numbers(table.column(column)))
-            else:
-                columns[name].append(np.zeros((table.num_rows, 0), np.float32))
-    for name, parts in columns.items():
-        array = np.concatenate(parts)
-        if name in ("actions", "state"):
-            array = array.reshape(rows, -1)
-        np.save(folder / f"{name}.npy", array, allow_pickle=False)
-    for array in (frames, labels):
-        if isinstance(array, np.memmap):
-            array.flush()
+    numbers: dict[str, list[np.ndarray]] = {name: [] for name in _NUMBERS}
+    height, width, _ = description.frame_shape
+    shapes: dict[str, tuple[int, ...]] = {"frames": description.frame_shape}
+    if description.has_labels:
+        shapes["labels"] = (height, width)
+    # Plain writes rather than a writable memory map: on a full disk a map kills the process.
+    with ExitStack() as files:
+        images = {}
+        for name, shape in shapes.items():
+            images[name] = files.enter_context(open(folder / f"{name}.npy", "wb"))
+            header = {"descr": "|u1", "fortran_order": False, "shape": (rows, *shape)}
+            np.lib.format.write_array_header_1_0(images[name], header)
+        pool = files.enter_context(ThreadPoolExecutor(_THREADS))
+        done = 0
+        for i in range(0, len(shards), _THREADS):
+            for decoded in pool.map(partial(_decode, shapes=shapes), shards[i : i + _THREADS]):
+                for name, file in images.items():
+                    file.write(decoded[name].data)
+                for name in _NUMBERS:
+                    numbers[name].append(decoded[name])
+                done += len(decoded["rewards"])
+                if progress is not None:
+                    progress(done, rows)
+    for name, parts in numbers.items():
+        np.save(folder / f"{name}.npy", np.concatenate(parts), allow_pickle=False)
     np.save(folder / "offsets.npy", np.cumsum([0, *lengths]), allow_pickle=False)
 
 
+def _decode(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """All that the cache keeps of one shard."""
+    table = read_table(path)
+    try:
+        images = {name: table.column(f"observation.{_IMAGES[name]}") for name in shapes}
+        arrays = {name: _numbers(table, column) for name, column in _NUMBERS.items()}
+    except KeyError as error:
+        raise DataError(f"{path} is damaged: {error}. Delete it and record it again.") from error
+    for name, shape in shapes.items():
+        arrays[name] = decode_images(path, images[name], shape)
+    return arrays
+
+
+_THREADS = 2  # decoding releases the interpreter's lock
+_IMAGES = {"frames": "image", "labels": "labels"}
 _NUMBERS = {
     "actions": "action",
     "rewards": "next.reward",
@@ -264,15 +268,14 @@ _NUMBERS = {
 }
 
 
-def _numbers(column: pa.ChunkedArray) -> np.ndarray:
-    array = column.combine_chunks()
+def _numbers(table: pa.Table, name: str) -> np.ndarray:
+    if name == "observation.state" and name not in table.column_names:
+        return np.zeros((table.num_rows, 0), np.float32)
+    array = table.column(name).combine_chunks()
     if pa.types.is_fixed_size_list(array.type):
         return array.flatten().to_numpy(zero_copy_only=False).reshape(-1, array.type.list_size)
-    return array.to_numpy(zero_copy_only=False)
-
-
-def _create(folder: Path, name: str, shape: tuple[int, ...]) -> np.memmap:
-    return np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.uint8, shape)
+    values = array.to_numpy(zero_copy_only=False)
+    return values[:, None] if name in ("action", "observation.state") else values
 
 
 def _load(cache: Path, name: str, mapped: bool = False) -> np.ndarray:

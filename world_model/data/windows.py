@@ -82,9 +82,7 @@ class WindowSampler:
     def sample(self, step: int) -> Batch:
         """Batch number ``step``: frames uint8 (B, T, H, W, 3), actions float32 (B, T, K)."""
         frames = np.empty((self.batch_size, self.length, *self.store.frame_shape), np.uint8)
-        actions = np.empty(
-            (self.batch_size, self.length, self.store.action_spec.dim), np.float32
-        )
+        actions = np.empty((self.batch_size, self.length, self.store.action_spec.dim), np.float32)
         for i, row in enumerate(self.rows(step)):
             frames[i] = self.store.frames[row : row + self.length]
             actions[i] = self._produced_by[row : row + self.length]

@@ -26,6 +26,7 @@ from world_model.data.metadata import (
 )
 from world_model.data.shards import ShardSummary, read_summary, renumber_shard, write_shard
 from world_model.data.splits import split_episodes, to_ranges
+from world_model.data.statistics import merged_stats
 from world_model.errors import DataError
 from world_model.storage import atomic_file
 from world_model.types import Episode
@@ -135,7 +136,7 @@ class DatasetWriter:
             pq.write_table(_tasks_table(self.info.task), path)
         with atomic_file(self.root / EPISODES_PATH) as path:
             pq.write_table(_episodes_table(self.shards, self.info, splits), path)
-        _write_json(self.root / STATS_PATH, _merged_stats(self.shards))
+        _write_json(self.root / STATS_PATH, merged_stats([shard.stats for shard in self.shards]))
         with atomic_file(self.root / "README.md") as path:
             path.write_text(_card(self.info, self.episodes, self.frames))
         size = sum(data_path(self.root, i).stat().st_size for i in range(len(self.shards)))
@@ -283,26 +284,6 @@ def _episodes_table(
             )
             start += episode["length"]
     return pa.Table.from_pylist(rows)
-
-
-def _merged_stats(shards: list[ShardSummary]) -> dict[str, dict[str, Any]]:
-    """Statistics of the whole data set in LeRobot's shapes: (K,), and (3, 1, 1) for images."""
-    merged: dict[str, dict[str, Any]] = {}
-    for name in shards[0].stats:
-        parts = [shard.stats[name] for shard in shards]
-        count = sum(part["count"] for part in parts)
-        mean = np.sum([part["sum"] for part in parts], axis=0) / max(count, 1)
-        square = np.sum([part["squares"] for part in parts], axis=0) / max(count, 1)
-        values = {
-            "min": np.min([part["min"] for part in parts], axis=0),
-            "max": np.max([part["max"] for part in parts], axis=0),
-            "mean": mean,
-            "std": np.sqrt(np.maximum(square - mean**2, 0)),
-        }
-        shape = (-1, 1, 1) if name == "observation.image" else (-1,)
-        merged[name] = {key: value.reshape(shape).tolist() for key, value in values.items()}
-        merged[name]["count"] = [count]
-    return merged
 
 
 def _card(info: DatasetInfo, episodes: int, frames: int) -> str:
