@@ -9,12 +9,11 @@ mixture of clean, half-noised and unknown frames, among them the one that stream
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from world_model.network import NextFrameDiffusion
 
 MIN_T = 1e-3
 """Below this, t is not divided by: v is a difference of nearly equal numbers."""
@@ -112,21 +111,24 @@ def previous_frames(
 
 
 def flow_loss(
-    network: NextFrameDiffusion,
+    network: Callable[..., Tensor],
     latents: Tensor,
     actions: Tensor,
     config: FlowConfig,
     generator: torch.Generator,
+    *,
+    previous_frame: bool,
     weights: Tensor | None = None,
 ) -> Tensor:
     """Training loss of one batch of sequences.
 
     Args:
-        network: the transformer.
+        network: the transformer, or a wrapper of it.
         latents: clean tokens, float32 (B, F, N, D).
         actions: float32 (B, F, K), the action that produced each frame.
         config: what is predicted and how it is weighted.
         generator: source of the noise and the noise levels, on the latents' device.
+        previous_frame: whether the network is given the frame before each frame.
         weights: optional loss weight of every number, as latents; mean about 1.
 
     Returns:
@@ -138,7 +140,7 @@ def flow_loss(
     x_t = add_noise(latents, noise, t)
     previous = previous_t = None
     first = 0
-    if network.config.previous_frame:
+    if previous_frame:
         level = torch.rand(shape[:2], generator=generator, device=device).square()
         level = level * config.context_noise_max
         extra = torch.randn(shape, generator=generator, device=device)

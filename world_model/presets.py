@@ -1,0 +1,120 @@
+"""Named configurations of worlds: the bundled ones and the paper's three sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from world_model.flow import FlowConfig
+from world_model.network import NetworkConfig
+from world_model.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class WorldPreset:
+    """Everything about a world that is decided before it has seen any data."""
+
+    network: NetworkConfig
+    """The transformer."""
+    flow: FlowConfig = field(default_factory=FlowConfig)
+    """What it predicts and how it is trained."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """Default length and speed of training."""
+    patch_size: int = 8
+    """Side of a pixel patch; ignored by worlds with an autoencoder."""
+    context_length: int = 4
+    """Real frames that start an episode."""
+    context_noise: float = 0.02
+    """Noise level t of context frames at inference."""
+    sampler: str = "euler"
+    """Default sampler of the undistilled world."""
+    sampling_steps: int = 2
+    """Default number of sampling steps."""
+    sampling_shift: float = 1.0
+    """k of the sampler's grid of noise levels, see :func:`world_model.flow.shift_time`."""
+
+
+def _paper(width: int, layers: int, heads: int, mlp_width: int) -> WorldPreset:
+    """NFD at 384x224: 7x12 tokens of 2x2 latents with 16 channels, 32 frames in sight."""
+    network = NetworkConfig(
+        grid=(7, 12),
+        token_dim=64,
+        width=width,
+        layers=layers,
+        heads=heads,
+        mlp="swiglu",
+        mlp_width=mlp_width,
+        window=32,
+    )
+    return WorldPreset(
+        network=network,
+        flow=FlowConfig(prediction="v", loss="v", shift=3.0),
+        train=TrainConfig(steps=200_000, batch_size=64, length=48, learning_rate=1e-4),
+        context_length=16,
+        context_noise=0.15,
+        sampler="dpmpp2m",
+        sampling_steps=18,
+        sampling_shift=3.0,
+    )
+
+
+SMALL_GAME = WorldPreset(
+    network=NetworkConfig(
+        grid=(8, 8),
+        token_dim=192,
+        width=192,
+        layers=6,
+        heads=3,
+        mlp="relu2",
+        mlp_width=768,
+        window=4,
+        temporal_layers=(1, 3),
+        previous_frame=True,
+    ),
+)
+
+TINY = WorldPreset(
+    network=NetworkConfig(
+        grid=(2, 2),
+        token_dim=192,
+        width=32,
+        layers=3,
+        heads=2,
+        mlp_width=64,
+        window=3,
+        temporal_layers=(1,),
+        previous_frame=True,
+    ),
+    train=TrainConfig(steps=20, batch_size=4, length=5, warmup_steps=2, save_every=5),
+    context_length=3,
+)
+
+PRESETS: dict[str, WorldPreset] = {
+    "doom-take-cover": SMALL_GAME,
+    "tiny": TINY,
+    "nfd-130m": _paper(768, 12, 12, 2048),
+    "nfd-310m": _paper(1024, 16, 16, 2816),
+    "nfd-774m": _paper(1536, 18, 24, 4096),
+}
+
+
+def get_preset(name: str) -> WorldPreset:
+    """The preset of that name.
+
+    Raises:
+        ValueError: if there is none; the message lists those there are.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; there are: {', '.join(PRESETS)}.")
+    return PRESETS[name]
+
+
+def with_frame_shape(preset: WorldPreset, frame_shape: tuple[int, int, int]) -> WorldPreset:
+    """The preset for frames of another size: patches stay, the number of tokens changes."""
+    height, width, channels = frame_shape
+    patch = preset.patch_size
+    network = replace(
+        preset.network,
+        grid=(height // patch, width // patch),
+        token_dim=patch * patch * channels,
+    )
+    return replace(preset, network=network)

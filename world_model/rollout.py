@@ -1,0 +1,278 @@
+"""Streaming imagination: frame after frame from a world, with explicit state.
+
+One :meth:`Rollout.advance` is one environment step. The clean pass that turns the last frame into
+cached keys and values is folded into the first denoising pass of the next frame, so with a
+one-step sampler a step of the environment is one forward pass of the transformer.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from world_model.errors import ActionError, ContextError
+from world_model.flow import add_noise, predict_x0
+from world_model.noise import Purpose, normal, stream_keys, uniform
+from world_model.rollout_state import RolloutState
+from world_model.samplers import get_sampler, time_grid
+from world_model.types import Context, StepOutcome
+from world_model.world import World
+
+REWARD_MODES = ("expected", "sample", "threshold")
+TERMINATION_MODES = ("sample", "threshold", "never")
+
+
+class Rollout:
+    """Imagines ``B`` independent streams in a world.
+
+    Args:
+        world: the world; its modules are moved to ``device`` and never written to, so that many
+            rollouts can share it.
+        sampling_steps: denoising steps per frame; None for the world's default.
+        sampler: ``euler`` or ``dpmpp2m``; None for the world's default.
+        device: where to compute.
+        reward_mode: ``expected`` value, a ``sample``, or the most likely value (``threshold``).
+        termination_mode: ``sample`` with the predicted probability, ``threshold`` at one half,
+            or ``never``.
+        context_noise: noise level t in [0, 1) of frames looked back at; None for the world's.
+
+    Raises:
+        ValueError: if an option is unknown.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        sampling_steps: int | None = None,
+        sampler: str | None = None,
+        device: torch.device | str = "cpu",
+        reward_mode: str = "expected",
+        termination_mode: str = "sample",
+        context_noise: float | None = None,
+    ) -> None:
+        if reward_mode not in REWARD_MODES:
+            raise ValueError(f"reward_mode must be one of {REWARD_MODES}, not {reward_mode!r}.")
+        if termination_mode not in TERMINATION_MODES:
+            raise ValueError(
+                f"termination_mode must be one of {TERMINATION_MODES}, not {termination_mode!r}."
+            )
+        self.device = torch.device(device)
+        self.world = world.to(self.device)
+        config = world.config
+        self.reward_mode, self.termination_mode = reward_mode, termination_mode
+        self.sampling_steps = config.sampling_steps if sampling_steps is None else sampling_steps
+        self._grid = time_grid(self.sampling_steps, config.sampling_shift)
+        self._sample = get_sampler(config.sampler if sampler is None else sampler)
+        self.context_noise = config.context_noise if context_noise is None else context_noise
+        if not 0 <= self.context_noise < 1:
+            raise ValueError(f"context_noise must lie in [0, 1), not {self.context_noise}.")
+
+    # -- the contract ----------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def begin(self, contexts: Context, seeds: Tensor) -> RolloutState:
+        """Starts one stream per context: encodes all of its frames but the last, in one pass.
+
+        Args:
+            contexts: at least one frame per stream, all streams with equally many.
+            seeds: int64 (B,), noise seed of each stream.
+
+        Raises:
+            ContextError: if frames, actions or seeds do not fit the world or each other.
+        """
+        self._check(contexts, seeds)
+        network, outcome = self.world.network, self.world.outcome
+        frames = contexts.frames.to(self.device)
+        actions = contexts.actions.to(self.device, torch.float32)
+        seeds = seeds.to(self.device, torch.int64)
+        batch, length = frames.shape[:2]
+        latents = self.world.tokenizer.encode(frames)
+        index = torch.arange(length, device=self.device).repeat(batch, 1)
+        previous = torch.zeros_like(latents)
+        previous_t = torch.full((batch, length), self.context_noise, device=self.device)
+        previous_t[:, 0] = 1.0
+        for i in range(1, length):
+            previous[:, i] = self._noised(latents[:, i - 1], seeds, index[:, i - 1], 3)
+        cache = network.empty_cache(batch)
+        # The ring holds the last frames only: prefill as much of the context as fits into it.
+        first = max(0, length - 1 - cache.frames.shape[1])
+        if first < length - 1:
+            context = torch.stack(
+                [
+                    self._noised(latents[:, i], seeds, index[:, i], 2)
+                    for i in range(first, length - 1)
+                ],
+                dim=1,
+            )
+            part = slice(first, length - 1)
+            network.stream(
+                context,
+                torch.full(context.shape[:2], self.context_noise, device=self.device),
+                actions[:, part],
+                index[:, part],
+                cache,
+                previous[:, part],
+                previous_t[:, part],
+                emit=0,
+            )
+        if outcome is None:
+            memory = torch.zeros(batch, 0, device=self.device)
+        else:
+            memory = contexts.outcome_memory
+            if memory is None:
+                memory = outcome.initial_memory(batch, device=self.device)
+            memory = memory.to(self.device)
+            for i in range(length):
+                memory = outcome.observe(memory, frames[:, i], actions[:, i])
+        return RolloutState(
+            cache=cache,
+            latent=latents[:, -1].clone(),
+            previous=previous[:, -1].clone(),
+            previous_t=previous_t[:, -1].clone(),
+            action=actions[:, -1].clone(),
+            frame_index=index[:, -1].clone(),
+            seeds=seeds.clone(),
+            memory=memory,
+        )
+
+    @torch.no_grad()
+    def advance(self, state: RolloutState, actions: Tensor) -> tuple[RolloutState, StepOutcome]:
+        """One step of every stream.
+
+        Args:
+            state: reused for the result; clone it first if it is needed again.
+            actions: float32 (B, K), encoded by the world's ActionSpec, never null.
+
+        Returns:
+            The new state, and what the step brought.
+
+        Raises:
+            ActionError: if the actions have the wrong shape or one of them is null.
+        """
+        actions = actions.to(self.device, torch.float32)
+        if actions.shape != state.action.shape:
+            raise ActionError(
+                f"actions have shape {tuple(actions.shape)}; expected {tuple(state.action.shape)}."
+            )
+        if actions.isnan().any():
+            raise ActionError("an action contains NaN. Encode it with the world's ActionSpec.")
+        terminated, probability = self._termination(state, actions)
+        latents, first_estimate = self._denoise(state, actions)
+        frames = self.world.tokenizer.decode(latents)
+        if self.world.tokenizer.rounds_feedback:
+            latents = self.world.tokenizer.encode(frames)
+        state.latent, state.action = latents, actions
+        state.frame_index = state.frame_index + 1
+        rewards = torch.zeros(state.batch_size, device=self.device)
+        if self.world.outcome is not None:
+            state.memory = self.world.outcome.observe(state.memory, frames, actions)
+            rewards = self._reward(state)
+        uncertainty = torch.zeros_like(rewards)
+        if self.sampling_steps > 1:
+            uncertainty = (latents - first_estimate).square().mean(dim=(1, 2)).sqrt()
+        return state, StepOutcome(
+            frames, latents, rewards, terminated, probability, uncertainty
+        )
+
+    # -- the parts -------------------------------------------------------------------------------
+
+    def _denoise(self, state: RolloutState, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Samples the next frame's tokens; also returns the first estimate of them."""
+        network, flow = self.world.network, self.world.flow
+        index = state.frame_index
+        following = index + 1
+        context = self._noised(state.latent, state.seeds, index, Purpose.CONTEXT)
+        previous = self._noised(state.latent, state.seeds, index, Purpose.PREVIOUS)
+        level = torch.full_like(state.previous_t, self.context_noise)
+        keys = stream_keys(state.seeds, following, Purpose.SAMPLE)
+        noise = normal(keys, tuple(state.latent.shape[1:]))
+        estimates: list[Tensor] = []
+
+        def estimate(x: Tensor, t: float, step: int) -> Tensor:
+            now = torch.full_like(level, t)
+            if step == 0:  # with the clean pass of the last frame folded in
+                raw = network.stream(
+                    torch.stack([context, x], dim=1),
+                    torch.stack([level, now], dim=1),
+                    torch.stack([state.action, actions], dim=1),
+                    torch.stack([index, following], dim=1),
+                    state.cache,
+                    torch.stack([state.previous, previous], dim=1),
+                    torch.stack([state.previous_t, level], dim=1),
+                )
+            else:
+                raw = network.stream(
+                    x[:, None],
+                    now[:, None],
+                    actions[:, None],
+                    following[:, None],
+                    state.cache,
+                    previous[:, None],
+                    level[:, None],
+                )
+            assert raw is not None
+            base = previous if network.config.previous_frame else None
+            x0 = predict_x0(raw[:, 0], x, now, base, flow)
+            if not estimates:
+                estimates.append(x0)
+            return x0
+
+        latents = self._sample(noise, self._grid, estimate)
+        state.previous, state.previous_t = previous, level
+        return latents, estimates[0]
+
+    def _noised(
+        self, latent: Tensor, seeds: Tensor, index: Tensor, purpose: Purpose | int
+    ) -> Tensor:
+        """The frame as later frames see it: noised to the context level, the same way each time."""
+        if not self.context_noise:
+            return latent
+        keys = stream_keys(seeds, index, Purpose(purpose))
+        noise = normal(keys, tuple(latent.shape[1:]))
+        return add_noise(latent, noise, torch.full_like(seeds, self.context_noise, dtype=torch.float32))
+
+    def _termination(self, state: RolloutState, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether taking ``actions`` ends each episode, and the probability of it."""
+        outcome = self.world.outcome
+        if outcome is None:
+            probability = torch.zeros(state.batch_size, device=self.device)
+        else:
+            probability = outcome.termination_logits(state.memory, actions).sigmoid()
+        if self.termination_mode == "sample":
+            keys = stream_keys(state.seeds, state.frame_index + 1, Purpose.TERMINATION)
+            return uniform(keys) < probability, probability
+        if self.termination_mode == "threshold":
+            return probability > 0.5, probability
+        return torch.zeros_like(probability, dtype=torch.bool), probability
+
+    def _reward(self, state: RolloutState) -> Tensor:
+        """Reward of the transition into the frame just observed, per stream."""
+        outcome = self.world.outcome
+        assert outcome is not None
+        if self.reward_mode == "expected":
+            return outcome.reward(state.memory)
+        if self.reward_mode == "threshold":
+            return outcome.reward_mode(state.memory)
+        keys = stream_keys(state.seeds, state.frame_index, Purpose.REWARD)
+        return outcome.reward_sample(state.memory, uniform(keys))
+
+    def _check(self, contexts: Context, seeds: Tensor) -> None:
+        shape, dim = self.world.config.frame_shape, self.world.action_spec.dim
+        frames, actions = contexts.frames, contexts.actions
+        if frames.dtype != torch.uint8 or frames.ndim != 5 or frames.shape[2:] != shape:
+            raise ContextError(
+                f"context frames have dtype {frames.dtype} and shape {tuple(frames.shape)}; "
+                f"expected uint8 (batch, frames, {shape[0]}, {shape[1]}, {shape[2]})."
+            )
+        if frames.shape[0] == 0 or frames.shape[1] == 0:
+            raise ContextError("a context needs at least one stream and one frame.")
+        if actions.shape != (*frames.shape[:2], dim):
+            raise ContextError(
+                f"context actions have shape {tuple(actions.shape)}; expected "
+                f"{(*frames.shape[:2], dim)}: one per frame, the action that produced it."
+            )
+        if seeds.shape != frames.shape[:1]:
+            raise ContextError(
+                f"{seeds.numel()} seeds for {frames.shape[0]} contexts; one each is needed."
+            )

@@ -1,0 +1,198 @@
+"""Trains the transformer of a world on recorded episodes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from world_model.data import EpisodeStore, WindowSampler
+from world_model.flow import FlowConfig, flow_loss
+from world_model.network import NetworkConfig, NextFrameDiffusion
+from world_model.tokenizer import PixelPatchTokenizer
+from world_model.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from world_model.training.config import TrainConfig, choose_precision
+from world_model.training.optimisation import EMA, build_optimizers, learning_rate
+
+MOTION_THRESHOLD = 0.1
+"""Change, in standard deviations, from which a pixel counts as moving."""
+MOTION_REACH = 5
+"""Pixels around a moving pixel that count as moving too (side of a square)."""
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one training step tells."""
+
+    step: int
+    """Steps done, this one included."""
+    loss: float
+    """Training loss, averaged over the processes."""
+    learning_rate: float
+    """Learning rate of the step."""
+    gradient_norm: float
+    """Norm of the gradient before clipping."""
+
+
+class Trainer:
+    """Trains a :class:`NextFrameDiffusion` and can be stopped and continued at any step.
+
+    Every random number of a step (windows, noise levels, noise) is a function of
+    (seed, step, process), so a run that was killed and continued equals one that was not.
+
+    Args:
+        store: recorded episodes.
+        tokenizer: turns frames into tokens.
+        network: configuration of the transformer.
+        flow: what it predicts and how it is weighted.
+        train: length and speed.
+        folder: where checkpoints go; continued from if there is one.
+        device: where to train.
+    """
+
+    def __init__(
+        self,
+        store: EpisodeStore,
+        tokenizer: PixelPatchTokenizer,
+        network: NetworkConfig,
+        flow: FlowConfig,
+        train: TrainConfig,
+        folder: Path,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.store, self.flow, self.config = store, flow, train
+        self.folder, self.device = folder, torch.device(device)
+        self.tokenizer = tokenizer.to(self.device)
+        self.rank = int(os.environ.get("RANK", 0))
+        self.world_size = int(os.environ.get("WORLD_SIZE", 1))
+        if train.batch_size % self.world_size:
+            raise ValueError(
+                f"batch_size {train.batch_size} does not divide among {self.world_size} processes."
+            )
+        torch.manual_seed(train.seed)
+        model = NextFrameDiffusion(network, store.action_spec).to(self.device)
+        self.state = TrainingState(
+            model, EMA(model, train.ema_decay), build_optimizers(model, train)
+        )
+        self.settings: dict[str, Any] = {
+            "network": asdict(network),
+            "flow": asdict(flow),
+            "train": {k: v for k, v in asdict(train).items() if k not in _FREE_TO_CHANGE},
+            "action_spec": store.action_spec.to_dict(),
+            "data": store.content_hash,
+        }
+        if (folder / "checkpoint").exists():
+            load_checkpoint(folder / "checkpoint", self.state, self.settings)
+        self._forward = self._wrap(model)
+        self._windows = WindowSampler(
+            store,
+            "train",
+            train.length,
+            train.batch_size // self.world_size,
+            seed=train.seed * 1_000_003 + self.rank,
+        )
+        self._dtype = choose_precision(train.precision, self.device)
+
+    @property
+    def model(self) -> NextFrameDiffusion:
+        """The network being trained."""
+        model = self.state.network
+        assert isinstance(model, NextFrameDiffusion)
+        return model
+
+    def run(self) -> Iterator[StepReport]:
+        """Trains to the last step, yielding after each one; saves when due and when closed."""
+        saved_at = self.state.step
+        try:
+            while self.state.step < self.config.steps:
+                yield self.train_step()
+                if self.state.step % self.config.save_every == 0:
+                    self.save()
+                    saved_at = self.state.step
+        finally:
+            if self.state.step != saved_at:
+                self.save()
+
+    def train_step(self) -> StepReport:
+        """One optimiser step."""
+        step = self.state.step
+        batch = self._windows.sample(step)
+        frames, actions = batch.frames.to(self.device), batch.actions.to(self.device)
+        latents = self.tokenizer.encode(frames)
+        weights = self._motion_weights(latents)
+        generator = torch.Generator(self.device)
+        generator.manual_seed((self.config.seed * 1_000_003 + step) * 1_009 + self.rank)
+        rate = learning_rate(step, self.config)
+        for optimizer in self.state.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        with torch.autocast(
+            self.device.type, self._dtype, enabled=self._dtype != torch.float32
+        ):
+            loss = flow_loss(
+                self._forward,
+                latents,
+                actions,
+                self.flow,
+                generator,
+                previous_frame=self.model.config.previous_frame,
+                weights=weights,
+            )
+        for optimizer in self.state.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(
+                f"the gradient is {norm.item()} at step {step}. Lower the learning rate "
+                f"({self.config.learning_rate}) or use precision float32; the last checkpoint in "
+                f"{self.folder} is intact."
+            )
+        for optimizer in self.state.optimizers:
+            optimizer.step()
+        self.state.step += 1
+        self.state.ema.update(self.model, step)
+        value = loss.detach()
+        if self.world_size > 1:
+            torch.distributed.all_reduce(value)
+            value = value / self.world_size
+        return StepReport(self.state.step, value.item(), rate, norm.item())
+
+    def save(self) -> None:
+        """Writes the checkpoint (the first process only)."""
+        if self.rank == 0:
+            save_checkpoint(self.folder / "checkpoint", self.state, self.settings)
+
+    def averaged_network(self) -> NextFrameDiffusion:
+        """A copy of the network with the averaged weights."""
+        model = NextFrameDiffusion(self.model.config, self.store.action_spec)
+        model.load_state_dict(self.state.ema.weights, strict=False)
+        return model.to(self.device).eval()
+
+    def _wrap(self, model: NextFrameDiffusion) -> Callable[..., Tensor]:
+        forward: Any = model
+        if self.world_size > 1:
+            forward = nn.parallel.DistributedDataParallel(model)
+        return torch.compile(forward) if self.config.compile else forward
+
+    def _motion_weights(self, latents: Tensor) -> Tensor | None:
+        """Loss weights, mean 1: more where the two frames before differ; None if switched off."""
+        extra = self.flow.motion_weight
+        if not extra:
+            return None
+        images = self.tokenizer.unpatchify(latents)
+        moved = (images[:, 1:-1] - images[:, :-2]).abs().amax(-1) > MOTION_THRESHOLD
+        near = F.max_pool2d(moved.float(), MOTION_REACH, stride=1, padding=MOTION_REACH // 2)
+        weights = torch.ones_like(images)
+        weights[:, 2:] += extra * near[..., None]
+        return self.tokenizer.patchify(weights / weights.mean())
+
+
+_FREE_TO_CHANGE = ("log_every", "save_every", "sample_every", "compile", "steps")
+"""Settings that may differ when a run is continued."""

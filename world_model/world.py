@@ -1,0 +1,187 @@
+"""A world: all that is needed to imagine, in one class and one folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from world_model.action_spec import ActionSpec
+from world_model.contexts import ContextSet
+from world_model.errors import WorldFormatError
+from world_model.flow import FlowConfig
+from world_model.network import NextFrameDiffusion
+from world_model.outcome import OutcomeModel
+from world_model.outcome_config import OutcomeConfig
+from world_model.registry import find_world
+from world_model.storage import atomic_folder
+from world_model.tokenizer import PixelPatchTokenizer, tokenizer_from_dict
+from world_model.world_config import WorldConfig, WorldParts
+
+
+@dataclass
+class World:
+    """A trained world. Its modules are read, never written, by whoever imagines with it."""
+
+    config: WorldConfig
+    """Name, shapes, sampling defaults, source."""
+    action_spec: ActionSpec
+    """The actions."""
+    tokenizer: PixelPatchTokenizer
+    """Frames to tokens and back."""
+    network: NextFrameDiffusion
+    """The transformer."""
+    flow: FlowConfig
+    """What the transformer's output stands for."""
+    outcome: OutcomeModel | None = None
+    """Rewards and terminations; None where the world has neither."""
+    contexts: ContextSet | None = None
+    """Real clips that start episodes."""
+    card: str = ""
+    """The README of the world: measured fidelity, hardware, notices."""
+    content_hash: str = "unsaved"
+    """SHA-256 over config and files; ``unsaved`` before the first save."""
+
+    @property
+    def model_id(self) -> str:
+        """Name, version and hash, such as ``doom-take-cover@1#0123456789ab``."""
+        return f"{self.config.name}@{self.config.version}#{self.content_hash[:12]}"
+
+    def to(self, device: torch.device | str) -> Self:
+        """Moves the modules to a device; returns self."""
+        for module in self._modules():
+            module.to(device)
+        return self
+
+    def num_parameters(self) -> int:
+        """Number of trained numbers, the outcome model's included."""
+        return sum(p.numel() for module in self._modules() for p in module.parameters())
+
+    def save_pretrained(
+        self, path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32
+    ) -> Path:
+        """Writes the world as one folder, replacing an older one as a whole.
+
+        Args:
+            path: the folder.
+            dtype: of the transformer's weights on disk, float32 or float16. The outcome model,
+                which is small and calibrated, stays float32.
+
+        Returns:
+            The folder.
+
+        Raises:
+            StorageError: if the disk is full; what stood there before is untouched.
+        """
+        with atomic_folder(path) as folder:
+            weights = {
+                name: tensor.detach().to("cpu", dtype).contiguous()
+                for name, tensor in self.network.state_dict().items()
+            }
+            save_file(weights, folder / "network.safetensors")
+            if self.outcome is not None:
+                state = {k: v.detach().cpu().contiguous() for k, v in self.outcome.state_dict().items()}
+                save_file(state, folder / "outcome.safetensors")
+            if self.contexts is not None:
+                self.contexts.save(folder / "contexts.parquet")
+            files = {
+                file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+                for file in sorted(folder.iterdir())
+            }
+            text = replace(self._parts(), files=files).to_json()
+            (folder / "config.json").write_text(text)
+            (folder / "README.md").write_text(self.card)
+            self.content_hash = hashlib.sha256(text.encode()).hexdigest()
+        return Path(path)
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str]) -> World:
+        """Loads a world onto the CPU.
+
+        Args:
+            name: a bundled name, a folder, or a repository on the Hugging Face Hub.
+
+        Raises:
+            WorldNotFoundError: if there is no such world.
+            WorldFormatError: if a file is missing, damaged or of another format version.
+        """
+        folder = find_world(name)
+        text = (folder / "config.json").read_text()
+        parts = WorldParts.from_json(text, str(folder / "config.json"))
+        for file, expected in parts.files.items():
+            _verify(folder / file, expected)
+        try:
+            tokenizer = tokenizer_from_dict(parts.tokenizer)
+        except (KeyError, TypeError, ValueError) as error:
+            raise WorldFormatError(f"{folder / 'config.json'} is damaged: {error}.") from error
+        network = NextFrameDiffusion(parts.network, parts.action_spec)
+        _load(network, folder / "network.safetensors")
+        outcome = None
+        if parts.outcome is not None:
+            outcome = OutcomeModel(OutcomeConfig.from_dict(parts.outcome), parts.action_spec)
+            _load(outcome, folder / "outcome.safetensors")
+        contexts = None
+        if "contexts.parquet" in parts.files:
+            contexts = ContextSet.load(folder / "contexts.parquet")
+        card = folder / "README.md"
+        world = cls(
+            config=parts.config,
+            action_spec=parts.action_spec,
+            tokenizer=tokenizer,
+            network=network,
+            flow=parts.flow,
+            outcome=outcome,
+            contexts=contexts,
+            card=card.read_text() if card.is_file() else "",
+            content_hash=hashlib.sha256(text.encode()).hexdigest(),
+        )
+        for module in world._modules():
+            module.eval().requires_grad_(False)
+        return world
+
+    def _parts(self) -> WorldParts:
+        return WorldParts(
+            config=self.config,
+            network=self.network.config,
+            flow=self.flow,
+            tokenizer=self.tokenizer.to_dict(),
+            action_spec=self.action_spec,
+            outcome=None if self.outcome is None else self.outcome.config.to_dict(),
+        )
+
+    def _modules(self) -> list[nn.Module]:
+        found: list[nn.Module] = [self.tokenizer, self.network]
+        return found if self.outcome is None else [*found, self.outcome]
+
+
+def _verify(path: Path, expected: str) -> None:
+    if not path.is_file():
+        raise WorldFormatError(f"{path} is missing. Download or save the world anew.")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != expected:
+        raise WorldFormatError(
+            f"{path} is damaged: its SHA-256 is {found[:12]}..., the config says "
+            f"{expected[:12]}.... Download or save the world anew."
+        )
+
+
+def _load(module: nn.Module, path: Path) -> None:
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WorldFormatError(
+            f"{path} cannot be read ({error}). Download or save the world anew."
+        ) from error
+    try:
+        module.load_state_dict(weights)  # copies, so float16 on disk becomes float32
+    except RuntimeError as error:
+        raise WorldFormatError(
+            f"the weights in {path} do not fit the config: {error}. Download or save the world anew."
+        ) from error

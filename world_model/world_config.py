@@ -1,0 +1,121 @@
+"""The part of a world that is plain text: ``config.json``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from world_model.action_spec import ActionSpec
+from world_model.errors import NFDError, WorldFormatError
+from world_model.flow import FlowConfig
+from world_model.network import NetworkConfig
+
+FORMAT_VERSION = 1
+"""Version of the folder layout; a newer one is refused."""
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """What a world is called, what it looks like, and how it is sampled."""
+
+    name: str
+    """Name of the world, such as ``doom-take-cover``."""
+    version: int = 1
+    """Version of the weights under that name."""
+    frame_shape: tuple[int, int, int] = (64, 64, 3)
+    """Height, width and channels of a frame, uint8."""
+    fps: float = 10.0
+    """Environment steps per second of the source environment."""
+    context_length: int = 4
+    """Real frames that start an episode."""
+    context_noise: float = 0.02
+    """Noise level t in [0, 1) of frames that later frames look back at."""
+    sampler: str = "euler"
+    """Default sampler."""
+    sampling_steps: int = 2
+    """Default number of sampling steps."""
+    sampling_shift: float = 1.0
+    """k of the grid of noise levels."""
+    max_episode_steps: int | None = None
+    """Horizon of the source environment, in steps, or None."""
+    source: dict[str, Any] = field(default_factory=dict)
+    """The real environment: id, preprocessing, what its data was made of."""
+    hardware: str = ""
+    """What the world was trained on."""
+    license: str = ""
+    """Licences and notices of the game's assets."""
+
+
+@dataclass(frozen=True)
+class WorldParts:
+    """Everything that ``config.json`` says."""
+
+    config: WorldConfig
+    """Name, shapes, sampling."""
+    network: NetworkConfig
+    """The transformer."""
+    flow: FlowConfig
+    """What its output stands for."""
+    tokenizer: dict[str, Any]
+    """Description of the tokenizer."""
+    action_spec: ActionSpec
+    """The actions."""
+    outcome: dict[str, Any] | None
+    """Description of the outcome model, or None."""
+    files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of every other file of the world."""
+
+    def to_json(self) -> str:
+        """The text of ``config.json``."""
+        data = {
+            "format_version": FORMAT_VERSION,
+            "world": asdict(self.config),
+            "network": asdict(self.network),
+            "flow": asdict(self.flow),
+            "tokenizer": self.tokenizer,
+            "action_spec": self.action_spec.to_dict(),
+            "outcome": self.outcome,
+            "files": self.files,
+        }
+        return json.dumps(data, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> WorldParts:
+        """Reads ``config.json``.
+
+        Raises:
+            WorldFormatError: if it is damaged, incomplete, or of another format version.
+        """
+        try:
+            data = json.loads(text)
+            version = data["format_version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise WorldFormatError(
+                f"{where} is not the config of a world ({error!r}). Download or save it anew."
+            ) from error
+        if version != FORMAT_VERSION:
+            advice = "Upgrade nfd-world" if isinstance(version, int) and version > 1 else "Save it anew"
+            raise WorldFormatError(
+                f"{where} has format version {version!r}; this version of nfd-world reads "
+                f"{FORMAT_VERSION}. {advice}."
+            )
+        try:
+            return cls(
+                config=WorldConfig(**_tuples(data["world"])),
+                network=NetworkConfig(**_tuples(data["network"])),
+                flow=FlowConfig(**data["flow"]),
+                tokenizer=data["tokenizer"],
+                action_spec=ActionSpec.from_dict(data["action_spec"]),
+                outcome=data["outcome"],
+                files=dict(data["files"]),
+            )
+        except (KeyError, TypeError, ValueError, NFDError) as error:
+            raise WorldFormatError(
+                f"{where} is damaged or incomplete: {error}. Download or save the world anew."
+            ) from error
+
+
+def _tuples(data: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows no tuples; the configs hold no lists."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
