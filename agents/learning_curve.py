@@ -49,6 +49,16 @@ class LearningCurve:
         self.points.append(point)
         return point
 
+    def describe(self) -> str:
+        """The run so far in a line."""
+        if not self.points:
+            return "nothing trained yet"
+        last = self.points[-1]
+        text = f"{last.timesteps:,} steps in {last.seconds / 60:.1f} min"
+        if last.episode_return is None:
+            return f"{text}, no episode has ended yet"
+        return f"{text}, mean return of the last training episodes {last.episode_return:,.0f}"
+
     def save(self) -> None:
         """Writes the whole curve, or leaves the old file as it is."""
         with atomic_file(self.file) as path, path.open("w", newline="") as stream:

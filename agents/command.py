@@ -1,0 +1,191 @@
+"""``nfd agent``: train PPO in imagination (or on real steps), evaluate it in the real game.
+
+What was trained plays the real game beside blind policies of graded skill, in the same evaluation
+and on the same episode seeds.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from agents.arena import EVALUATION_SEED, Arena, find_policies, load_world
+from agents.environments import imagined_vec_envs, real_vec_envs
+from agents.policies import Policy
+from agents.policy_io import load_policy
+from agents.ppo import PPOTrainer
+from agents.ppo_config import PPOConfig
+from agents.progress import train_with_progress
+from agents.results import (
+    best_sweep,
+    compare,
+    describe_comparison,
+    evaluation_table,
+    write_results,
+)
+from agents.statistics import rank_agreement
+from world_model.errors import NFDError
+
+DEFAULT = "doom-take-cover"
+"""World, and real game, where none is given."""
+
+
+@dataclass(frozen=True)
+class AgentOptions:
+    """Trains PPO in an imagined world, then evaluates it in the real game.
+
+    A run that was interrupted goes on when the same command is given again.
+    """
+
+    world: str | None = None
+    """World to train in: a name, a folder or a hub id (default: doom-take-cover). With --policy:
+    the world to play in besides the real game."""
+    real: str | None = None
+    """Trains on real steps of this environment instead: the model-free baseline."""
+    policy: tuple[str, ...] = ()
+    """Trains nothing and evaluates these: noop, uniform, sweep-20, an action's name, the folder of
+    a trained policy, or `baselines` for all the blind ones."""
+    timesteps: int = 1_000_000
+    """Environment steps to train for, in total."""
+    minutes: float | None = None
+    """Ends each training after so many minutes of wall-clock time, if that comes first."""
+    seeds: tuple[int, ...] = (0,)
+    """One agent is trained for each."""
+    start_from: str | None = None
+    """Folder or name of a trained policy to begin with, instead of a fresh network."""
+    episodes: int = 50
+    """Episodes in the real game for each policy; 0 leaves the real game out."""
+    imagined_episodes: int | None = None
+    """Episodes in the imagined world for each policy (default: as many as real ones with --policy
+    and --world, else none)."""
+    baselines: tuple[str, ...] = ("uniform", "sweep-5", "sweep-10", "sweep-20", "sweep-40")
+    """Blind policies that play beside what was trained."""
+    out: Path = Path("runs/agent")
+    """Folder for policies, curves, logs and results.json."""
+    streams: int = 4
+    """Real games side by side in an evaluation; does not change the result."""
+    sampling_steps: int | None = None
+    """Denoising steps per imagined frame (default: the world's own)."""
+    device: str = "auto"
+    """For the world and the agent's network: auto, cpu or cuda."""
+    keep_every: int | None = None
+    """Also keeps a copy of the policy every so many timesteps."""
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    """Settings of PPO."""
+
+
+def make_arena(options: AgentOptions, console: Console) -> Arena:
+    """Where the options say that policies train and play.
+
+    Raises:
+        NFDError: if the options contradict each other, or the real game cannot be played.
+    """
+    if options.world and options.real and not options.policy:
+        raise NFDError("--world trains in imagination, --real on real steps: give one of them.")
+    if options.episodes < 0 or not options.seeds:
+        raise NFDError("--episodes must not be negative, and --seeds not be empty.")
+    world_name, real = options.world, options.real
+    if not world_name and not real:
+        world_name, real = (None, DEFAULT) if options.policy else (DEFAULT, None)
+    arena = Arena(
+        console,
+        world=load_world(world_name, options.device) if world_name else None,
+        real=real,
+        streams=options.streams,
+        device=options.device,
+        sampling_steps=options.sampling_steps,
+    )
+    if options.episodes or options.real:
+        arena.check_real()
+    return arena
+
+
+def train(options: AgentOptions, arena: Arena) -> list[Policy]:
+    """Trains one agent for each seed."""
+    if options.real:
+        make_envs, source = real_vec_envs(options.real), {"real_environment": options.real}
+    else:
+        make_envs = imagined_vec_envs(arena.world, **arena.settings)
+        source = {"world": arena.world.model_id}
+    agents: list[Policy] = []
+    for seed in options.seeds:
+        folder, label = options.out / f"seed-{seed}", f"PPO, seed {seed}"
+        trainer = PPOTrainer(
+            make_envs,
+            arena.action_spec,
+            folder,
+            config=options.ppo,
+            seed=seed,
+            source=source,
+            start_from=options.start_from,
+            device=options.device,
+        )
+        try:
+            train_with_progress(
+                trainer,
+                options.timesteps,
+                console=arena.console,
+                label=label,
+                minutes=options.minutes,
+                keep_every=options.keep_every,
+            )
+        except KeyboardInterrupt:
+            arena.console.print(f"Saved in {folder}; the same command goes on from there.")
+            raise
+        finally:
+            trainer.close()
+        arena.console.print(f"{label}: {trainer.curve.describe()}")
+        agents.append(load_policy(trainer.agent_folder, name=label))
+    return agents
+
+
+def run(options: AgentOptions, console: Console) -> dict[str, Any]:
+    """Does what the options say; returns what ``results.json`` holds, but for the versions."""
+    started = time.perf_counter()
+    arena = make_arena(options, console)
+    blind = find_policies(options.policy or options.baselines, arena.action_spec)
+    agents = [] if options.policy else train(options, arena)
+
+    imagined_episodes = options.imagined_episodes
+    if imagined_episodes is None:
+        imagined_episodes = options.episodes if options.policy and options.world else 0
+    for policy in [*blind, *agents]:
+        if options.episodes:
+            arena.play_real(policy, options.episodes)
+        if imagined_episodes and arena.world is not None:
+            arena.play_imagined(policy, imagined_episodes)
+
+    real, imagined = arena.real, arena.imagined
+    results: dict[str, Any] = {
+        "world": getattr(arena.world, "model_id", None),
+        "first_evaluation_seed": EVALUATION_SEED,
+        "evaluations": [evaluation.to_dict() for evaluation in [*real, *imagined]],
+    }
+    for evaluations in filter(None, (real, imagined)):
+        console.print(evaluation_table(evaluations, title=evaluations[0].environment))
+    if agents and real:
+        results["agents"] = compare(real[len(blind) :], best_sweep(real))
+        console.print(describe_comparison(results["agents"]))
+    if len(real) > 1 and len(imagined) == len(real):
+        agreement = rank_agreement([e.returns for e in real], [e.returns for e in imagined])
+        results["rank_agreement"] = agreement.to_dict()
+        console.print(
+            f"Spearman between real and imagined mean returns of {len(real)} policies: "
+            f"{agreement.estimate:.2f} [{agreement.low:.2f}, {agreement.high:.2f}]"
+        )
+    results["seconds"] = round(time.perf_counter() - started, 1)
+    path = options.out / "results.json"
+    write_results(path, "agent", results)
+    console.print(f"Results: {path}")
+    return results
+
+
+def main(argv: list[str]) -> int:
+    """Entry point of ``nfd agent``."""
+    run(tyro.cli(AgentOptions, args=argv, prog="nfd agent"), Console())
+    return 0
