@@ -109,10 +109,10 @@ class NFDWorldVecEnv(VecEnv):
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Imagines the next frame of every stream: (frames, rewards, dones, infos)."""
-        if self._actions is None:
+        actions, self._actions = self._actions, None
+        if actions is None:
             raise RuntimeError("step_wait() without step_async(): there are no actions to take.")
-        result = self.core.step(self._actions)
-        self._actions = None
+        result = self.core.step(actions)
         dones = result.terminated | result.truncated
         infos = [result.info(i) for i in range(self.num_envs)]
         for i, info in enumerate(infos):

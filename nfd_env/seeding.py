@@ -27,7 +27,7 @@ def episode_seed(first: int, episode: int) -> int:
     """
     if episode == 0:
         return first % (1 << 63)
-    return mix(mix(first & _MASK) ^ mix(episode)) >> 1  # 63 bits: fits an int64
+    return mix(mix(first & _MASK) + episode) >> 1  # 63 bits: fits an int64
 
 
 def draw_index(seed: int, count: int, purpose: int = 0) -> int:

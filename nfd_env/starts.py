@@ -121,7 +121,7 @@ def make_starts(contexts: Any, world: Any) -> StartProvider:
         name = str(contexts)
         if name == "bundled":
             return BundledStarts(world)
-        if Path(name).is_dir():
+        if name and Path(name).is_dir():
             return start_sources.DatasetStarts(name, world)
         if re.search(r"-v\d+$", name):
             return start_sources.RealEnvStarts(start_sources.gymnasium_maker(name), world)
