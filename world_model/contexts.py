@@ -190,7 +190,7 @@ class ContextSet:
             }
         )
         with atomic_file(path) as temporary:
-            pq.write_table(table, temporary, row_group_size=16)
+            pq.write_table(table, temporary, row_group_size=16, write_page_checksum=True)
 
     @classmethod
     def load(cls, path: str | Path) -> ContextSet:
@@ -206,7 +206,9 @@ class ContextSet:
 
         path = Path(path)
         try:
-            table = pq.read_table(path, use_threads=False, partitioning=None)
+            table = pq.read_table(
+                path, use_threads=False, partitioning=None, page_checksum_verification=True
+            )
             header = json.loads((table.schema.metadata or {})[b"nfd"])
             if header["format_version"] != FORMAT_VERSION:
                 raise WorldFormatError(

@@ -24,7 +24,7 @@ from world_model.data.columns import (
     content_digest,
     hugging_face_type,
 )
-from world_model.data.images import PNG_ERRORS, decode_png
+from world_model.data.images import IMAGE_TYPE, PNG_ERRORS, decode_png
 from world_model.data.metadata import DatasetInfo
 from world_model.data.statistics import running_stats
 from world_model.errors import DataError
@@ -124,7 +124,13 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         DataError: if the file is damaged.
     """
     try:
-        return pq.read_table(path, columns=columns, use_threads=False, partitioning=None)
+        return pq.read_table(
+            path,
+            columns=columns,
+            use_threads=False,
+            partitioning=None,
+            page_checksum_verification=True,
+        )
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise _damaged(path, error) from error
 
@@ -167,6 +173,14 @@ def _write_table(
             "nfd": json.dumps(footer, sort_keys=True),
         }
     )
+    # No two images are equal, and their order means nothing.
+    numbers = [field.name for field in table.schema if field.type != IMAGE_TYPE]
     with atomic_file(path) as temporary:
-        # PNGs do not compress any further, the numbers hardly matter.
-        pq.write_table(table, temporary, compression="snappy", row_group_size=1024)
+        pq.write_table(
+            table,
+            temporary,
+            row_group_size=1024,
+            use_dictionary=numbers,
+            write_statistics=numbers,
+            write_page_checksum=True,
+        )

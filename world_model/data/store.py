@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,7 @@ def open_store(
     caches = Path(cache_dir) if cache_dir is not None else root / ".cache"
     cache = caches / key
     if not (cache / "offsets.npy").exists():
+        _remove_leftovers(caches)
         with atomic_folder(cache) as temporary:
             _build_cache(temporary, root, info, shards, progress)
     return EpisodeStore(root, info, cache, key)
@@ -183,6 +186,15 @@ class EpisodeStore:
         return self._episode_info
 
 
+def _remove_leftovers(caches: Path) -> None:
+    """Removes what builds that were killed have left; a living one writes all the time."""
+    for folder in caches.glob(".*.tmp"):
+        with suppress(OSError):
+            newest = max(path.stat().st_mtime for path in [folder, *folder.iterdir()])
+            if time.time() - newest > _ABANDONED_AFTER:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 def _find_shards(root: Path, total_frames: int) -> list[Path]:
     shards: list[Path] = []
     while (path := data_path(root, len(shards))).exists():
@@ -256,6 +268,7 @@ def _decode(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndar
     return arrays
 
 
+_ABANDONED_AFTER = 600.0  # seconds
 _THREADS = 2  # decoding releases the interpreter's lock
 _IMAGES = {"frames": "image", "labels": "labels"}
 _NUMBERS = {

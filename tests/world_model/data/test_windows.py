@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.world_model.data.episodes import make_dataset
+from world_model.data import WindowSampler, open_store
+from world_model.errors import DataError
+
+LENGTHS = [12, 5, 300, 9, 7, 30, 6, 11, 4, 8]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return open_store(make_dataset(tmp_path_factory.mktemp("windows") / "set", LENGTHS))
+
+
+def identify(batch) -> tuple[np.ndarray, np.ndarray]:
+    """Episode and frame number of every frame, (B, T) each, as the pixels say."""
+    corner = batch.frames[:, :, 0, 0].numpy().astype(int)
+    return corner[..., 0], corner[..., 1] * 256 + corner[..., 2]
+
+
+def test_windows_never_cross_episodes_and_actions_fit_frames(dataset):
+    sampler = WindowSampler(dataset, "train", 6, 16, seed=0)
+    train = set(dataset.split("train").tolist())
+    seen = set()
+    for step in range(60):
+        batch = sampler.sample(step)
+        assert batch.frames.dtype == torch.uint8
+        assert batch.frames.shape == (16, 6, 6, 8, 3)
+        assert batch.actions.dtype == torch.float32
+        assert batch.actions.shape == (16, 6, 1)
+        episodes, times = identify(batch)
+        assert (episodes == episodes[:, :1]).all()
+        assert (np.diff(times, axis=1) == 1).all()
+        seen |= set(episodes.ravel().tolist())
+        actions = batch.actions[..., 0].numpy()
+        at_start = times == 0
+        assert np.isnan(actions[at_start]).all()
+        # The action that produced frame t is the one taken at frame t - 1.
+        expected = (episodes + times - 1) % 3
+        np.testing.assert_array_equal(actions[~at_start], expected[~at_start])
+    assert seen == {i for i in train if LENGTHS[i] >= 6}
+
+
+def test_a_batch_is_a_function_of_seed_and_step(dataset):
+    one, other = (WindowSampler(dataset, "train", 4, 8, seed=5) for _ in range(2))
+    for step in (3, 0, 3, 10**6):
+        a, b = one.sample(step), other.sample(step)
+        assert torch.equal(a.frames, b.frames)
+        assert torch.equal(a.actions.nan_to_num(-1), b.actions.nan_to_num(-1))
+    assert one.rows(3).tolist() != one.rows(4).tolist()
+    assert one.rows(3).tolist() != WindowSampler(dataset, "train", 4, 8, seed=6).rows(3).tolist()
+
+
+def test_start_fraction(dataset):
+    starts = WindowSampler(dataset, "train", 4, 64, seed=0, start_fraction=1.0).sample(0)
+    assert (identify(starts)[1][:, 0] == 0).all()
+    assert starts.actions[:, 0].isnan().all()
+    assert not starts.actions[:, 1:].isnan().any()
+    half = WindowSampler(dataset, "train", 4, 500, seed=0, start_fraction=0.5).sample(0)
+    assert 0.4 < (identify(half)[1][:, 0] == 0).mean() < 0.65
+
+
+def test_other_windows_are_uniform_over_all_starts(dataset):
+    sampler = WindowSampler(dataset, "train", 6, 4000, seed=0, start_fraction=0.0)
+    rows, counts = np.unique(sampler.rows(0), return_counts=True)
+    valid = np.concatenate(
+        [
+            dataset.offsets[i] + np.arange(LENGTHS[i] - 5)
+            for i in dataset.split("train")
+            if LENGTHS[i] >= 6
+        ]
+    )
+    assert sampler.num_windows == len(valid)
+    assert set(rows.tolist()) <= set(valid.tolist())
+    assert len(rows) > 0.98 * len(valid)
+    assert counts.max() < 5 * 4000 / len(valid)
+
+
+def test_splits_are_kept_apart(dataset):
+    validation = set(dataset.split("validation").tolist())
+    episodes, _ = identify(WindowSampler(dataset, "validation", 2, 64, seed=0).sample(0))
+    assert set(episodes.ravel().tolist()) <= validation
+
+
+def test_windows_longer_than_every_episode_are_an_error(dataset):
+    with pytest.raises(DataError, match="has 301 frames"):
+        WindowSampler(dataset, "train", 301, 1, seed=0)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"length": 0}, {"batch_size": 0}, {"start_fraction": 1.5}, {"start_fraction": -0.1}],
+)
+def test_arguments_out_of_range_are_errors(dataset, arguments):
+    with pytest.raises(DataError, match="must be at least 1"):
+        WindowSampler(dataset, "train", **{"length": 2, "batch_size": 2, "seed": 0, **arguments})
