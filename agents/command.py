@@ -140,7 +140,8 @@ def train(options: AgentOptions, arena: Arena) -> list[Policy]:
         finally:
             trainer.close()
         arena.console.print(f"{label}: {trainer.curve.describe()}")
-        agents.append(load_policy(trainer.agent_folder, name=label))
+        # What plays is exactly what can be passed on: the fp16 copy.
+        agents.append(load_policy(trainer.share(folder / "policy"), name=label))
     return agents
 
 

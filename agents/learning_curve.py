@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from world_model.errors import CheckpointError
 from world_model.storage import atomic_file
+
+CURVE = "learning_curve.csv"
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,10 @@ class CurvePoint:
 
 
 class LearningCurve:
-    """Points in the order of training, mirrored to ``folder/learning_curve.csv``."""
+    """Points in the order of training, mirrored to ``learning_curve.csv``."""
 
     def __init__(self, folder: Path) -> None:
-        self.file = folder / "learning_curve.csv"
+        self.file = folder / CURVE
         self.points: list[CurvePoint] = []
 
     @property
@@ -59,15 +62,27 @@ class LearningCurve:
             return f"{text}, no episode has ended yet"
         return f"{text}, mean return of the last training episodes {last.episode_return:,.0f}"
 
+    def to_csv(self) -> str:
+        """The whole curve as text."""
+        stream = io.StringIO()
+        writer = csv.DictWriter(
+            stream, [field.name for field in fields(CurvePoint)], lineterminator="\n"
+        )
+        writer.writeheader()
+        writer.writerows(asdict(point) for point in self.points)
+        return stream.getvalue()
+
     def save(self) -> None:
         """Writes the whole curve, or leaves the old file as it is."""
-        with atomic_file(self.file) as path, path.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, [field.name for field in fields(CurvePoint)])
-            writer.writeheader()
-            writer.writerows(asdict(point) for point in self.points)
+        with atomic_file(self.file) as path:
+            path.write_text(self.to_csv())
 
-    def load(self, up_to: int) -> None:
-        """Reads the points of an earlier run up to ``up_to`` timesteps, if there are any."""
+    def load(self, up_to: int | None = None) -> None:
+        """Reads the points of an earlier run (up to ``up_to`` timesteps), if there are any.
+
+        Raises:
+            CheckpointError: if the file is damaged.
+        """
         if not self.file.is_file():
             return
         try:
@@ -77,7 +92,7 @@ class LearningCurve:
             raise CheckpointError(
                 f"{self.file} cannot be read ({error!r}). Delete it to go on without it."
             ) from error
-        self.points = [point for point in points if point.timesteps <= up_to]
+        self.points = [point for point in points if up_to is None or point.timesteps <= up_to]
 
 
 def _parse(row: dict[str, str]) -> CurvePoint:

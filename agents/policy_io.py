@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,7 @@ def save_policy(
     *,
     half: bool = False,
     optimizer: bool = False,
+    texts: Mapping[str, str] | None = None,
 ) -> None:
     """Writes the policy folder ``path``, whole or not at all.
 
@@ -88,6 +90,7 @@ def save_policy(
         config: describes it.
         half: stores the weights in fp16 (half the size; the same actions but for near ties).
         optimizer: stores Adam's state as well, for training to go on exactly.
+        texts: contents of further text files, by file name.
 
     Raises:
         StorageError: if the disk is full or the folder cannot be written.
@@ -103,6 +106,8 @@ def save_policy(
         if optimizer:
             save_file(_optimizer_tensors(network), folder / OPTIMIZER)
         (folder / CONFIG).write_text(json.dumps(asdict(config), indent=2) + "\n")
+        for name, text in (texts or {}).items():
+            (folder / name).write_text(text)
 
 
 def load_policy(

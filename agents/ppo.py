@@ -17,7 +17,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecMonitor, VecNormalize
 
-from agents.learning_curve import CurvePoint, LearningCurve
+from agents.learning_curve import CURVE, CurvePoint, LearningCurve
 from agents.policy_io import (
     PolicyConfig,
     find_policy,
@@ -143,7 +143,7 @@ class PPOTrainer:
                 now = time.perf_counter()
                 yield self.curve.add(self._point(self._seconds_before + now - started))
                 if keep_every and self.timesteps // keep_every > before // keep_every:
-                    self.save(self.folder / "checkpoints" / f"{self.timesteps:09d}", share=True)
+                    self.share(self.folder / "checkpoints" / f"{self.timesteps:09d}")
                 if now - saved >= save_every:
                     self.save()
                     saved = now
@@ -162,11 +162,20 @@ class PPOTrainer:
             deterministic=self.config.deterministic,
         )
 
-    def save(self, path: Path | None = None, *, share: bool = False) -> Path:
-        """Saves the policy; to go on from by default, or to ``share`` (fp16, no optimiser)."""
-        path = path or self.agent_folder
-        save_policy(path, self.model.policy, self._policy_config(), half=share, optimizer=not share)
+    def save(self) -> None:
+        """Saves the policy with all that training needs to go on, and the curve."""
+        save_policy(self.agent_folder, self.model.policy, self._policy_config(), optimizer=True)
         self.curve.save()
+
+    def share(self, path: Path) -> Path:
+        """Saves the policy to play and to start from: fp16, no optimiser, the curve beside it."""
+        save_policy(
+            path,
+            self.model.policy,
+            self._policy_config(),
+            half=True,
+            texts={CURVE: self.curve.to_csv()},
+        )
         return path
 
     def close(self) -> None:

@@ -36,7 +36,11 @@ def test_training_in_imagination_ends_in_the_real_game(tmp_path, capsys):
     ]
     assert results["agents"]["episodes"] == 6
     for seed in (0, 1):
-        config = json.loads((tmp_path / f"seed-{seed}" / "agent" / "config.json").read_text())
+        policy = tmp_path / f"seed-{seed}" / "policy"
+        assert sorted(file.name for file in policy.iterdir()) == [
+            "config.json", "learning_curve.csv", "model.safetensors",
+        ]  # fmt: skip
+        config = json.loads((policy / "config.json").read_text())
         assert config["training"]["source"] == {"world": "toy@1#000000000000"}
         assert config["training"]["timesteps"] == 64
         assert config["training"]["seed"] == seed

@@ -117,7 +117,7 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path):
 def test_starting_from_another_policy(tmp_path):
     first = make_trainer(tmp_path / "first")
     run(first, 64)
-    path = first.save(tmp_path / "shared", share=True)
+    path = first.share(tmp_path / "shared")
     second = make_trainer(tmp_path / "second", replace(TINY, features_dim=64), start_from=path)
     assert second.timesteps == 0
     assert second.normalizer.ret_rms.var == first.normalizer.ret_rms.var
