@@ -146,9 +146,10 @@ class ImaginedCore:
             self.observations[indices[places]] = context.frames[:, -1].numpy()
         for places, snapshot in _snapshots(asked):
             self._return_to(snapshot, indices[places])
-            # A seed given beside a snapshot is for the episodes after this one.
-            given = [seeds is not None and seeds[i] is not None for i in indices[places]]
-            kept = indices[places][~np.array(given)]
+            # A seed given beside a snapshot asks for another future of the same moment.
+            given = np.array([seeds is not None and seeds[i] is not None for i in indices[places]])
+            self._reseed(indices[places][given], firsts[places][given])
+            kept = indices[places][~given]
             self.first_seeds[kept] = snapshot.first_seeds[0]
             self.episodes[kept] = snapshot.episodes[0]
         return {int(i): self._reset_info(int(i)) for i in indices}
@@ -171,8 +172,9 @@ class ImaginedCore:
                 f"{', '.join(map(str, np.flatnonzero(waiting)))} has ended or never began: "
                 "call reset() before step()."
             )
-        state, outcome = self.rollout.advance(self.state, torch.from_numpy(actions).to(self.device))
-        self.state = state
+        # torch.tensor copies: the state may keep the actions, and the caller may reuse the array.
+        encoded = torch.tensor(actions, device=self.device)
+        self.state, outcome = self.rollout.advance(self.state, encoded)
         observations = np.array(outcome.frames.cpu().numpy())
         rewards, ended, probability, uncertainty = _numbers(outcome)
         if self.reward_function is not None:
@@ -218,12 +220,19 @@ class ImaginedCore:
             self.finished[chosen],
         )
 
-    def restore(self, snapshot: Snapshot, indices: Sequence[int] | None = None) -> None:
+    def restore(
+        self,
+        snapshot: Snapshot,
+        indices: Sequence[int] | None = None,
+        seeds: Sequence[int] | None = None,
+    ) -> None:
         """Returns the streams at ``indices`` (default: all) to a snapshot.
 
         Args:
             snapshot: of as many streams, or of one, which then becomes each of them.
             indices: the streams.
+            seeds: one for each of them: from here on the noise is drawn from these, which gives
+                other futures of the same moment. Default: the future that it had.
 
         Raises:
             ContextError: if the snapshot is of another world or number of streams.
@@ -237,9 +246,13 @@ class ImaginedCore:
             )
         if self.state is None and len(chosen) < self.num_envs:
             raise ResetNeeded("reset all streams once before restoring some of them.")
+        if seeds is not None and len(seeds) != len(chosen):
+            raise ValueError(f"{len(seeds)} seeds for {len(chosen)} streams: give one for each.")
         self._return_to(snapshot, chosen)
         self.first_seeds[chosen] = snapshot.first_seeds
         self.episodes[chosen] = snapshot.episodes
+        if seeds is not None:
+            self._reseed(chosen, np.array([episode_seed(int(s), 0) for s in seeds], np.int64))
 
     def branch(self, indices: Sequence[int]) -> ImaginedCore:
         """A core of its own that goes on from the streams at ``indices``, which may repeat.
@@ -322,6 +335,12 @@ class ImaginedCore:
         self.observations[indices] = snapshot.observations
         self.steps[indices] = snapshot.steps
         self.finished[indices] = snapshot.finished
+
+    def _reseed(self, indices: np.ndarray, seeds: np.ndarray) -> None:
+        """Lets the streams at ``indices`` go on with other noise, and its successors."""
+        places = torch.from_numpy(indices).to(self.device)
+        self.state.seeds[places] = torch.from_numpy(seeds).to(self.device)
+        self.first_seeds[indices], self.episodes[indices] = seeds, 0
 
     def _put(self, indices: np.ndarray, state: Any) -> None:
         """Puts ``state`` in the place of the streams at ``indices``."""

@@ -35,7 +35,7 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
 
     ``reset(options=...)`` takes ``frames``, uint8 (C, H, W, 3), the newest last, with their
     ``actions`` (C - 1 between the frames, or C with the one before the first); or ``snapshot``,
-    what :meth:`save_state` returned.
+    what :meth:`save_state` returned: the same future again, or another one with a ``seed``.
 
     ``reset(seed=s)`` and then the same actions give the same episode, bit for bit. A reset
     without a seed goes on to the next episode of the sequence that the last seed began.
@@ -58,8 +58,8 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
         max_episode_steps: truncate episodes after so many steps; default: the world's own.
         endless: never terminate and ignore the horizon.
         max_uncertainty: truncate an episode where a step's uncertainty exceeds this.
-        reward_mode: ``"expected"``, ``"sample"`` or ``"threshold"``; default: the world's own.
-        termination_mode: the same for the end of episodes.
+        reward_mode: ``"expected"``, ``"sample"`` or ``"threshold"``; default: expected.
+        termination_mode: ``"sample"``, ``"threshold"`` or ``"never"``; default: sampled.
         reward_function: replaces the world's reward: ``f(frames, actions, next_frames)``, or its
             ``"module:function"``, see :data:`nfd_env.core.RewardFunction`.
         render_mode: ``"rgb_array"``, ``"human"`` (a window; needs pygame) or None.
@@ -157,8 +157,12 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
         """A snapshot of this moment, to return to or to branch from."""
         return self.core.save()
 
-    def restore_state(self, snapshot: Snapshot) -> np.ndarray:
+    def restore_state(self, snapshot: Snapshot, seed: int | None = None) -> np.ndarray:
         """Returns to a snapshot of the same world.
+
+        Args:
+            snapshot: what :meth:`save_state` returned.
+            seed: draw what is random from here on anew; by default the future stays the same.
 
         Returns:
             The frame that was last seen then.
@@ -166,7 +170,7 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
         Raises:
             ContextError: if it is no snapshot of this world and of one stream.
         """
-        self.core.restore(snapshot)
+        self.core.restore(snapshot, seeds=None if seed is None else [seed])
         self._show()
         return self.core.observations[0].copy()
 

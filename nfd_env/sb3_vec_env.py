@@ -39,9 +39,9 @@ class Stream:
         """A snapshot of this moment of the episode."""
         return self.core.save([self.index])
 
-    def restore_state(self, snapshot: Snapshot) -> np.ndarray:
-        """Returns the episode to a snapshot, and the frame that was last seen then."""
-        self.core.restore(snapshot, [self.index])
+    def restore_state(self, snapshot: Snapshot, seed: int | None = None) -> np.ndarray:
+        """Returns to a snapshot, see :meth:`nfd_env.env.NFDWorldEnv.restore_state`."""
+        self.core.restore(snapshot, [self.index], None if seed is None else [seed])
         return self.core.observations[self.index].copy()
 
     def render(self) -> np.ndarray:

@@ -179,18 +179,25 @@ class NFDWorldVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         """A snapshot of the streams at ``indices`` (default: all)."""
         return self.core.save(indices)
 
-    def restore_state(self, snapshot: Snapshot, indices: Sequence[int] | None = None) -> np.ndarray:
+    def restore_state(
+        self,
+        snapshot: Snapshot,
+        indices: Sequence[int] | None = None,
+        seeds: Sequence[int] | None = None,
+    ) -> np.ndarray:
         """Returns the streams at ``indices`` (default: all) to a snapshot.
 
         Args:
             snapshot: of as many streams, or of one, which then becomes each of them: the same
                 moment, to go on from under different actions.
             indices: the streams.
+            seeds: one for each of them, to draw what is random from here on anew; by default the
+                future stays the same.
 
         Returns:
             The newest frames of all streams, uint8 (B, H, W, 3).
         """
-        self.core.restore(snapshot, indices)
+        self.core.restore(snapshot, indices, seeds)
         self._show()
         return self.core.observations.copy()
 

@@ -304,11 +304,32 @@ def test_a_snapshot_can_be_given_to_reset():
     assert np.array_equal(first, frame)
     assert info["imagined_steps"] == 3
     assert same([other.step(0) for _ in range(4)], expected)
-    # A seed beside it is for the episodes that follow.
-    other.reset(seed=77, options={"snapshot": snapshot})
-    fresh = NFDWorldEnv(ToyWorld())
-    fresh.reset(seed=77)
-    assert other.reset()[1] == fresh.reset()[1]
+
+
+def test_a_seed_beside_a_snapshot_draws_another_future():
+    env = NFDWorldEnv(ToyWorld(max_misses=99))
+    env.reset(seed=2)
+    env.step(1)
+    snapshot = env.save_state()
+    futures = {}
+    for seed in (2, 77, 78, 79):
+        frames = []
+        for restore in (
+            lambda seed: env.restore_state(snapshot, seed=seed),
+            lambda seed: env.reset(seed=seed, options={"snapshot": snapshot})[0],
+        ):
+            assert np.array_equal(restore(seed), snapshot.observations[0])
+            frames.append(np.stack([env.step(0)[0] for _ in range(20)]))
+        assert np.array_equal(*frames)
+        futures[seed] = frames[0].tobytes()
+    assert len(set(futures.values())) > 2
+    env.restore_state(snapshot)
+    assert np.stack([env.step(0)[0] for _ in range(20)]).tobytes() == futures[2]
+    # The episodes that follow are those of the new seed.
+    env.restore_state(snapshot, seed=77)
+    other = NFDWorldEnv(ToyWorld())
+    other.reset(seed=77)
+    assert env.reset()[1] == other.reset()[1]
 
 
 def test_a_snapshot_of_another_world_is_refused():

@@ -351,6 +351,21 @@ def test_one_moment_branches_into_every_stream():
     assert info["imagined_steps"].tolist() == [1, 0, 1]
 
 
+def test_one_moment_has_many_futures():
+    envs = NFDWorldVectorEnv(4, ToyWorld(max_misses=99))
+    envs.reset(seed=4)
+    snapshot = envs.save_state([0])
+    envs.restore_state(snapshot, seeds=[4, 50, 51, 52])
+    frames = np.stack([envs.step(np.zeros(4, int))[0] for _ in range(20)], axis=1)
+    assert len({future.tobytes() for future in frames}) > 2
+    envs.restore_state(snapshot)
+    again = np.stack([envs.step(np.zeros(4, int))[0] for _ in range(20)], axis=1)
+    assert len({future.tobytes() for future in again}) == 1
+    assert np.array_equal(again[0], frames[0])
+    with pytest.raises(ValueError, match="2 seeds for 4"):
+        envs.restore_state(snapshot, seeds=[1, 2])
+
+
 def test_some_streams_are_saved_and_restored():
     envs = NFDWorldVectorEnv(3, ToyWorld())
     envs.reset(seed=4)
