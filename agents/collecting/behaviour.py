@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from gymnasium import spaces
+
+from agents.policies import Policy
 
 
 class BehaviourPolicy(Protocol):
@@ -109,6 +112,28 @@ class Evade:
         self.flee = self.moves[0] if nearest >= len(columns) // 2 else self.moves[1]
         self.hold = int(self.rng.integers(0, 4))
         return self.flee
+
+
+class Agent:
+    """A policy of :mod:`agents.policies`, with a share ``epsilon`` of uniformly random actions."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        action_space: spaces.Discrete,
+        epsilon: float,
+        rng: np.random.Generator,
+    ) -> None:
+        self.policy, self.space, self.epsilon, self.rng = policy, action_space, epsilon, rng
+        self.state = policy.begin([int(rng.integers(2**31))])
+        self.name = f"{policy.name}-{epsilon:.2f}"
+
+    def act(self, frame: np.ndarray, info: Mapping[str, Any]) -> int:
+        """What the policy does, or a random action."""
+        action = int(self.policy.act(frame[None], self.state)[0])  # it must see every frame
+        if self.rng.random() < self.epsilon:
+            return int(self.space.start + self.rng.integers(self.space.n))
+        return action
 
 
 class Switch:

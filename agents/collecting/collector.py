@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import numpy as np
 from agents.collecting.behaviour import BehaviourPolicy
 from world_model import errors
 from world_model.action_spec import ActionSpec
-from world_model.data.metadata import DatasetInfo
+from world_model.data.metadata import DatasetInfo, data_path
 from world_model.data.shards import write_shard
 from world_model.data.writer import DatasetWriter
 from world_model.errors import DataError, NFDError
@@ -167,13 +168,14 @@ def _collect_parallel(
         context.Process(target=_work, args=(job, tasks, results, os.getpid()), daemon=True)
         for _ in range(processes)
     ]
-    next_shard, finished = len(writer.shards), set()
+    # After a damaged shard was deleted, those behind it are still in place.
+    missing = (n for n in count(len(writer.shards)) if not data_path(writer.root, n).exists())
+    finished: set[int] = set()
     try:
         for worker in workers:
             worker.start()
         for _ in range(processes):
-            tasks.put(next_shard)
-            next_shard += 1
+            tasks.put(next(missing))
         while writer.frames < steps:
             try:
                 kind, *content = results.get(timeout=1.0)
@@ -192,8 +194,7 @@ def _collect_parallel(
             else:
                 finished.add(content[0])
                 # Keep few shards ahead of the next one to place, so that little is thrown away.
-                tasks.put(next_shard)
-                next_shard += 1
+                tasks.put(next(missing))
                 while len(writer.shards) in finished and writer.frames < steps:
                     writer.place(len(writer.shards))
                     report(writer.frames, 0)

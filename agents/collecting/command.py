@@ -7,20 +7,22 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import tyro
+from gymnasium import spaces
 
-from agents.collecting.behaviour import MIX, BehaviourPolicy, draw_policy
+from agents.collecting.behaviour import MIX, Agent, BehaviourPolicy, draw_policy
 from agents.collecting.collector import collect, policy_shares
+from agents.policies import Policy
 from agents.real_env import RealEnvPreset, get_preset, make_real_env
 from world_model.data.metadata import DatasetInfo
 from world_model.data.writer import DatasetWriter
-from world_model.errors import DataError, NFDError
+from world_model.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,9 @@ class CollectConfig:
     """Processes that play; their number does not change the data."""
     seed: int = 0
     """Seed of everything that is drawn."""
-    policy: str = "mix"
-    """Player: mix, or one of its parts (uniform, sticky, sweep, evade, switch, noop, constant)."""
+    policy: tuple[str, ...] = ("mix",)
+    """Players, drawn with equal shares: mix, one of its parts (uniform, sticky, sweep, evade,
+    switch, noop, constant), or the folder of a trained policy."""
     shard_episodes: int = 16
     """Episodes per parquet file."""
 
@@ -60,10 +63,33 @@ def dataset_info(preset: RealEnvPreset) -> DatasetInfo:
 
 
 def make_policy(
-    action_names: tuple[str, ...], threat: int | None, kind: str, rng: np.random.Generator
+    preset: RealEnvPreset, players: tuple[str, ...], rng: np.random.Generator
 ) -> BehaviourPolicy:
-    """Draws a player; a module-level function, so that processes can be given it."""
-    return draw_policy(rng, action_names, threat, kind)
+    """Draws the player of one episode: each of ``players`` is as likely as the others."""
+    player = players[int(rng.integers(len(players)))] if len(players) > 1 else players[0]
+    if player == "mix" or player in MIX:
+        threat = max(preset.class_names) if preset.label_classes else None
+        return draw_policy(rng, preset.action_names, threat, player)
+    space = preset.action_spec.space
+    assert isinstance(space, spaces.Discrete)
+    return Agent(_load_policy(player), space, float(rng.choice([0.0, 0.05, 0.2])), rng)
+
+
+@cache
+def _load_policy(path: str) -> Policy:
+    from agents.policy_io import load_policy
+
+    return load_policy(path, deterministic=False)
+
+
+def _policy_ids(players: tuple[str, ...]) -> dict[str, str]:
+    """What is in the policy folders among ``players``: going on with others is refused."""
+    folders = [player for player in players if player != "mix" and player not in MIX]
+    if not folders:
+        return {}
+    from agents.policy_io import find_policy, policy_id
+
+    return {folder: policy_id(find_policy(folder)) for folder in folders}
 
 
 def run(config: CollectConfig) -> None:
@@ -75,17 +101,18 @@ def run(config: CollectConfig) -> None:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     preset = get_preset(config.environment)
-    if config.policy != "mix" and config.policy not in MIX:
-        raise DataError(
-            f"no policy is called {config.policy!r}; choose mix or one of {', '.join(MIX)}."
-        )
+    if not config.policy:
+        raise DataError("no policy is given; leave --policy out for the usual mix.")
+    settings = {"seed": config.seed, "policy": list(config.policy)}
+    if ids := _policy_ids(config.policy):
+        settings["policy_ids"] = ids
+    make_real_env(preset).close()  # fails here if the game is not installed, with nothing written
     info = dataset_info(preset)
     out = config.out or Path("data") / preset.name
-    threat = max(preset.class_names) if preset.label_classes else None
     writer = DatasetWriter(
         out,
         info,
-        settings={"seed": config.seed, "policy": config.policy},
+        settings=settings,
         shard_episodes=config.shard_episodes,
     )
     columns = (
@@ -107,8 +134,8 @@ def run(config: CollectConfig) -> None:
 
         collect(
             writer,
-            partial(make_real_env, preset.name),
-            partial(make_policy, preset.action_names, threat, config.policy),
+            partial(make_real_env, preset),
+            partial(make_policy, preset, config.policy),
             steps=config.steps,
             seed=config.seed,
             processes=config.processes,
@@ -122,14 +149,11 @@ def run(config: CollectConfig) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Entry point of ``nfd collect``."""
+    """Entry point of ``nfd collect``; an NFDError is for the caller to show."""
     config = tyro.cli(CollectConfig, args=argv, prog="nfd collect")
     try:
         run(config)
-    except NFDError as error:
-        print(f"nfd collect: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
-        print("nfd collect: stopped. Run the same command again to go on.", file=sys.stderr)
+        print("Stopped. Run the same command again to go on.", file=sys.stderr)
         return 130
     return 0
