@@ -7,6 +7,7 @@ import io
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from agents.statistics import format_number
 from world_model.errors import CheckpointError
 from world_model.storage import atomic_file
 
@@ -60,7 +61,8 @@ class LearningCurve:
         text = f"{last.timesteps:,} steps in {last.seconds / 60:.1f} min"
         if last.episode_return is None:
             return f"{text}, no episode has ended yet"
-        return f"{text}, mean return of the last training episodes {last.episode_return:,.0f}"
+        mean = format_number(last.episode_return)
+        return f"{text}, mean return of the last training episodes {mean}"
 
     def to_csv(self) -> str:
         """The whole curve as text."""

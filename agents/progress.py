@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from agents.evaluation import OnEpisode
 from agents.learning_curve import CurvePoint
 from agents.ppo import PPOTrainer
+from agents.statistics import format_number
 
 QUIET_SECONDS = 30.0
 """Where there is no terminal to show a bar, training reports so often in a line."""
@@ -49,7 +50,7 @@ def train_with_progress(
             timesteps, minutes=minutes, keep_every=keep_every, on_step=on_step
         ):
             if point.episode_return is not None:
-                note = f", return {point.episode_return:,.0f}"
+                note = f", return {format_number(point.episode_return)}"
             on_update(point)
             if not console.is_terminal and time.perf_counter() - spoken > QUIET_SECONDS:
                 spoken = time.perf_counter()
@@ -67,7 +68,7 @@ def episode_progress(console: Console, label: str, episodes: int) -> Iterator[On
         def on_episode(episode_return: float, length: int) -> None:
             returns.append(episode_return)
             mean = sum(returns) / len(returns)
-            progress.update(task, completed=len(returns), note=f"mean return {mean:,.0f}")
+            progress.update(task, completed=len(returns), note=f"mean return {format_number(mean)}")
 
         yield on_episode
 

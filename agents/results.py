@@ -13,7 +13,13 @@ from typing import Any
 from rich.table import Table
 
 from agents.evaluation import Evaluation
-from agents.statistics import Interval, difference_interval, iqm_interval, mean_interval
+from agents.statistics import (
+    Interval,
+    difference_interval,
+    format_number,
+    iqm_interval,
+    mean_interval,
+)
 from world_model.storage import atomic_file
 
 FORMAT_VERSION = 1
@@ -63,7 +69,7 @@ def evaluation_table(evaluations: Sequence[Evaluation], title: str, unit: str = 
         table.add_row(
             evaluation.policy,
             str(evaluation.interval),
-            f"{evaluation.returns.std():.0f}",
+            format_number(float(evaluation.returns.std())),
             str(len(evaluation.returns)),
             f"{evaluation.lengths.mean():.0f}",
             str(int((~evaluation.terminated).sum())),

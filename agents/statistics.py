@@ -31,7 +31,8 @@ class Interval:
     """Share of resampled statistics inside the interval."""
 
     def __str__(self) -> str:
-        return f"{self.estimate:.0f} [{self.low:.0f}, {self.high:.0f}]"
+        numbers = [format_number(x) for x in (self.estimate, self.low, self.high)]
+        return f"{numbers[0]} [{numbers[1]}, {numbers[2]}]"
 
     def to_dict(self) -> dict[str, float]:
         """The four numbers, ready for JSON."""
@@ -41,6 +42,16 @@ class Interval:
             "high": self.high,
             "confidence": self.confidence,
         }
+
+
+def format_number(value: float) -> str:
+    """Three digits or so: ``853``, ``21.4``, ``0.87``.
+
+    >>> [format_number(x) for x in (1234.5, 853.2, -21.44, 0.871)]
+    ['1,234', '853', '-21.4', '0.87']
+    """
+    decimals = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
+    return f"{value:,.{decimals}f}"
 
 
 def mean_interval(samples: ArrayLike | Strata, **options: Any) -> Interval:
