@@ -29,7 +29,7 @@ from world_model.errors import DataError
 class CollectConfig:
     """Records episodes of a real environment, resumable at any time."""
 
-    environment: Annotated[str, tyro.conf.Positional]
+    environment: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENVIRONMENT")]
     """Preset of the real environment, such as doom-take-cover."""
     steps: int = 200_000
     """Frames to record; whole shards of episodes are written, so there will be slightly more."""
