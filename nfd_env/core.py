@@ -3,58 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium.error import ResetNeeded
 
+from nfd_env.core_step import CoreStep, numbers_of, reset_info
 from nfd_env.reset_options import check_snapshot, parse_options
-from nfd_env.seeding import episode_seed
+from nfd_env.seeding import EpisodeSeeds, episode_seed
 from nfd_env.snapshot import Snapshot
-from nfd_env.starts import StartProvider, check_context, groups
+from nfd_env.starts import StartProvider, draw_starts, groups
 from nfd_env.trust import TrustLimits
 from world_model.errors import ContextError
-from world_model.types import Context, StepOutcome
+from world_model.types import Context
 
 RewardFunction = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """(frames uint8 (B, H, W, 3), encoded actions float32 (B, K), next frames) -> rewards (B,)."""
-
-UNSEEDED = -1
-
-
-@dataclass(frozen=True)
-class CoreStep:
-    """One step of all ``B`` streams, as fresh NumPy arrays."""
-
-    observations: np.ndarray
-    """uint8 (B, H, W, 3)."""
-    rewards: np.ndarray
-    """float64 (B,), of the transition into ``observations``."""
-    terminated: np.ndarray
-    """bool (B,), by the world."""
-    truncated: np.ndarray
-    """bool (B,), by a limit."""
-    truncation_reasons: np.ndarray
-    """object (B,): ``"horizon"``, ``"uncertainty"`` or None."""
-    termination_probability: np.ndarray
-    """float64 (B,)."""
-    uncertainty: np.ndarray
-    """float64 (B,)."""
-    steps: np.ndarray
-    """int64 (B,), steps since the episode's start."""
-
-    def info(self, i: int) -> dict[str, Any]:
-        """The ``info`` of stream ``i``."""
-        info: dict[str, Any] = {
-            "imagined_steps": int(self.steps[i]),
-            "uncertainty": float(self.uncertainty[i]),
-            "termination_probability": float(self.termination_probability[i]),
-        }
-        if self.truncation_reasons[i] is not None:
-            info["truncation_reason"] = self.truncation_reasons[i]
-        return info
 
 
 class ImaginedCore:
@@ -98,8 +64,7 @@ class ImaginedCore:
         self.state: Any = None
         self.observations = np.zeros((num_envs, *world.config.frame_shape), np.uint8)
         self.steps = np.zeros(num_envs, np.int64)
-        self.first_seeds = np.full(num_envs, UNSEEDED, np.int64)
-        self.episodes = np.zeros(num_envs, np.int64)
+        self.seeds = EpisodeSeeds.unseeded(num_envs)
         self.finished = np.ones(num_envs, np.bool_)
 
     # -- episodes ------------------------------------------------------------------------------
@@ -132,27 +97,22 @@ class ImaginedCore:
         asked = [
             parse_options(options[i] if options else None, self.world) for i in indices.tolist()
         ]
-        firsts, episodes = self._next_seeds(indices, seeds)
+        wanted = [None if seeds is None else seeds[i] for i in indices.tolist()]
+        upcoming = self.seeds.select(indices).upcoming(wanted)
         # Everything that can go wrong goes wrong before the first stream is touched.
-        plan = self._plan(firsts, episodes, asked)
-        begun = []
-        for places, context in plan:
-            keys = torch.from_numpy(_seeds(firsts[places], episodes[places]))
-            begun.append((places, self.rollout.begin(context, keys), context))
-        self.first_seeds[indices], self.episodes[indices] = firsts, episodes
+        begun = self._begin(upcoming.values(), asked)
+        self.seeds.put(indices, upcoming)
         self.steps[indices], self.finished[indices] = 0, False
-        for places, state, context in begun:
+        for places, context, state in begun:
             self._put(indices[places], state)
             self.observations[indices[places]] = context.frames[:, -1].numpy()
-        for places, snapshot in _snapshots(asked):
-            self._return_to(snapshot, indices[places])
-            # A seed given beside a snapshot asks for another future of the same moment.
-            given = np.array([seeds is not None and seeds[i] is not None for i in indices[places]])
-            self._reseed(indices[places][given], firsts[places][given])
-            kept = indices[places][~given]
-            self.first_seeds[kept] = snapshot.first_seeds[0]
-            self.episodes[kept] = snapshot.episodes[0]
-        return {int(i): self._reset_info(int(i)) for i in indices}
+        for place, wish in enumerate(asked):
+            if isinstance(wish, Snapshot):
+                # A seed given beside it asks for another future of the same moment.
+                reseeded = None if wanted[place] is None else [int(upcoming.firsts[place])]
+                self._return_to(wish, indices[place : place + 1], reseeded)
+        values = self.seeds.values().tolist()
+        return {i: reset_info(values[i], int(self.steps[i])) for i in indices.tolist()}
 
     def step(self, actions: np.ndarray, skip: np.ndarray | None = None) -> CoreStep:
         """Takes one step in every stream.
@@ -176,7 +136,7 @@ class ImaginedCore:
         encoded = torch.tensor(actions, device=self.device)
         self.state, outcome = self.rollout.advance(self.state, encoded)
         observations = np.array(outcome.frames.cpu().numpy())
-        rewards, ended, probability, uncertainty = _numbers(outcome)
+        rewards, ended, probability, uncertainty = numbers_of(outcome)
         if self.reward_function is not None:
             rewards = self._user_rewards(actions, observations)
         terminated = np.zeros(self.num_envs, np.bool_) if self.endless else ended > 0.5
@@ -215,8 +175,7 @@ class ImaginedCore:
             state.to("cpu"),
             self.observations[chosen],
             self.steps[chosen],
-            self.first_seeds[chosen],
-            self.episodes[chosen],
+            self.seeds.select(chosen),
             self.finished[chosen],
         )
 
@@ -248,11 +207,8 @@ class ImaginedCore:
             raise ResetNeeded("reset all streams once before restoring some of them.")
         if seeds is not None and len(seeds) != len(chosen):
             raise ValueError(f"{len(seeds)} seeds for {len(chosen)} streams: give one for each.")
-        self._return_to(snapshot, chosen)
-        self.first_seeds[chosen] = snapshot.first_seeds
-        self.episodes[chosen] = snapshot.episodes
-        if seeds is not None:
-            self._reseed(chosen, np.array([episode_seed(int(s), 0) for s in seeds], np.int64))
+        firsts = None if seeds is None else [episode_seed(int(seed), 0) for seed in seeds]
+        self._return_to(snapshot, chosen, firsts)
 
     def branch(self, indices: Sequence[int]) -> ImaginedCore:
         """A core of its own that goes on from the streams at ``indices``, which may repeat.
@@ -285,62 +241,36 @@ class ImaginedCore:
 
     # -- parts of the above --------------------------------------------------------------------
 
-    def _next_seeds(
-        self, indices: np.ndarray, seeds: Sequence[int | None] | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(first seeds, episode numbers) of the episodes that are about to start, int64 (b,)."""
-        firsts, episodes = self.first_seeds[indices], self.episodes[indices] + 1
-        for place, index in enumerate(indices):
-            seed = None if seeds is None else seeds[index]
-            if seed is None and firsts[place] == UNSEEDED:
-                seed = int(np.random.default_rng().integers(2**31))
-            if seed is not None:
-                if seed < 0:
-                    raise ValueError(f"seed={seed}: expected a whole number of at least 0.")
-                firsts[place], episodes[place] = episode_seed(int(seed), 0), 0
-        return firsts, episodes
-
-    def _plan(
-        self,
-        firsts: np.ndarray,
-        episodes: np.ndarray,
-        asked: Sequence[Context | Snapshot | None],
-    ) -> list[tuple[np.ndarray, Context]]:
-        """Which places begin with which contexts; those that return to a snapshot need none."""
-        contexts: dict[int, Context] = {
-            place: wish for place, wish in enumerate(asked) if isinstance(wish, Context)
-        }
-        drawing = np.array([place for place, wish in enumerate(asked) if wish is None], np.int64)
-        if len(drawing):
-            seeds = _seeds(firsts[drawing], episodes[drawing]).tolist()
-            drawn = self.starts.draw(seeds)
-            if len(drawn) != len(seeds):
-                raise ContextError(
-                    f"the start provider {type(self.starts).__name__} gave {len(drawn)} contexts "
-                    f"for {len(seeds)} episodes."
-                )
-            for place, context in zip(drawing.tolist(), drawn, strict=True):
-                contexts[place] = check_context(context, self.world)
-        order = sorted(contexts)
+    def _begin(
+        self, seeds: np.ndarray, asked: Sequence[Context | Snapshot | None]
+    ) -> list[tuple[np.ndarray, Context, Any]]:
+        """Begins what does not return to a snapshot: [(places, contexts, state), ...]."""
+        contexts = {i: wish for i, wish in enumerate(asked) if isinstance(wish, Context)}
+        usual = [i for i, wish in enumerate(asked) if wish is None]
+        drawn = draw_starts(self.starts, seeds[usual].tolist(), self.world)
+        contexts.update(zip(usual, drawn, strict=True))
         return [
-            (np.array(order, np.int64)[places], context)
-            for places, context in groups([contexts[place] for place in order])
+            (places, context, self.rollout.begin(context, torch.from_numpy(seeds[places])))
+            for places, context in groups(contexts)
         ]
 
-    def _return_to(self, snapshot: Snapshot, indices: np.ndarray) -> None:
+    def _return_to(
+        self, snapshot: Snapshot, indices: np.ndarray, firsts: Sequence[int] | None
+    ) -> None:
+        """Puts a snapshot in place of streams; ``firsts``: new seeds from here on, or None."""
         state = snapshot.state
         if snapshot.batch_size != len(indices):
             state = state.select(torch.zeros(len(indices), dtype=torch.int64))
-        self._put(indices, state.clone().to(self.device))
+        state = state.clone().to(self.device)
+        self.seeds.put(indices, snapshot.seeds)
+        if firsts is not None:
+            values = np.array(firsts, np.int64)
+            state.seeds.copy_(torch.from_numpy(values))
+            self.seeds.put(indices, EpisodeSeeds(values, np.zeros(len(values), np.int64)))
+        self._put(indices, state)
         self.observations[indices] = snapshot.observations
         self.steps[indices] = snapshot.steps
         self.finished[indices] = snapshot.finished
-
-    def _reseed(self, indices: np.ndarray, seeds: np.ndarray) -> None:
-        """Lets the streams at ``indices`` go on with other noise, and its successors."""
-        places = torch.from_numpy(indices).to(self.device)
-        self.state.seeds[places] = torch.from_numpy(seeds).to(self.device)
-        self.first_seeds[indices], self.episodes[indices] = seeds, 0
 
     def _put(self, indices: np.ndarray, state: Any) -> None:
         """Puts ``state`` in the place of the streams at ``indices``."""
@@ -353,15 +283,6 @@ class ImaginedCore:
             self.state = state.select(everywhere)
         self.state.scatter(torch.from_numpy(indices).to(self.device), state)
 
-    def _reset_info(self, index: int) -> dict[str, Any]:
-        first, episode = int(self.first_seeds[index]), int(self.episodes[index])
-        return {
-            "imagined_steps": int(self.steps[index]),
-            "uncertainty": 0.0,
-            "termination_probability": 0.0,
-            "episode_seed": episode_seed(first, episode),
-        }
-
     def _user_rewards(self, actions: np.ndarray, observations: np.ndarray) -> np.ndarray:
         assert self.reward_function is not None
         given = self.reward_function(self.observations.copy(), actions.copy(), observations.copy())
@@ -372,32 +293,3 @@ class ImaginedCore:
                 f"each of the {self.num_envs} streams: ({self.num_envs},)."
             )
         return rewards
-
-
-def _seeds(firsts: np.ndarray, episodes: np.ndarray) -> np.ndarray:
-    pairs = zip(firsts.tolist(), episodes.tolist(), strict=True)
-    return np.array([episode_seed(first, episode) for first, episode in pairs], np.int64)
-
-
-def _snapshots(
-    asked: Sequence[Context | Snapshot | None],
-) -> list[tuple[np.ndarray, Snapshot]]:
-    """The snapshots that are asked for, each with the places that ask for it."""
-    places: dict[int, list[int]] = {}
-    for place, wish in enumerate(asked):
-        if isinstance(wish, Snapshot):
-            places.setdefault(id(wish), []).append(place)
-    return [(np.array(found), asked[found[0]]) for found in places.values()]  # type: ignore[misc]
-
-
-def _numbers(outcome: StepOutcome) -> np.ndarray:
-    """The numbers of an outcome as float64 (4, B), brought from the device in one go."""
-    numbers = torch.stack(
-        [
-            outcome.rewards.float(),
-            outcome.terminated.float(),
-            outcome.termination_probability.float(),
-            outcome.uncertainty.float(),
-        ]
-    )
-    return numbers.cpu().numpy().astype(np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Callable
 from importlib import import_module
@@ -10,6 +11,8 @@ from typing import Any
 
 from world_model.errors import NFDError
 from world_model.protocol import RolloutProtocol
+
+_LOADED_IN = os.getpid()
 
 # Weights never change after loading, so the environments of a process share them; a world is
 # let go when the last environment that uses it is.
@@ -31,6 +34,7 @@ def load_rollout(world: Any, device: str = "auto", **settings: Any) -> tuple[Any
     Returns:
         ``(world, rollout)``.
     """
+    _refuse_to_hang()
     if isinstance(world, RolloutProtocol):
         given = sorted(name for name, value in settings.items() if value is not None)
         if given:
@@ -90,6 +94,22 @@ def resolve_device(device: str) -> str:
     if kind == "cuda" and not torch.cuda.is_available():
         raise NFDError(f"device={device!r}: torch sees no GPU here. Use 'auto' or 'cpu'.")
     return str(device)
+
+
+def _refuse_to_hang() -> None:
+    """Raises NFDError in a fork of a process that has used torch with several threads.
+
+    The pool of threads does not survive the fork, and the first parallel operation would wait for
+    it forever. Linux forks by default before Python 3.14, for ``AsyncVectorEnv`` among others.
+    """
+    import torch
+
+    if os.getpid() != _LOADED_IN and torch.get_num_threads() > 1:
+        raise NFDError(
+            f"this process was forked from one with {torch.get_num_threads()} torch threads, where "
+            "torch would hang. Use gym.make_vec's default, one batched model; or start processes "
+            "with vector_kwargs={'context': 'forkserver'}; or call torch.set_num_threads(1) first."
+        )
 
 
 def load_object(name: str) -> Callable[..., Any]:

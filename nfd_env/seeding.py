@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+UNSEEDED = -1
+"""Stands for the first seed of a stream that has none yet."""
+
 _MASK = (1 << 64) - 1
 
 
@@ -34,3 +42,51 @@ def draw_index(seed: int, count: int, purpose: int = 0) -> int:
     """An index in [0, ``count``) that is a pure function of ``seed`` and ``purpose``."""
     # The multiply-shift of the high bits has no modulo bias worth naming at these counts.
     return (mix(mix(seed & _MASK) + purpose) * count) >> 64
+
+
+@dataclass(frozen=True)
+class EpisodeSeeds:
+    """Where ``B`` streams are in their sequences of episodes; the arrays are written in place."""
+
+    firsts: np.ndarray
+    """int64 (B,), the seed that each stream started from, or ``UNSEEDED``."""
+    episodes: np.ndarray
+    """int64 (B,), how many episodes each stream has had before the present one."""
+
+    @classmethod
+    def unseeded(cls, count: int) -> EpisodeSeeds:
+        """``count`` streams that have had no episode."""
+        return cls(np.full(count, UNSEEDED, np.int64), np.zeros(count, np.int64))
+
+    def values(self) -> np.ndarray:
+        """The seeds of the present episodes, int64 (B,)."""
+        pairs = zip(self.firsts.tolist(), self.episodes.tolist(), strict=True)
+        return np.array([episode_seed(first, episode) for first, episode in pairs], np.int64)
+
+    def upcoming(self, seeds: Sequence[int | None]) -> EpisodeSeeds:
+        """What the next episode of every stream has.
+
+        Args:
+            seeds: B seeds. One that is None goes on in the stream's sequence, which begins with
+                fresh entropy if it has not begun.
+
+        Raises:
+            ValueError: if a seed is negative.
+        """
+        upcoming = EpisodeSeeds(self.firsts.copy(), self.episodes + 1)
+        for i, seed in enumerate(seeds):
+            if seed is None and self.firsts[i] == UNSEEDED:
+                seed = int(np.random.default_rng().integers(2**31))
+            if seed is not None:
+                if seed < 0:
+                    raise ValueError(f"seed={seed}: expected a whole number of at least 0.")
+                upcoming.firsts[i], upcoming.episodes[i] = episode_seed(int(seed), 0), 0
+        return upcoming
+
+    def select(self, indices: np.ndarray) -> EpisodeSeeds:
+        """Those of the streams at ``indices``, as a copy."""
+        return EpisodeSeeds(self.firsts[indices], self.episodes[indices])
+
+    def put(self, indices: np.ndarray, other: EpisodeSeeds) -> None:
+        """Writes ``other``, of as many streams or of one, over the streams at ``indices``."""
+        self.firsts[indices], self.episodes[indices] = other.firsts, other.episodes

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from nfd_env.seeding import EpisodeSeeds
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -26,10 +28,8 @@ class Snapshot:
     """uint8 (B, H, W, 3), the newest frames."""
     steps: np.ndarray
     """int64 (B,), steps since each episode's start: the horizon is restored, too."""
-    first_seeds: np.ndarray
-    """int64 (B,), the seed each stream started from."""
-    episodes: np.ndarray
-    """int64 (B,), how many episodes each stream has had before this one."""
+    seeds: EpisodeSeeds
+    """Where each stream is in its sequence of episodes."""
     finished: np.ndarray
     """bool (B,), whether the episode has ended and the stream waits for a reset."""
 
@@ -48,7 +48,6 @@ class Snapshot:
             self.state.select(torch.from_numpy(chosen)).clone(),
             self.observations[chosen],
             self.steps[chosen],
-            self.first_seeds[chosen],
-            self.episodes[chosen],
+            self.seeds.select(chosen),
             self.finished[chosen],
         )

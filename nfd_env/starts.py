@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -136,6 +136,23 @@ def make_starts(contexts: Any, world: Any) -> StartProvider:
     )
 
 
+def draw_starts(provider: StartProvider, seeds: Sequence[int], world: Any) -> list[Context]:
+    """One context, a batch of one, for each of the seeds.
+
+    Raises:
+        ContextError: if the provider has too few, or one does not fit the world.
+    """
+    if not seeds:
+        return []
+    drawn = provider.draw(seeds)
+    if len(drawn) != len(seeds):
+        raise ContextError(
+            f"the start provider {type(provider).__name__} gave {len(drawn)} contexts for "
+            f"{len(seeds)} episodes."
+        )
+    return [check_context(context, world) for context in drawn]
+
+
 def split(context: Context) -> list[Context]:
     """The ``B`` contexts of a batch, as batches of one."""
     memory = context.outcome_memory
@@ -149,13 +166,18 @@ def split(context: Context) -> list[Context]:
     ]
 
 
-def groups(contexts: Sequence[Context]) -> list[tuple[np.ndarray, Context]]:
-    """Batches of contexts that have the same length: [(places int64 (b,), context), ...].
+def groups(contexts: Mapping[int, Context]) -> list[tuple[np.ndarray, Context]]:
+    """Batches of contexts that have the same length.
 
-    The order is that of first appearance, so it follows from the contexts alone.
+    Args:
+        contexts: batches of one, by the place that each is for.
+
+    Returns:
+        ``[(places int64 (b,) ascending, their contexts), ...]``.
     """
     places: dict[tuple[int, bool], list[int]] = {}
-    for place, context in enumerate(contexts):
+    for place in sorted(contexts):
+        context = contexts[place]
         key = (context.frames.shape[1], context.outcome_memory is None)
         places.setdefault(key, []).append(place)
     return [(np.array(found), _join([contexts[p] for p in found])) for found in places.values()]

@@ -19,7 +19,7 @@ from nfd_env.building import (
     check_render_mode,
     observation_space,
 )
-from nfd_env.core import CoreStep
+from nfd_env.core_step import CoreStep
 from nfd_env.rendering import Window, tile
 from nfd_env.reset_options import per_stream
 from nfd_env.snapshot import Snapshot

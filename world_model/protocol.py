@@ -21,6 +21,11 @@ class StateProtocol(Protocol):
         """Number of streams."""
         ...
 
+    @property
+    def seeds(self) -> torch.Tensor:
+        """int64 (B,), noise seed of each stream; written in place, it gives another future."""
+        ...
+
     def clone(self) -> Self:
         """A copy that shares no memory with this state."""
         ...

@@ -14,6 +14,7 @@ from nfd_env.sb3_vec_env import NFDWorldVecEnv
 from nfd_env.vector_env import NFDWorldVectorEnv
 from tests.toy import ToyWorld
 from tests.world_model.tiny import tiny_world
+from world_model.errors import WorldFormatError, WorldNotFoundError
 
 WORLDS = {
     "toy": (ToyWorld, {}),
@@ -63,6 +64,43 @@ def test_is_made_by_id_from_strings(steps):
     envs = gym.make_vec("NFD-World-v0", num_envs=2, **settings)
     envs.reset(seed=0)
     assert envs.core.rollout.sampling_steps == steps
+
+
+def test_a_saved_world_is_made_by_its_folder(tmp_path):
+    world = tiny_world()
+    folder = str(world.save_pretrained(tmp_path / "my-world"))
+    envs = [gym.make("NFD-World-v0", world=folder, endless=True) for _ in range(2)]
+    assert envs[0].unwrapped.world is envs[1].unwrapped.world
+    assert envs[0].unwrapped.model_id == world.model_id
+    direct = NFDWorldEnv(world, endless=True)
+    for env in envs:
+        assert np.array_equal(env.reset(seed=1)[0], direct.reset(seed=1)[0])
+        for action in (0, 1, 2):
+            assert np.array_equal(env.step(action)[0], direct.step(action)[0])
+    # Saved anew, it is another world, also for environments that are made from now on.
+    other = tiny_world(seed=1)
+    other.save_pretrained(folder)
+    assert gym.make("NFD-World-v0", world=folder).unwrapped.model_id == other.model_id
+
+
+def test_worlds_that_cannot_be_loaded_say_so(tmp_path):
+    with pytest.raises(WorldNotFoundError, match="no-such-world"):
+        gym.make("NFD-World-v0", world="no-such-world")
+    with pytest.raises(WorldNotFoundError, match="no-such-world"):
+        gym.make_vec("NFD-World-v0", num_envs=2, world="no-such-world")
+    folder = tiny_world().save_pretrained(tmp_path / "world")
+    (folder / "network.safetensors").write_bytes(b"damaged")
+    with pytest.raises(WorldFormatError, match=r"network\.safetensors"):
+        gym.make("NFD-World-v0", world=str(folder))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"sampler": "no-such"}, {"reward_mode": "no-such"}, {"termination_mode": "no-such"}],
+)
+def test_unknown_settings_are_refused(settings):
+    with pytest.raises(ValueError, match="no-such"):
+        gym.make("NFD-World-v0", world="tests.world_model.tiny:tiny_world", **settings)
 
 
 def test_a_seed_and_its_actions_give_the_same_episodes(world):

@@ -65,6 +65,16 @@ def test_worlds_by_code_object_and_rollout():
     assert load_rollout(rollout) == (world, rollout)
 
 
+def test_a_fork_that_would_hang_is_refused(monkeypatch):
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    load_rollout("tests.toy:ToyWorld")
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    with pytest.raises(NFDError, match="forkserver"):
+        load_rollout("tests.toy:ToyWorld")
+    monkeypatch.setattr("torch.get_num_threads", lambda: 1)
+    load_rollout("tests.toy:ToyWorld")
+
+
 def test_devices():
     assert resolve_device("auto") in ("cpu", "cuda")
     assert resolve_device("cpu") == "cpu"

@@ -67,7 +67,7 @@ def test_what_does_not_fit_is_refused(options, text):
         env.reset(seed=9, options=options)
     # The episode goes on as if nothing had been asked.
     assert env.step(0)[4]["imagined_steps"] == 2
-    assert env.core.first_seeds.tolist() == [0]
+    assert env.core.seeds.firsts.tolist() == [0]
 
 
 def test_dealing_options_out():

@@ -100,8 +100,8 @@ def test_mixtures_use_every_source_and_depend_on_the_seed_alone():
 def test_contexts_of_different_lengths_are_grouped_in_place():
     clips = split(toy_contexts().pick([0, 1, 2]))
     short = Context(clips[1].frames[:, -1:], clips[1].actions[:, -1:])
-    found = groups([clips[0], short, clips[2]])
-    assert [places.tolist() for places, _ in found] == [[0, 2], [1]]
+    found = groups({3: clips[0], 5: short, 9: clips[2]})
+    assert [places.tolist() for places, _ in found] == [[3, 9], [5]]
     assert newest(split(found[0][1])) == newest([clips[0], clips[2]])
 
 

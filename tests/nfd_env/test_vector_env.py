@@ -274,7 +274,7 @@ def test_more_ends_at_once_than_there_are_contexts():
     envs.reset(seed=0)
     for _ in range(12):
         envs.step(np.ones(32, int))
-    assert envs.core.episodes.tolist() == [6] * 32
+    assert envs.core.seeds.episodes.tolist() == [6] * 32
 
 
 def test_one_batch_for_all_streams():
