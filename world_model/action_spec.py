@@ -7,7 +7,7 @@ of a Box. A row of NaN is the null action: the one "before" the first frame of a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,9 +101,7 @@ class ActionSpec:
         Raises:
             ActionError: if the number of actions is not ``count``, or one is not in the space.
         """
-        if isinstance(self.space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary) or (
-            isinstance(self.space, spaces.Box)
-        ):
+        if not isinstance(self.space, spaces.Dict | spaces.Tuple):
             array = np.asarray(actions)
             if array.shape != (count, *(self.space.shape or ())):
                 raise ActionError(
@@ -168,7 +166,7 @@ class ActionSpec:
                 )
 
     def describe(self, vector: np.ndarray) -> str:
-        """A short readable name of an action vector, such as ``left`` or ``turn=left camera=0.5``."""
+        """A short readable name of an action vector, such as ``left`` or ``turn=left look=0.5``."""
         vector = np.asarray(vector, np.float32)
         if np.isnan(vector).any():
             return "null"
@@ -221,13 +219,13 @@ class ActionSpec:
     def _starts(self) -> np.ndarray:
         """Per column, the smallest index of a categorical group in the space (0 for a Box)."""
         if isinstance(self.space, spaces.Discrete):
-            return np.float32([self.space.start])
+            return np.asarray([self.space.start], np.float32)
         if isinstance(self.space, spaces.MultiDiscrete):
             return np.asarray(self.space.start, np.float32).ravel()
         return np.zeros(self.dim, np.float32)
 
 
-def _groups_of(space: spaces.Space, name: str):
+def _groups_of(space: spaces.Space, name: str) -> Iterator[ActionGroup]:
     if isinstance(space, spaces.Discrete):
         yield _categorical(name, int(space.n))
     elif isinstance(space, spaces.MultiDiscrete):
@@ -263,7 +261,7 @@ def _categorical(name: str, n: int) -> ActionGroup:
     return ActionGroup(name, "categorical", n, tuple(f"{name}={i}" for i in range(n)))
 
 
-def _flatten(space: spaces.Space, action: Any):
+def _flatten(space: spaces.Space, action: Any) -> Iterator[np.ndarray]:
     """Yields the columns of ``action``, categorical choices counted from 0."""
     if isinstance(space, spaces.Dict):
         if not isinstance(action, Mapping) or set(action) != set(space.spaces):

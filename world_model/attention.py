@@ -1,5 +1,6 @@
-"""Block-wise causal attention: within a frame everything sees everything, across frames only
-the past, and of the past only a window.
+"""Block-wise causal attention over frames of tokens.
+
+Within a frame everything sees everything; across frames only the past, and of it only a window.
 
 Three ways to compute it, equal to float tolerance (the tests hold them to it): within each frame
 alone, over each frame's window of a whole sequence (training), and against a ring of cached keys

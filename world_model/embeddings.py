@@ -19,6 +19,8 @@ class TimeEmbedding(nn.Module):
     training on.
     """
 
+    frequencies: Tensor
+
     def __init__(self, width: int, features: int = 64, max_frequency: float = 32.0) -> None:
         super().__init__()
         scale = torch.exp(torch.linspace(0.0, math.log(max_frequency), features // 2))
@@ -45,11 +47,11 @@ class ActionEmbedding(nn.Module):
         self.tables = nn.ModuleList()
         for group in spec.groups:
             if group.kind == "categorical":
-                table: nn.Module = nn.Embedding(group.size, width)
+                table = nn.Embedding(group.size, width)
                 nn.init.normal_(table.weight, std=0.02)
+                self.tables.append(table)
             else:
-                table = nn.Linear(group.size, width)
-            self.tables.append(table)
+                self.tables.append(nn.Linear(group.size, width))
         self.null = nn.Parameter(torch.randn(width) * 0.02)
 
     def forward(self, actions: Tensor) -> Tensor:

@@ -91,9 +91,7 @@ def predict_velocity(x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
     return (x_t - x0) / t.clamp(min=MIN_T)[..., None, None]
 
 
-def previous_frames(
-    latents: Tensor, noise: Tensor, level: Tensor
-) -> tuple[Tensor, Tensor]:
+def previous_frames(latents: Tensor, noise: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
     """The frame before each frame, a little noised; zeros at level 1 before the first.
 
     Args:

@@ -9,6 +9,7 @@ frame at a time against a ring of cached keys and values (streaming).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -94,6 +95,7 @@ class MLP(nn.Module):
         self.project_out = nn.Linear(inner, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(..., width) to (..., width)."""
         x = self.project_in(x)
         if self.gated:
             gate, x = x.chunk(2, dim=-1)
@@ -139,6 +141,8 @@ class Block(nn.Module):
 class NextFrameDiffusion(nn.Module):
     """Block-wise causal diffusion transformer over frames of tokens."""
 
+    spatial_angles: Tensor
+
     def __init__(self, config: NetworkConfig, action_spec: ActionSpec) -> None:
         super().__init__()
         self.config = config
@@ -149,7 +153,10 @@ class NextFrameDiffusion(nn.Module):
         self.embed_action = ActionEmbedding(action_spec, width)
         if config.previous_frame:
             self.embed_previous_time = TimeEmbedding(width)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        # A ModuleList; the cast tells the type checker what is in it.
+        self.blocks = cast(
+            "list[Block]", nn.ModuleList(Block(config) for _ in range(config.layers))
+        )
         self.norm_out = nn.LayerNorm(width, eps=NORM_EPS, elementwise_affine=False)
         self.modulation_out = nn.Linear(width, 2 * width)
         self.project_out = nn.Linear(width, config.token_dim)
@@ -214,7 +221,7 @@ class NextFrameDiffusion(nn.Module):
         Returns:
             float32 (B, F, N, token_dim), the raw output; :mod:`world_model.flow` says what it is.
         """
-        batch, frames = t.shape
+        frames = t.shape[1]
         index = torch.arange(frames, device=t.device)
         cos, sin = self.rotation(index[None])
         condition = self.condition(t, actions, previous_t)

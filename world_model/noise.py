@@ -31,9 +31,7 @@ class Purpose(IntEnum):
     """The draw of termination."""
 
 
-def stream_keys(
-    seeds: Tensor, frame_index: Tensor, purpose: Purpose, step: int = 0
-) -> Tensor:
+def stream_keys(seeds: Tensor, frame_index: Tensor, purpose: Purpose, step: int = 0) -> Tensor:
     """int64 (B,) keys, one per stream.
 
     Args:

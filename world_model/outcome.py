@@ -16,12 +16,9 @@ that the memory learns to count it; nothing at run time needs them.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from world_model import two_hot
@@ -58,9 +55,8 @@ class OutcomeSequence:
 class OutcomeModel(nn.Module):
     """Rewards and terminations from frames and actions, with an explicit recurrent memory.
 
-    The memory is one float32 vector per stream: the recurrent state, a coarse picture of the
-    previous frame, and the number of frames seen. It does not grow. Its weights are shared by all
-    streams, and no state hides in the module.
+    The memory is one float32 vector per stream: the recurrent state, and the number of frames
+    seen. It does not grow, and no state hides in the module.
     """
 
     termination_scale: Tensor
@@ -74,26 +70,20 @@ class OutcomeModel(nn.Module):
         self.action_spec = action_spec
         self.embed_action = ActionEmbedding(action_spec, config.action_embedding)
         height, width, previous = config.frame_shape
-        levels, grids = [], []
-        for level, channels in enumerate(config.channels):
-            if level == config.motion_level + 1:
-                previous += config.motion_channels
-            levels.append(nn.Conv2d(previous, channels, 3, stride=2, padding=1))
-            height, width, previous = (height + 1) // 2, (width + 1) // 2, channels
-            grids.append((height, width))
-        if config.motion_level == len(config.channels) - 1:
-            previous += config.motion_channels
-        self.levels = nn.ModuleList(levels)
-        # channels_last is what uint8 (H, W, 3) frames are already, and the fast layout on CPUs.
-        for convolution in levels:
+        levels: list[nn.Module] = []
+        for channels in config.channels:
+            convolution = nn.Conv2d(previous, channels, 3, stride=2, padding=1)
+            # channels_last is how uint8 (H, W, 3) frames lie already, and fast on CPUs.
             kernel = convolution.weight.data
             convolution.weight.data = kernel.contiguous(memory_format=torch.channels_last)
-        self._motion_shape = (config.motion_channels, *grids[config.motion_level])
-        self._motion_size = math.prod(self._motion_shape)
-        self.memory_size = config.hidden + self._motion_size + 1
+            levels += [convolution, nn.SiLU()]
+            height, width, previous = (height + 1) // 2, (width + 1) // 2, channels
+        self.memory_size = config.hidden + 1
 
         # The grid is flattened, not pooled: where a fireball is decides whether it hits.
         self.embed = nn.Sequential(
+            *levels,
+            nn.Flatten(),
             nn.Linear(previous * height * width, config.embedding),
             nn.LayerNorm(config.embedding),
             nn.SiLU(),
@@ -143,13 +133,9 @@ class OutcomeModel(nn.Module):
             ActionError: if the actions have another shape.
         """
         self._check(memory, frames, actions, steps=())
-        age = memory[:, -1:]
-        hidden = memory[:, : self.config.hidden]
-        motion = memory[:, self.config.hidden : -1].unflatten(1, self._motion_shape)
-        embedded, new_motion = self._embed(frames, lambda _: motion)
-        gates = self._gates(embedded, actions, age)
-        hidden = self._recur(gates, hidden)
-        return torch.cat([hidden, new_motion.flatten(1).float(), age + 1], dim=1)
+        hidden, age = memory[:, :-1], memory[:, -1:]
+        hidden = self._recur(self._gates(frames, actions, age), hidden)
+        return torch.cat([hidden, age + 1], dim=1)
 
     def reward(self, memory: Tensor) -> Tensor:
         """Expected reward (B,) of the transition into the frame that was observed last."""
@@ -165,13 +151,13 @@ class OutcomeModel(nn.Module):
 
     def reward_scores(self, memory: Tensor) -> Tensor:
         """Logits (B, bins) of the reward over ``config.reward_support``."""
-        return self.reward_head(memory[:, : self.config.hidden]).float()
+        return self.reward_head(memory[:, :-1]).float()
 
     def termination_logits(self, memory: Tensor, actions: Tensor) -> Tensor:
         """Calibrated logit (B,) that taking ``actions`` (B, K) now ends the episode."""
         if actions.shape != (len(memory), self.action_spec.dim):
             raise self._wrong_actions(actions, (len(memory), self.action_spec.dim))
-        hidden, age = memory[:, : self.config.hidden], memory[:, -1:]
+        hidden, age = memory[:, :-1], memory[:, -1:]
         return self._calibrate(self.termination_out(self._foresee(hidden, actions, age)))
 
     def terminates(self, logits: Tensor, uniform: Tensor | None = None) -> Tensor:
@@ -221,24 +207,14 @@ class OutcomeModel(nn.Module):
             raise DataError(f"resets have shape {tuple(resets.shape)}; expected {(batch, steps)}.")
         keep = (~resets).float()
         ages = _ages(memory[:, -1], resets)  # (B, T), before each frame
-        first = memory[:, self.config.hidden : -1].unflatten(1, self._motion_shape)
-
-        def previous_motion(motion: Tensor) -> Tensor:
-            """What each frame remembers of the one before it: (B * T, m, h, w)."""
-            by_step = motion.unflatten(0, (batch, steps))
-            shifted = torch.cat([first[:, None].to(motion.dtype), by_step[:, :-1]], dim=1)
-            return (shifted * keep[:, :, None, None, None].to(motion.dtype)).flatten(0, 1)
-
-        embedded, motion = self._embed(frames.flatten(0, 1), previous_motion)
-        gates = self._gates(embedded, actions.flatten(0, 1), ages.reshape(-1, 1))
+        gates = self._gates(frames.flatten(0, 1), actions.flatten(0, 1), ages.reshape(-1, 1))
         gates = gates.unflatten(0, (batch, steps))
-        state, states = memory[:, : self.config.hidden], []
+        state, states = memory[:, :-1], []
         for step in range(steps):
             state = self._recur(gates[:, step], state * keep[:, step, None])
             states.append(state)
         hidden = torch.stack(states, dim=1)  # (B, T, hidden)
-        last_motion = motion.unflatten(0, (batch, steps))[:, -1].flatten(1).float()
-        memory = torch.cat([state, last_motion, ages[:, -1:] + 1], dim=1)
+        memory = torch.cat([state, ages[:, -1:] + 1], dim=1)
         return self._predict(hidden, next_actions, ages.unsqueeze(-1) + 1, memory)
 
     def _predict(
@@ -277,20 +253,9 @@ class OutcomeModel(nn.Module):
 
     # -- parts ---------------------------------------------------------------------------------
 
-    def _embed(
-        self, frames: Tensor, previous_motion: Callable[[Tensor], Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Embeddings (N, embedding) of frames (N, H, W, 3), and what to remember of them."""
-        x = frames.permute(0, 3, 1, 2).float() / 127.5 - 1
-        motion = x[:, :0]
-        for level, convolution in enumerate(self.levels):
-            x = F.silu(convolution(x))
-            if level == self.config.motion_level:
-                motion = x[:, : self.config.motion_channels]
-                x = torch.cat([x, previous_motion(motion).to(x.dtype)], dim=1)
-        return self.embed(x.flatten(1)), motion
-
-    def _gates(self, embedded: Tensor, actions: Tensor, age: Tensor) -> Tensor:
+    def _gates(self, frames: Tensor, actions: Tensor, age: Tensor) -> Tensor:
+        """What frames (N, H, W, 3), actions and ages tell the memory: (N, 3 * hidden)."""
+        embedded = self.embed(frames.permute(0, 3, 1, 2).float() / 127.5 - 1)
         inputs = [embedded, self.embed_action(actions), _clock(age)]
         return self.input_gates(torch.cat([part.to(embedded.dtype) for part in inputs], dim=-1))
 
@@ -344,8 +309,8 @@ def _head(config: OutcomeConfig, inputs: int, outputs: int) -> nn.Sequential:
 
 
 def _clock(age: Tensor) -> Tensor:
-    """Time since the start on a log scale, about 0..1 over a thousand frames."""
-    return torch.log1p(age) / 7.0
+    """Time since the start on a log scale, 0..1 over a thousand frames; it stays there."""
+    return (torch.log1p(age) / 7.0).clamp(max=1.0)
 
 
 def _ages(start: Tensor, resets: Tensor) -> Tensor:

@@ -19,10 +19,6 @@ class OutcomeConfig:
     """Height, width and channels (3) of the frames it watches."""
     channels: tuple[int, ...] = (16, 32, 64, 64)
     """Channels of the convolutions; each halves height and width."""
-    motion_level: int = 1
-    """Index of the convolution whose previous output is remembered, to compare with the new one."""
-    motion_channels: int = 4
-    """How many of its channels are remembered; 0 for none."""
     embedding: int = 256
     """Width of a frame's embedding."""
     action_embedding: int = 16
@@ -49,15 +45,8 @@ class OutcomeConfig:
                 f"frames of shape {self.frame_shape} are not supported: expected (height, width, "
                 "3) with at least 8 pixels a side."
             )
-        if not 0 <= self.motion_level < len(self.channels):
-            raise DataError(
-                f"motion_level={self.motion_level} names none of {len(self.channels)} convolutions."
-            )
-        if not 0 <= self.motion_channels <= self.channels[self.motion_level]:
-            raise DataError(
-                f"motion_channels={self.motion_channels}, but that convolution has "
-                f"{self.channels[self.motion_level]} channels."
-            )
+        if not self.channels or min(self.channels) < 1:
+            raise DataError(f"channels={self.channels}: expected at least one convolution.")
         if not len(self.state_names) == len(self.state_supports) == len(self.change_supports):
             raise DataError(
                 f"state_names={self.state_names} needs one support each, for the state and for "

@@ -70,6 +70,8 @@ SMALL_GAME = WorldPreset(
         temporal_layers=(1, 3),
         previous_frame=True,
     ),
+    flow=FlowConfig(noise_fraction=0.15, context_fraction=0.1, motion_weight=3.0),
+    train=TrainConfig(steps=6500, batch_size=8, length=8),
 )
 
 TINY = WorldPreset(

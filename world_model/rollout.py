@@ -119,10 +119,9 @@ class Rollout:
         if outcome is None:
             memory = torch.zeros(batch, 0, device=self.device)
         else:
-            memory = contexts.outcome_memory
-            if memory is None:
-                memory = outcome.initial_memory(batch, device=self.device)
-            memory = memory.to(self.device)
+            given = contexts.outcome_memory
+            fresh = outcome.initial_memory(batch, device=self.device)
+            memory = fresh if given is None else given.to(self.device)
             for i in range(length):
                 memory = outcome.observe(memory, frames[:, i], actions[:, i])
         return RolloutState(
@@ -171,9 +170,7 @@ class Rollout:
         uncertainty = torch.zeros_like(rewards)
         if self.sampling_steps > 1:
             uncertainty = (latents - first_estimate).square().mean(dim=(1, 2)).sqrt()
-        return state, StepOutcome(
-            frames, latents, rewards, terminated, probability, uncertainty
-        )
+        return state, StepOutcome(frames, latents, rewards, terminated, probability, uncertainty)
 
     # -- the parts -------------------------------------------------------------------------------
 
@@ -230,7 +227,9 @@ class Rollout:
             return latent
         keys = stream_keys(seeds, index, Purpose(purpose))
         noise = normal(keys, tuple(latent.shape[1:]))
-        return add_noise(latent, noise, torch.full_like(seeds, self.context_noise, dtype=torch.float32))
+        return add_noise(
+            latent, noise, torch.full_like(seeds, self.context_noise, dtype=torch.float32)
+        )
 
     def _termination(self, state: RolloutState, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Whether taking ``actions`` ends each episode, and the probability of it."""

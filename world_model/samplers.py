@@ -6,6 +6,7 @@ Stateless: a sampler is a function of the noise, the grid of noise levels and th
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -40,7 +41,7 @@ def euler(noise: Tensor, grid: list[float], estimate: Estimate) -> Tensor:
         The clean tokens, as noise. With one step, the estimate itself.
     """
     x = noise
-    for step, (t, following) in enumerate(zip(grid, grid[1:], strict=False)):
+    for step, (t, following) in enumerate(pairwise(grid)):
         x0 = estimate(x, t, step)
         # x + (following - t) * (x - x0) / t, written so that following = 0 gives x0 exactly
         x = x0 + (following / t) * (x - x0)
@@ -66,9 +67,9 @@ def dpmpp_2m(noise: Tensor, grid: list[float], estimate: Estimate) -> Tensor:
     previous_x0: Tensor | None = None
     previous_h = 0.0
     last = len(grid) - 2
-    for step, (t, following) in enumerate(zip(grid, grid[1:], strict=False)):
+    for step, (t, following) in enumerate(pairwise(grid)):
         x0 = estimate(x, t, step)
-        h = _log_snr(following) - _log_snr(t) if 0 < following and t < 1 else float("inf")
+        h = _log_snr(following) - _log_snr(t) if following > 0 and t < 1 else float("inf")
         direction = x0
         if previous_x0 is not None and step < last and previous_h not in (0.0, float("inf")):
             ratio = previous_h / h

@@ -65,6 +65,7 @@ class PixelPatchTokenizer(nn.Module):
     """
 
     rounds_feedback = True
+    mean: Tensor
 
     def __init__(self, config: PixelPatchConfig) -> None:
         super().__init__()

@@ -87,7 +87,9 @@ class World:
             }
             save_file(weights, folder / "network.safetensors")
             if self.outcome is not None:
-                state = {k: v.detach().cpu().contiguous() for k, v in self.outcome.state_dict().items()}
+                state = {
+                    k: v.detach().cpu().contiguous() for k, v in self.outcome.state_dict().items()
+                }
                 save_file(state, folder / "outcome.safetensors")
             if self.contexts is not None:
                 self.contexts.save(folder / "contexts.parquet")
@@ -183,5 +185,6 @@ def _load(module: nn.Module, path: Path) -> None:
         module.load_state_dict(weights)  # copies, so float16 on disk becomes float32
     except RuntimeError as error:
         raise WorldFormatError(
-            f"the weights in {path} do not fit the config: {error}. Download or save the world anew."
+            f"the weights in {path} do not fit the config: {error}. Download or save the "
+            "world anew."
         ) from error

@@ -95,7 +95,9 @@ class WorldParts:
                 f"{where} is not the config of a world ({error!r}). Download or save it anew."
             ) from error
         if version != FORMAT_VERSION:
-            advice = "Upgrade nfd-world" if isinstance(version, int) and version > 1 else "Save it anew"
+            advice = (
+                "Upgrade nfd-world" if isinstance(version, int) and version > 1 else "Save it anew"
+            )
             raise WorldFormatError(
                 f"{where} has format version {version!r}; this version of nfd-world reads "
                 f"{FORMAT_VERSION}. {advice}."

@@ -75,10 +75,9 @@ def test_observing_step_by_step_equals_the_whole_sequence(shape, space: str) -> 
     torch.testing.assert_close(memory, whole.memory, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("settings", [{"motion_level": 0}, {"motion_channels": 0}])
 @torch.no_grad()
-def test_sequence_in_two_parts_equals_one(settings) -> None:
-    model = make_model(**settings)
+def test_sequence_in_two_parts_equals_one() -> None:
+    model = make_model()
     inputs = make_inputs(model, batch=2, steps=6)
     whole = model.forward_sequence(*inputs)
     first = model.forward_sequence(*(part[:, :4] for part in inputs))
@@ -201,8 +200,7 @@ def test_wrong_inputs_are_refused() -> None:
     [
         ({"frame_shape": (4, 16, 3)}, "not supported"),
         ({"frame_shape": (16, 16, 1)}, "not supported"),
-        ({"motion_level": 9}, "names none"),
-        ({"motion_channels": 99}, "has 32 channels"),
+        ({"channels": ()}, "at least one"),
         ({"state_names": ("health",)}, "one support each"),
         ({"reward_support": (1.0, 1.0)}, "ascending"),
         ({"reward_support": ()}, "ascending"),

@@ -1,0 +1,1 @@
+"""Training of worlds: configuration, optimisation, checkpoints, the whole pipeline."""

@@ -112,9 +112,7 @@ def _optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, Ten
     return _plain(flat)
 
 
-def _restore_optimizers(
-    optimizers: list[torch.optim.Optimizer], flat: dict[str, Tensor]
-) -> None:
+def _restore_optimizers(optimizers: list[torch.optim.Optimizer], flat: dict[str, Tensor]) -> None:
     for number, optimizer in enumerate(optimizers):
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in flat.items():

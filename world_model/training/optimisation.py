@@ -7,7 +7,12 @@ from torch import Tensor, nn
 
 from world_model.training.config import TrainConfig
 
-HIDDEN_MATRICES = ("qkv.weight", "project.weight", "mlp.project_in.weight", "mlp.project_out.weight")
+HIDDEN_MATRICES = (
+    "qkv.weight",
+    "project.weight",
+    "mlp.project_in.weight",
+    "mlp.project_out.weight",
+)
 
 
 def build_optimizers(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:

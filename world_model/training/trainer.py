@@ -132,9 +132,7 @@ class Trainer:
         for optimizer in self.state.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        with torch.autocast(
-            self.device.type, self._dtype, enabled=self._dtype != torch.float32
-        ):
+        with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
             loss = flow_loss(
                 self._forward,
                 latents,

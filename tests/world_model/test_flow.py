@@ -1,0 +1,129 @@
+"""Noising, parameterisations and the loss."""
+
+import pytest
+import torch
+
+from tests.world_model.tiny import tiny_world
+from world_model.flow import (
+    FlowConfig,
+    add_noise,
+    flow_loss,
+    predict_velocity,
+    predict_x0,
+    previous_frames,
+    sample_times,
+    shift_time,
+)
+
+
+def test_noising_is_a_straight_line_from_data_to_noise():
+    x0, noise = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
+    t = torch.tensor([[0.0, 0.25, 1.0]] * 2)
+    x_t = add_noise(x0, noise, t)
+    assert torch.equal(x_t[:, 0], x0[:, 0])
+    assert torch.equal(x_t[:, 2], noise[:, 2])
+    torch.testing.assert_close(x_t[:, 1], 0.75 * x0[:, 1] + 0.25 * noise[:, 1])
+
+
+def test_velocity_and_x_are_two_names_for_one_prediction():
+    x0, noise = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
+    t = torch.rand(2, 3) * 0.9 + 0.1
+    x_t = add_noise(x0, noise, t)
+    torch.testing.assert_close(predict_velocity(x0, x_t, t), noise - x0, atol=1e-4, rtol=1e-4)
+    as_v = predict_x0(noise - x0, x_t, t, None, FlowConfig(prediction="v", loss="v"))
+    torch.testing.assert_close(as_v, x0, atol=1e-5, rtol=1e-5)
+
+
+def test_untrained_output_repeats_the_last_frame():
+    previous = torch.randn(1, 2, 4, 5)
+    zeros = torch.zeros_like(previous)
+    assert torch.equal(predict_x0(zeros, zeros, torch.ones(1, 2), previous, FlowConfig()), previous)
+
+
+def test_noise_levels_are_independent_per_frame_and_cover_both_ends():
+    config = FlowConfig(noise_fraction=0.1, context_fraction=0.2, context_noise_max=0.2)
+    t = sample_times((4000, 2), config, torch.Generator().manual_seed(0))
+    assert abs(torch.corrcoef(t.T)[0, 1]) < 0.05
+    assert abs((t == 1).float().mean() - 0.1) < 0.02
+    assert 0.2 < (t <= 0.2).float().mean() < 0.35
+    assert t.min() >= 0
+    assert t.max() <= 1
+
+
+def test_shift_moves_towards_noise():
+    t = torch.linspace(0, 1, 5)
+    shifted = shift_time(t, 3.0)
+    assert shifted[0] == 0
+    assert shifted[-1] == 1
+    assert (shifted[1:-1] > t[1:-1]).all()
+    torch.testing.assert_close(shift_time(t, 1.0), t)
+
+
+def test_the_previous_frame_is_the_one_before():
+    latents = torch.arange(4.0).reshape(1, 4, 1, 1).expand(1, 4, 2, 3)
+    previous, level = previous_frames(latents, torch.randn(1, 4, 2, 3), torch.zeros(1, 4))
+    assert previous[0, :, 0, 0].tolist() == [0, 0, 1, 2]
+    assert level[0].tolist() == [1, 0, 0, 0]
+
+
+def batch(world):
+    generator = torch.Generator().manual_seed(3)
+    latents = torch.randn(2, 5, 4, 192, generator=generator)
+    actions = torch.randint(0, 3, (2, 5, 1), generator=generator).float()
+    return latents, actions
+
+
+@pytest.mark.parametrize("prediction", ["x", "v"])
+@pytest.mark.parametrize("loss", ["x_ramp", "x", "v"])
+def test_a_perfect_prediction_has_no_loss(prediction, loss):
+    """The loss is zero exactly where the network's output is right."""
+    world = tiny_world()
+    latents, actions = batch(world)
+    config = FlowConfig(prediction=prediction, loss=loss, noise_fraction=0.0)
+
+    def oracle(x_t, t, actions, previous, previous_t):
+        if prediction == "x":
+            return latents - previous
+        return (x_t - latents) / t[..., None, None]
+
+    generator = torch.Generator().manual_seed(0)
+    value = flow_loss(oracle, latents, actions, config, generator, previous_frame=True)
+    assert value < 1e-6
+
+
+def test_the_loss_ignores_frames_with_nothing_before_them():
+    world = tiny_world()
+    latents, actions = batch(world)
+
+    def wrong_first(x_t, t, actions, previous, previous_t):
+        out = latents - previous
+        out[:, 0] = 1e3
+        return out
+
+    generator = torch.Generator().manual_seed(0)
+    value = flow_loss(wrong_first, latents, actions, FlowConfig(), generator, previous_frame=True)
+    assert value < 1e-6
+
+
+def test_the_same_generator_gives_the_same_loss():
+    world = tiny_world()
+    latents, actions = batch(world)
+    values = [
+        flow_loss(
+            world.network,
+            latents,
+            actions,
+            FlowConfig(),
+            torch.Generator().manual_seed(seed),
+            previous_frame=True,
+        )
+        for seed in (1, 1, 2)
+    ]
+    assert values[0] == values[1] != values[2]
+
+
+def test_unknown_settings_are_refused():
+    with pytest.raises(ValueError, match="prediction must be"):
+        FlowConfig(prediction="eps")
+    with pytest.raises(ValueError, match="loss must be"):
+        FlowConfig(loss="l1")

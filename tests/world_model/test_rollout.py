@@ -1,0 +1,238 @@
+"""Streaming equals one dense pass; noise, batch, branches and resets never leak."""
+
+import pytest
+import torch
+
+from tests.world_model.tiny import tiny_world
+from world_model.errors import ActionError, ContextError
+from world_model.flow import add_noise, predict_x0
+from world_model.noise import Purpose, normal, stream_keys
+from world_model.rollout import Rollout
+from world_model.types import Context
+
+
+def start(world, batch=2, **options):
+    rollout = Rollout(world, **options)
+    seeds = torch.arange(batch) + 10
+    return rollout, rollout.begin(world.contexts.pick(range(batch)), seeds)
+
+
+def actions_for(step, batch):
+    return torch.tensor([[(step + b) % 3] for b in range(batch)], dtype=torch.float32)
+
+
+def play(rollout, state, steps):
+    outcomes = []
+    for step in range(steps):
+        state, outcome = rollout.advance(state, actions_for(step, state.batch_size))
+        outcomes.append(outcome)
+    return state, outcomes
+
+
+@pytest.mark.parametrize("temporal_layers", [(1,), (0, 2), None])
+def test_streaming_equals_one_dense_masked_forward(temporal_layers):
+    """Past the window, with the clean pass folded in: the test of the cache."""
+    from dataclasses import replace
+
+    from tests.world_model.tiny import randomise
+    from world_model.network import NextFrameDiffusion
+
+    world = tiny_world()
+    config = replace(world.network.config, temporal_layers=temporal_layers)
+    world.network = NextFrameDiffusion(config, world.action_spec)
+    randomise(world.network)
+    rollout, state = start(world, sampling_steps=1)
+    context = world.contexts.pick([0, 1])
+    seeds = state.seeds
+    steps, t_ctx = 8, rollout.context_noise
+    frames = [context.frames[:, i] for i in range(context.frames.shape[1])]
+    actions = [context.actions[:, i] for i in range(context.actions.shape[1])]
+    for step in range(steps):
+        action = actions_for(step, 2)
+        state, outcome = rollout.advance(state, action)
+        # The same step, densely: all frames so far, clean ones at the context level.
+        clean = world.tokenizer.encode(torch.stack(frames, 1))
+        count = clean.shape[1]
+
+        def noise(purpose, i, like=clean[:, 0]):
+            keys = stream_keys(seeds, torch.full_like(seeds, i), purpose)
+            return normal(keys, tuple(like.shape[1:]))
+
+        def noised(purpose, i, clean=clean, noise=noise):
+            level = torch.full((2,), t_ctx)
+            return add_noise(clean[:, i], noise(purpose, i), level)
+
+        x = noise(Purpose.SAMPLE, count)
+        latents = torch.stack([*(noised(Purpose.CONTEXT, i) for i in range(count)), x], 1)
+        previous = torch.stack(
+            [torch.zeros_like(x), *(noised(Purpose.PREVIOUS, i) for i in range(count))], 1
+        )
+        t = torch.full((2, count + 1), t_ctx)
+        t[:, -1] = 1.0
+        previous_t = torch.full((2, count + 1), t_ctx)
+        previous_t[:, 0] = 1.0
+        with torch.no_grad():
+            raw = world.network(
+                latents, t, torch.stack([*actions, action], 1), previous, previous_t
+            )
+        x0 = predict_x0(raw[:, -1], x, t[:, -1], previous[:, -1], world.flow)
+        expected = world.tokenizer.encode(world.tokenizer.decode(x0))
+        # Rounding to uint8 hides nothing: the tokens must agree to less than one grey level.
+        assert (outcome.latents - expected).abs().max() <= 1.01 / 60.0
+        frames.append(outcome.frames)
+        actions.append(action)
+
+
+def test_one_step_is_one_forward_pass():
+    world = tiny_world()
+    rollout, state = start(world, sampling_steps=1)
+    calls = []
+    stream = world.network.stream
+    world.network.stream = lambda *args, **kwargs: (calls.append(1), stream(*args, **kwargs))[1]
+    play(rollout, state, 3)
+    assert len(calls) == 3
+
+
+def test_same_seed_same_episode_bit_for_bit():
+    world = tiny_world()
+    first = play(*start(world), 6)[1]
+    second = play(*start(world), 6)[1]
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a.frames, b.frames)
+        assert torch.equal(a.rewards, b.rewards)
+        assert torch.equal(a.terminated, b.terminated)
+
+
+def test_another_seed_gives_another_episode():
+    world = tiny_world()
+    rollout = Rollout(world)
+    contexts = world.contexts.pick([0])
+    one = play(rollout, rollout.begin(contexts, torch.tensor([1])), 3)[1]
+    two = play(rollout, rollout.begin(contexts, torch.tensor([2])), 3)[1]
+    assert not torch.equal(one[-1].frames, two[-1].frames)
+
+
+def test_a_stream_does_not_depend_on_its_batch():
+    """Over 16 steps, alone or beside others: within one grey level."""
+    world = tiny_world()
+    rollout = Rollout(world)
+    together = play(rollout, rollout.begin(world.contexts.pick([0, 1, 2]), torch.arange(3)), 16)[1]
+    state = rollout.begin(world.contexts.pick([1]), torch.tensor([1]))
+    for step in range(16):
+        state, outcome = rollout.advance(state, actions_for(step, 3)[1:2])
+        difference = outcome.frames[0].int() - together[step].frames[1].int()
+        assert difference.abs().max() <= 1
+
+
+def test_a_branch_replays_and_leaves_the_original_alone():
+    world = tiny_world()
+    rollout, state = start(world)
+    state, _ = play(rollout, state, 2)
+    saved = state.clone()
+    before = [tensor.clone() for tensor in saved.tensors()]
+    _, first = play(rollout, state, 4)
+    for a, b in zip(before, saved.tensors(), strict=True):
+        assert torch.equal(a.nan_to_num(), b.nan_to_num())
+    _, again = play(rollout, saved, 4)
+    for a, b in zip(first, again, strict=True):
+        assert torch.equal(a.frames, b.frames)
+
+
+def test_select_and_scatter_move_whole_streams():
+    world = tiny_world()
+    rollout, state = start(world, batch=3)
+    state, _ = play(rollout, state, 2)
+    swapped = state.select(torch.tensor([2, 0, 1]))
+    fresh = rollout.begin(world.contexts.pick([4]), torch.tensor([99]))
+    reset = state.clone().scatter(torch.tensor([1]), fresh)
+    actions = torch.tensor([[0.0], [1.0], [2.0]])
+    _, expected = rollout.advance(state.clone(), actions)
+    _, moved = rollout.advance(swapped, actions[[2, 0, 1]])
+    assert (moved.frames.int() - expected.frames[[2, 0, 1]].int()).abs().max() <= 1
+    _, alone = rollout.advance(fresh, actions[1:2])
+    _, beside = rollout.advance(reset, actions)
+    assert (beside.frames[1].int() - alone.frames[0].int()).abs().max() <= 1
+    assert (beside.frames[0].int() - expected.frames[0].int()).abs().max() <= 1
+
+
+def test_actions_reach_the_next_frame():
+    world = tiny_world()
+    rollout, state = start(world)
+    _, left = rollout.advance(state.clone(), torch.ones(2, 1))
+    _, right = rollout.advance(state, torch.full((2, 1), 2.0))
+    assert not torch.equal(left.frames, right.frames)
+
+
+def test_the_state_does_not_grow():
+    rollout, state = start(tiny_world())
+    size = state.num_bytes()
+    state, _ = play(rollout, state, 30)
+    assert state.num_bytes() == size
+
+
+def test_contexts_longer_than_the_ring_keep_their_end():
+    world = tiny_world()
+    frames = torch.randint(0, 256, (1, 20, 16, 16, 3), dtype=torch.uint8)
+    actions = torch.zeros(1, 20, 1)
+    rollout = Rollout(world)
+    state = rollout.begin(Context(frames, actions), torch.tensor([0]))
+    assert state.frame_index.item() == 19
+    held = set(state.cache.frames[0].tolist())
+    assert held == set(range(15, 19))  # frame 19 is folded into the first advance
+    rollout.advance(state, torch.zeros(1, 1))
+
+
+def test_a_single_frame_starts_an_episode():
+    world = tiny_world()
+    rollout = Rollout(world)
+    context = Context(
+        torch.zeros(1, 1, 16, 16, 3, dtype=torch.uint8), torch.full((1, 1, 1), torch.nan)
+    )
+    state = rollout.begin(context, torch.tensor([0]))
+    _, outcome = rollout.advance(state, torch.zeros(1, 1))
+    assert outcome.frames.shape == (1, 16, 16, 3)
+
+
+def test_termination_follows_its_mode():
+    world = tiny_world()
+    rollout, state = start(world, termination_mode="never")
+    _, outcomes = play(rollout, state, 10)
+    assert not any(o.terminated.any() for o in outcomes)
+    rollout, state = start(world, termination_mode="threshold")
+    _, outcomes = play(rollout, state, 10)
+    for o in outcomes:
+        assert torch.equal(o.terminated, o.termination_probability > 0.5)
+
+
+def test_sampled_termination_has_the_predicted_frequency():
+    world = tiny_world()
+    rollout = Rollout(world, sampling_steps=1)
+    contexts = world.contexts.pick([0] * 400)
+    state = rollout.begin(contexts, torch.arange(400))
+    _, outcome = rollout.advance(state, torch.ones(400, 1))
+    p = outcome.termination_probability.mean().item()
+    found = outcome.terminated.float().mean().item()
+    assert abs(found - p) < 4 * (p * (1 - p) / 400) ** 0.5 + 1e-6
+
+
+def test_bad_input_gets_one_clear_error():
+    world = tiny_world()
+    rollout, state = start(world)
+    with pytest.raises(ActionError, match="shape"):
+        rollout.advance(state, torch.zeros(3, 1))
+    with pytest.raises(ActionError, match="NaN"):
+        rollout.advance(state, torch.full((2, 1), torch.nan))
+    with pytest.raises(ContextError, match="expected uint8"):
+        rollout.begin(
+            Context(torch.zeros(1, 3, 8, 8, 3, dtype=torch.uint8), torch.zeros(1, 3, 1)),
+            torch.zeros(1),
+        )
+    with pytest.raises(ContextError, match="one per frame"):
+        rollout.begin(
+            Context(torch.zeros(1, 3, 16, 16, 3, dtype=torch.uint8), torch.zeros(1, 2, 1)),
+            torch.zeros(1),
+        )
+    with pytest.raises(ValueError, match="there are: euler"):
+        Rollout(world, sampler="magic")
+    with pytest.raises(ValueError, match="at least 1"):
+        Rollout(world, sampling_steps=0)

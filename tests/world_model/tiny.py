@@ -1,0 +1,67 @@
+"""A tiny, randomly initialised world: every real component, almost no computing."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import nn
+
+from world_model.action_spec import ActionSpec
+from world_model.contexts import ContextSet
+from world_model.network import NextFrameDiffusion
+from world_model.outcome import OutcomeModel
+from world_model.outcome_config import OutcomeConfig
+from world_model.presets import get_preset
+from world_model.tokenizer import PixelPatchConfig, PixelPatchTokenizer
+from world_model.world import World
+from world_model.world_config import WorldConfig
+
+FRAME_SHAPE = (16, 16, 3)
+
+
+def randomise(module: nn.Module, seed: int = 0, scale: float = 0.1) -> None:
+    """Fills every parameter with noise: the zero-initialised ones too, which hide mistakes."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * scale)
+
+
+def tiny_world(*, contexts: int = 5, outcome: bool = True, seed: int = 0) -> World:
+    """A world of 16x16 frames and three actions, with random weights."""
+    preset = get_preset("tiny")
+    spec = ActionSpec.from_space(spaces.Discrete(3), names=["stay", "left", "right"])
+    torch.manual_seed(seed)
+    network = NextFrameDiffusion(preset.network, spec)
+    randomise(network, seed)
+    model = None
+    if outcome:
+        model = OutcomeModel(OutcomeConfig.for_frames(FRAME_SHAPE, hidden=16, embedding=16), spec)
+        randomise(model, seed + 1)
+    rng = np.random.default_rng(seed)
+    actions = rng.integers(0, 3, (contexts, preset.context_length, 1)).astype(np.float32)
+    actions[:, 0] = np.nan
+    clips = ContextSet(
+        frames=rng.integers(0, 256, (contexts, preset.context_length, *FRAME_SHAPE), np.uint8),
+        actions=actions,
+    )
+    world = World(
+        config=WorldConfig(
+            name="tiny",
+            frame_shape=FRAME_SHAPE,
+            context_length=preset.context_length,
+            context_noise=0.1,
+            max_episode_steps=50,
+        ),
+        action_spec=spec,
+        tokenizer=PixelPatchTokenizer(PixelPatchConfig(frame_shape=FRAME_SHAPE, std=60.0)),
+        network=network,
+        flow=preset.flow,
+        outcome=model,
+        contexts=clips if contexts else None,
+        card="# tiny\n",
+    )
+    for module in world._modules():
+        module.eval().requires_grad_(False)
+    return world

@@ -1,0 +1,108 @@
+"""Recorded episodes imagined again: real context, recorded actions, the world's own frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from world_model.data import EpisodeStore
+from world_model.errors import DataError
+from world_model.outcome_calibration import GeneratedSequence
+from world_model.rollout import Rollout
+from world_model.types import Context, Episode
+
+
+def episode_context(episode: Episode, start: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """The frames right before ``start`` and the actions that produced them.
+
+    Args:
+        episode: a recorded episode.
+        start: index of the first frame that does not belong to the context.
+        length: frames of context, at most ``start``.
+
+    Returns:
+        Frames uint8 (length, H, W, 3) and actions float32 (length, K); the first action is null
+        only where the context begins with the episode's first frame.
+    """
+    first = start - length
+    if first < 0:
+        raise DataError(f"no {length} frames before frame {start}.")
+    null = np.full((1, episode.actions.shape[1]), np.nan, np.float32)
+    produced = np.concatenate([null, episode.actions])
+    return episode.frames[first:start], produced[first:start]
+
+
+def imagined_sequences(
+    rollout: Rollout,
+    store: EpisodeStore,
+    split: str,
+    *,
+    horizon: int,
+    batch: int,
+    seed: int,
+) -> Iterator[list[GeneratedSequence]]:
+    """Endless batches of episodes of which a stretch was imagined under the recorded actions.
+
+    Stretches start at frames drawn uniformly from all frames, so every transition, the last ones
+    included, appears as often as it really does: what is calibrated on them stays calibrated.
+
+    Args:
+        rollout: imagines; terminations are ignored.
+        store: recorded episodes.
+        split: ``train`` or ``validation``.
+        horizon: imagined frames of each sequence; fewer where the episode ends earlier.
+        batch: sequences per batch.
+        seed: of episodes, starts and noise.
+
+    Raises:
+        DataError: if no episode of the split is longer than the context.
+    """
+    context = rollout.world.config.context_length
+    episodes = store.split(split)
+    episodes = episodes[store.lengths[episodes] > context + 1]
+    if len(episodes) == 0:
+        raise DataError(f"no episode of the split {split!r} is longer than {context + 1} frames.")
+    rng = np.random.default_rng(seed)
+    # Long episodes hold more transitions: draw them as often as their frames deserve.
+    share = store.lengths[episodes] / store.lengths[episodes].sum()
+    while True:
+        chosen, starts = [], []
+        for index in rng.choice(episodes, size=batch, p=share):
+            episode = store.episode(int(index))
+            chosen.append(episode)
+            starts.append(int(rng.integers(context, len(episode.frames))))
+        seeds = torch.from_numpy(rng.integers(0, 2**62, size=batch))
+        yield imagine_episodes(rollout, chosen, starts, horizon, seeds)
+
+
+def imagine_episodes(
+    rollout: Rollout,
+    episodes: list[Episode],
+    starts: list[int],
+    horizon: int,
+    seeds: torch.Tensor,
+) -> list[GeneratedSequence]:
+    """Imagines up to ``horizon`` frames of each episode from frame ``starts[i]`` on."""
+    length = rollout.world.config.context_length
+    clips = [episode_context(e, s, length) for e, s in zip(episodes, starts, strict=True)]
+    frames, actions = (torch.from_numpy(np.stack(part)) for part in zip(*clips, strict=True))
+    counts = [min(horizon, len(e.frames) - s) for e, s in zip(episodes, starts, strict=True)]
+    state = rollout.begin(Context(frames, actions), seeds)
+    made = []
+    for step in range(max(counts)):
+        # Frame start + step is produced by action start + step - 1; streams that are done idle on.
+        now = np.stack(
+            [
+                e.actions[min(s + step, len(e.frames) - 1) - 1]
+                for e, s in zip(episodes, starts, strict=True)
+            ]
+        )
+        state, outcome = rollout.advance(state, torch.from_numpy(now))
+        made.append(outcome.frames.cpu().numpy())
+    imagined = np.stack(made, axis=1)
+    return [
+        GeneratedSequence(e, s, imagined[i, :count])
+        for i, (e, s, count) in enumerate(zip(episodes, starts, counts, strict=True))
+    ]
