@@ -8,6 +8,7 @@ frame at a time against a ring of cached keys and values (streaming).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import cast
 
@@ -23,8 +24,11 @@ from world_model.attention import (
 )
 from world_model.embeddings import ActionEmbedding, TimeEmbedding
 from world_model.rope import rotate, rotation, spatial_angles
+from world_model.transport import BLOCK, displacements, transport
 
 NORM_EPS = 1e-6
+CHANNELS = 3
+"""Colours of a pixel."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,9 @@ class NetworkConfig:
     paper's)."""
     previous_frame: bool = False
     """Give each frame's tokens the previous frame as extra input, and predict the change."""
+    transport: tuple[int, int] | None = None
+    """Rows and columns, in pixels, by which filters can displace the previous frame; see
+    :mod:`world_model.transport`. Needs ``previous_frame`` and tokens that are pixel patches."""
     rope_theta: float = 256.0
     """Base of the rotary frequencies."""
 
@@ -66,6 +73,20 @@ class NetworkConfig:
             raise ValueError(f"window must be at least 1, not {self.window}.")
         if any(not 0 <= layer < self.layers for layer in self.temporal_layers or ()):
             raise ValueError(f"temporal_layers {self.temporal_layers} are not all layers.")
+
+        if self.transport is not None:
+            if not self.previous_frame:
+                raise ValueError("transport displaces the previous frame: set previous_frame.")
+            if self.patch_size**2 * CHANNELS != self.token_dim or self.patch_size % BLOCK:
+                raise ValueError(
+                    f"transport needs square patches of RGB pixels, {BLOCK} or a multiple of it "
+                    f"a side; tokens of {self.token_dim} numbers are none."
+                )
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels, where tokens are pixel patches."""
+        return math.isqrt(self.token_dim // CHANNELS)
 
     @property
     def head_dim(self) -> int:
@@ -160,6 +181,10 @@ class NextFrameDiffusion(nn.Module):
         self.norm_out = nn.LayerNorm(width, eps=NORM_EPS, elementwise_affine=False)
         self.modulation_out = nn.Linear(width, 2 * width)
         self.project_out = nn.Linear(width, config.token_dim)
+        if config.transport is not None:
+            self.displacements = displacements(*config.transport)
+            filters = (config.patch_size // BLOCK) ** 2
+            self.project_filters = nn.Linear(width, filters * len(self.displacements))
         angles = spatial_angles(config.grid, config.head_dim, config.rope_theta)
         self.register_buffer("spatial_angles", angles, persistent=False)
         self._initialise()
@@ -172,6 +197,8 @@ class NextFrameDiffusion(nn.Module):
                     nn.init.zeros_(module.bias)
         # adaLN-zero: every block starts as the identity and the network as "no change".
         outputs = [*(block.modulation for block in self.blocks), self.modulation_out]
+        if self.config.transport is not None:
+            outputs.append(self.project_filters)
         for layer in [*outputs, self.project_out]:
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -193,10 +220,27 @@ class NextFrameDiffusion(nn.Module):
             latents = torch.cat([latents, previous], dim=-1)
         return self.embed(latents)
 
-    def read_out(self, x: Tensor, condition: Tensor) -> Tensor:
+    def read_out(self, x: Tensor, condition: Tensor, previous: Tensor | None) -> Tensor:
         """(B, F, N, token_dim), float32."""
         shift, scale = self.modulation_out(condition)[:, :, None].chunk(2, dim=-1)
-        return self.project_out(self.norm_out(x) * (1 + scale) + shift).float()
+        x = self.norm_out(x) * (1 + scale) + shift
+        out = self.project_out(x).float()
+        if self.config.transport is None:
+            return out
+        assert previous is not None
+        return out + self.displace(previous, self.project_filters(x).float())
+
+    def displace(self, previous: Tensor, filters: Tensor) -> Tensor:
+        """The previous frames (B, F, N, token_dim) under filters (B, F, N, blocks * K)."""
+        (rows, columns), patch = self.config.grid, self.config.patch_size
+        side = patch // BLOCK
+        images = previous.reshape(-1, rows, columns, patch, patch, CHANNELS)
+        images = images.permute(0, 5, 1, 3, 2, 4).flatten(2, 3).flatten(3)  # (B*F, C, H, W)
+        weights = filters.reshape(-1, rows, columns, side, side, len(self.displacements))
+        weights = weights.transpose(2, 3).flatten(1, 2).flatten(2, 3)  # (B*F, H/4, W/4, K)
+        moved = transport(images, weights, self.displacements)
+        moved = moved.unflatten(-1, (columns, patch)).unflatten(-3, (rows, patch))
+        return moved.permute(0, 2, 4, 3, 5, 1).reshape(previous.shape)
 
     # -- dense: a whole sequence at once ---------------------------------------------------------
 
@@ -235,7 +279,7 @@ class NextFrameDiffusion(nn.Module):
             else:
                 attended = attend_within_frames(q, k, v)
             x = block.finish(x, attended, modulation)
-        return self.read_out(x, condition)
+        return self.read_out(x, condition, previous)
 
     # -- streaming: a few frames against the cache -----------------------------------------------
 
@@ -313,7 +357,10 @@ class NextFrameDiffusion(nn.Module):
                     mask = mask[:, :, dropped * config.tokens :]
                 attended = cache.attend(layer, q, mask).to(x.dtype)
             x = block.finish(x, attended, modulation)
-        return self.read_out(x, condition) if emit else None
+        if not emit:
+            return None
+        last = None if previous is None else previous[:, -emit:]
+        return self.read_out(x, condition, last)
 
     def rotation(self, frame_index: Tensor) -> tuple[Tensor, Tensor]:
         """Rotary cosines and sines of the given frames (B, F)."""

@@ -1,0 +1,45 @@
+"""Filters displace what they say, block by block."""
+
+import torch
+
+from world_model.transport import BLOCK, displacements, transport
+
+
+def one_hot(offsets, offset, batch=1, height=2, width=3):
+    weights = torch.zeros(batch, height, width, len(offsets))
+    weights[..., offsets.index(offset)] = 1
+    return weights
+
+
+def test_displacements_are_a_cross_and_a_square():
+    found = displacements(1, 4)
+    assert (0, 4) in found
+    assert (1, 0) in found
+    assert (1, 2) in found
+    assert (1, 3) not in found
+    assert len(set(found)) == len(found) == 9 + 10
+
+
+def test_a_single_weight_shifts_the_image():
+    images = torch.randn(1, 3, 8, 12)
+    offsets = displacements(2, 3)
+    moved = transport(images, one_hot(offsets, (0, 3)), offsets)
+    assert torch.equal(moved[..., :-3], images[..., 3:])
+    assert torch.equal(moved[..., -3:], images[..., -1:].expand(-1, -1, -1, 3))  # edge repeats
+    moved = transport(images, one_hot(offsets, (-2, 0)), offsets)
+    assert torch.equal(moved[:, :, 2:], images[:, :, :-2])
+
+
+def test_every_block_has_its_own_filter():
+    images = torch.randn(2, 3, 8, 12)
+    offsets = displacements(1, 1)
+    weights = torch.randn(2, 2, 3, len(offsets))
+    moved = transport(images, weights, offsets)
+    padded = torch.nn.functional.pad(images, (1, 1, 1, 1), mode="replicate")
+    for y in range(8):
+        for x in range(12):
+            expected = sum(
+                weights[:, y // BLOCK, x // BLOCK, k, None] * padded[:, :, y + 1 + dy, x + 1 + dx]
+                for k, (dy, dx) in enumerate(offsets)
+            )
+            torch.testing.assert_close(moved[:, :, y, x], expected)
