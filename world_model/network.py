@@ -8,6 +8,7 @@ frame at a time against a ring of cached keys and values (streaming).
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import cast
@@ -203,6 +204,23 @@ class NextFrameDiffusion(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
+    def in_precision(self, dtype: torch.dtype) -> NextFrameDiffusion:
+        """A copy for inference whose matrix products run in ``dtype``; itself for its own dtype.
+
+        The embeddings of noise level and action, and all angles, stay float32.
+        """
+        if dtype == self.embed.weight.dtype:
+            return self
+        other = copy.deepcopy(self)
+        exact: list[nn.Module] = [other.embed_time, other.embed_action]
+        if self.config.previous_frame:
+            exact.append(other.embed_previous_time)
+        kept = {id(p) for module in exact for p in module.parameters()}
+        for parameter in other.parameters():
+            if id(parameter) not in kept:
+                parameter.data = parameter.data.to(dtype)
+        return other
+
     # -- the parts that both ways of running share ---------------------------------------------
 
     def condition(self, t: Tensor, actions: Tensor, previous_t: Tensor | None) -> Tensor:
@@ -211,14 +229,14 @@ class NextFrameDiffusion(nn.Module):
         if self.config.previous_frame:
             assert previous_t is not None
             c = c + self.embed_previous_time(previous_t)
-        return F.silu(c)
+        return F.silu(c).to(self.embed.weight.dtype)
 
     def embed_frames(self, latents: Tensor, previous: Tensor | None) -> Tensor:
         """(B, F, N, width) from tokens and, where configured, those of the frame before."""
         if self.config.previous_frame:
             assert previous is not None
             latents = torch.cat([latents, previous], dim=-1)
-        return self.embed(latents)
+        return self.embed(latents.to(self.embed.weight.dtype))
 
     def read_out(self, x: Tensor, condition: Tensor, previous: Tensor | None) -> Tensor:
         """(B, F, N, token_dim), float32."""
@@ -284,7 +302,7 @@ class NextFrameDiffusion(nn.Module):
     # -- streaming: a few frames against the cache -----------------------------------------------
 
     def empty_cache(
-        self, batch: int, *, spare_slots: int = 0, dtype: torch.dtype = torch.float32
+        self, batch: int, *, spare_slots: int = 0, dtype: torch.dtype | None = None
     ) -> KVCache:
         """An empty ring for ``batch`` streams; ``spare_slots`` make room for speculation."""
         config = self.config
@@ -296,7 +314,7 @@ class NextFrameDiffusion(nn.Module):
             config.tokens,
             config.head_dim,
             device=self.spatial_angles.device,
-            dtype=dtype,
+            dtype=dtype or self.embed.weight.dtype,
         )
 
     def stream(

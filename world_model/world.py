@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from world_model.action_spec import ActionSpec
@@ -21,7 +21,7 @@ from world_model.network import NextFrameDiffusion
 from world_model.outcome import OutcomeModel
 from world_model.outcome_config import OutcomeConfig
 from world_model.registry import find_world
-from world_model.storage import atomic_folder
+from world_model.storage import atomic_folder, save_tensors
 from world_model.tokenizer import PixelPatchTokenizer, tokenizer_from_dict
 from world_model.world_config import WorldConfig, WorldParts
 
@@ -48,6 +48,9 @@ class World:
     """The README of the world: measured fidelity, hardware, notices."""
     content_hash: str = "unsaved"
     """SHA-256 over config and files; ``unsaved`` before the first save."""
+    _networks: dict[torch.dtype, NextFrameDiffusion] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def model_id(self) -> str:
@@ -58,7 +61,14 @@ class World:
         """Moves the modules to a device; returns self."""
         for module in self._modules():
             module.to(device)
+        self._networks.clear()
         return self
+
+    def network_in(self, dtype: torch.dtype) -> NextFrameDiffusion:
+        """The transformer with matrix products in ``dtype``, made once and shared."""
+        if dtype not in self._networks:
+            self._networks[dtype] = self.network.in_precision(dtype)
+        return self._networks[dtype]
 
     def num_parameters(self) -> int:
         """Number of trained numbers, the outcome model's included."""
@@ -85,12 +95,12 @@ class World:
                 name: tensor.detach().to("cpu", dtype).contiguous()
                 for name, tensor in self.network.state_dict().items()
             }
-            save_file(weights, folder / "network.safetensors")
+            save_tensors(weights, folder / "network.safetensors")
             if self.outcome is not None:
                 state = {
                     k: v.detach().cpu().contiguous() for k, v in self.outcome.state_dict().items()
                 }
-                save_file(state, folder / "outcome.safetensors")
+                save_tensors(state, folder / "outcome.safetensors")
             if self.contexts is not None:
                 self.contexts.save(folder / "contexts.parquet")
             files = {

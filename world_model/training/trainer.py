@@ -15,9 +15,10 @@ from torch.nn import functional as F
 from world_model.data import EpisodeStore, WindowSampler
 from world_model.flow import FlowConfig, flow_loss
 from world_model.network import NetworkConfig, NextFrameDiffusion
+from world_model.precision import choose_precision
 from world_model.tokenizer import PixelPatchTokenizer
 from world_model.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
-from world_model.training.config import TrainConfig, choose_precision
+from world_model.training.config import TrainConfig
 from world_model.training.optimisation import EMA, build_optimizers, learning_rate
 
 MOTION_THRESHOLD = 0.1
