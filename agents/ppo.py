@@ -116,7 +116,8 @@ class PPOTrainer:
 
         Args:
             timesteps: total, those of earlier calls included.
-            minutes: stops early after so much wall-clock time in this call.
+            minutes: stops early after so much wall-clock time in this call, an update under way
+                is then dropped.
             save_every: seconds between two saves of ``agent/``.
             keep_every: also keeps ``checkpoints/<timesteps>`` every so many timesteps.
             on_step: called with the timesteps so far after every step of all streams.
@@ -124,16 +125,16 @@ class PPOTrainer:
         started = saved = time.perf_counter()
         rollout = self.config.n_envs * self.config.n_steps
 
+        deadline = started + 60 * minutes if minutes is not None else float("inf")
+
         def after_step(local: dict[str, Any], _: dict[str, Any]) -> bool:
             on_step(self.timesteps)
-            return True
+            # False drops the rollout under way: on a slow machine the next update may be far.
+            return time.perf_counter() < deadline
 
         try:
-            while self.timesteps < timesteps:
+            while self.timesteps < timesteps and time.perf_counter() < deadline:
                 before = self.timesteps
-                now = time.perf_counter()
-                if minutes is not None and now - started >= 60 * minutes:
-                    break
                 self._anneal(self.timesteps / timesteps)
                 try:  # one rollout and one update
                     self.model.learn(rollout, callback=after_step, reset_num_timesteps=False)
@@ -141,6 +142,9 @@ class PPOTrainer:
                     self.model.num_timesteps = before  # nothing was learned from the last steps
                     raise
                 now = time.perf_counter()
+                if self.timesteps < before + rollout:
+                    self.model.num_timesteps = before
+                    break
                 yield self.curve.add(self._point(self._seconds_before + now - started))
                 if keep_every and self.timesteps // keep_every > before // keep_every:
                     self.share(self.folder / "checkpoints" / f"{self.timesteps:09d}")

@@ -133,6 +133,16 @@ def test_wall_clock_budget(tmp_path):
     trainer = make_trainer(tmp_path)
     points = run(trainer, 10**9, minutes=1 / 60)
     assert 1 <= len(points) < 1000
+    assert trainer.timesteps == 32 * len(points)
+
+
+def test_the_clock_stops_a_rollout_that_never_ends(tmp_path):
+    trainer = make_trainer(tmp_path, replace(TINY, n_steps=10**5))
+    steps = []
+    assert run(trainer, 10**9, minutes=0.5 / 60, on_step=steps.append) == []
+    assert 0 < len(steps) < 10**5
+    # What was collected taught nothing, and does not count.
+    assert trainer.timesteps == 0
 
 
 def test_learning_rate_falls(tmp_path):
