@@ -132,14 +132,18 @@ def test_faces_agree(world):
 
 
 def test_a_stream_looks_like_a_single_environment(world):
-    """The same noise bits; frames within 1 / 255: products of another shape round differently."""
+    """The same noise bits; frames within 1 / 255, as products of another shape round differently.
+
+    For a few steps only: random weights double every difference with each frame, which trained
+    ones do not, see ``test_bundled_worlds.py``.
+    """
     settings = {**world, "endless": True}
     envs = NFDWorldVectorEnv(4, **settings)
     frames, _ = envs.reset(seed=20)
     singles = [NFDWorldEnv(**settings) for _ in range(4)]
     for i, single in enumerate(singles):
         assert np.array_equal(single.reset(seed=20 + i)[0], frames[i])
-    for action in actions(16, 4):
+    for action in actions(5, 4):
         frames, rewards, *_ = envs.step(action)
         for i, single in enumerate(singles):
             frame, reward, *_ = single.step(action[i])

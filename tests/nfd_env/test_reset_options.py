@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -31,6 +33,14 @@ def test_one_action_for_each_frame_is_taken_as_it_is():
 def test_without_actions_none_is_known():
     assert torch.isnan(given_context(FRAMES, None, WORLD).actions).all()
     assert given_context(FRAMES[0], [], WORLD).frames.shape == (1, 1, *FRAME_SHAPE)
+
+
+def test_frames_that_may_not_be_written_will_do():
+    frames = FRAMES.copy()
+    frames.setflags(write=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        given_context(frames, ACTIONS, WORLD)
 
 
 def test_the_usual_start():

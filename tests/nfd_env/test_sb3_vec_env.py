@@ -83,6 +83,26 @@ def test_every_end_is_told_apart():
     assert kinds == {True, False}
 
 
+def test_a_true_end_at_the_horizon_is_a_true_end():
+    """The last step allowed brings the last miss: both flags are up."""
+    settings = {"max_misses": 1}
+    venv = NFDWorldVecEnv(1, ToyWorld(**settings))
+    venv.seed(2)
+    venv.reset()
+    length = 1
+    while not venv.step(np.ones(1, int))[2][0]:
+        length += 1
+    venv = NFDWorldVecEnv(1, ToyWorld(**settings), max_episode_steps=length)
+    game = DummyVecEnv([lambda: ToyGame(**settings, max_episode_steps=length)])
+    for envs in (venv, game):
+        envs.seed(2)
+        envs.reset()
+        for _ in range(length):
+            _, _, dones, infos = envs.step(np.ones(1, int))
+        assert dones[0]
+        assert infos[0]["TimeLimit.truncated"] is False
+
+
 def test_made_by_id():
     venv = make_sb3_vec_env("NFD-World-v0", n_envs=3, world=TOY, max_episode_steps=7)
     assert isinstance(venv, NFDWorldVecEnv)
@@ -117,7 +137,7 @@ def test_seeds_and_options_are_used_once():
     frames = venv.reset()
     assert np.array_equal(frames, np.stack([clip[0][-1] for clip in clips]))
     assert [info["episode_seed"] for info in venv.reset_infos] == [3, 4]
-    venv.reset()
+    assert not np.array_equal(venv.reset(), frames)
     assert venv.reset_infos[0]["episode_seed"] != 3
     venv.set_options({"frames": clips[0][0][0]})  # one dict holds for all
     frames = venv.reset()

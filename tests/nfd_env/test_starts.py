@@ -18,6 +18,7 @@ from nfd_env.starts import (
 )
 from nfd_env.vector_env import NFDWorldVectorEnv
 from tests.toy import FRAME_SHAPE, NUM_STARTS, ToyWorld, toy_contexts
+from world_model.contexts import ContextSet
 from world_model.errors import ContextError
 from world_model.types import Context
 
@@ -95,6 +96,22 @@ def test_mixtures_use_every_source_and_depend_on_the_seed_alone():
     drawn = newest(starts.draw(range(100)))
     assert min(calls[0], calls[3]) > 30
     assert drawn == [newest(starts.draw([seed]))[0] for seed in range(100)]
+
+
+def test_sources_of_equal_size_do_not_all_choose_the_same_place():
+    other = ToyWorld()
+    other.contexts = ContextSet(255 - toy_contexts().frames, toy_contexts().actions)
+    starts = make_starts(["bundled", BundledStarts(other)], WORLD)
+    assert len(set(newest(starts.draw(range(300))))) == 2 * NUM_STARTS
+
+
+def test_what_a_provider_gives_is_checked():
+    class Wrong:
+        def draw(self, seeds):
+            return [Context(torch.zeros(1, 2, 8, 8, 3, dtype=torch.uint8), torch.zeros(1, 2, 1))]
+
+    with pytest.raises(ContextError, match="8, 8, 3"):
+        NFDWorldEnv(WORLD, contexts=Wrong()).reset()
 
 
 def test_contexts_of_different_lengths_are_grouped_in_place():

@@ -1,0 +1,65 @@
+"""What only trained weights can show, for every world that comes with the package."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from nfd_env.env import NFDWorldEnv
+from nfd_env.vector_env import NFDWorldVectorEnv
+from world_model.registry import bundled_worlds
+
+NAMES = sorted(bundled_worlds())
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def name(request):
+    return request.param
+
+
+def test_is_made_by_name_and_starts_from_its_own_clips(name):
+    env = gym.make("NFD-World-v0", world=name)
+    world = env.unwrapped.world
+    assert env.unwrapped.model_id.startswith(f"{name}@{world.config.version}#")
+    newest = world.contexts.frames[:, -1]
+    starts = {int((newest == env.reset(seed=seed)[0]).all((1, 2, 3)).argmax()) for seed in range(9)}
+    assert len(starts) > 3
+    frame, reward, *_ = env.step(env.action_space.sample())
+    assert env.observation_space.contains(frame)
+    assert np.isfinite(reward)
+
+
+def test_a_stream_looks_like_a_single_environment(name):
+    """The same noise bits, and frames within 1 / 255 over 16 steps on a CPU."""
+    settings = {"world": name, "device": "cpu", "endless": True}
+    envs = NFDWorldVectorEnv(4, **settings)
+    envs.reset(seed=20)
+    singles = [NFDWorldEnv(**settings) for _ in range(4)]
+    for i, single in enumerate(singles):
+        single.reset(seed=20 + i)
+    envs.action_space.seed(0)
+    for _ in range(16):
+        actions = envs.action_space.sample()
+        frames = envs.step(actions)[0]
+        for i, single in enumerate(singles):
+            frame = single.step(actions[i])[0]
+            assert np.abs(frame.astype(int) - frames[i]).max() <= 1
+
+
+def test_the_same_seed_gives_the_same_episode(name):
+    episodes = []
+    for _ in range(2):
+        env = gym.make("NFD-World-v0", world=name, device="cpu")
+        env.reset(seed=3)
+        env.action_space.seed(3)
+        episodes.append([env.step(env.action_space.sample())[:3] for _ in range(12)])
+    for one, two in zip(*episodes, strict=True):
+        assert np.array_equal(one[0], two[0])
+        assert one[1:] == two[1:]
+
+
+def test_the_default_world_is_bundled_once_any_is():
+    from nfd_env.building import DEFAULT_WORLD
+
+    assert not NAMES or DEFAULT_WORLD in NAMES
