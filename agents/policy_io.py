@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from stable_baselines3.common.policies import ActorCriticCnnPolicy, ActorCriticPolicy
 
 from agents.trained import TrainedPolicy
 from world_model.action_spec import ActionSpec
 from world_model.errors import CheckpointError
-from world_model.storage import atomic_folder
+from world_model.storage import atomic_folder, save_tensors
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, OPTIMIZER = "config.json", "model.safetensors", "optimizer.safetensors"
@@ -102,9 +102,9 @@ def save_policy(
         for name, value in network.named_parameters()
     }
     with atomic_folder(path) as folder:
-        save_file(weights, folder / WEIGHTS)
+        save_tensors(weights, folder / WEIGHTS)
         if optimizer:
-            save_file(_optimizer_tensors(network), folder / OPTIMIZER)
+            save_tensors(_optimizer_tensors(network), folder / OPTIMIZER)
         (folder / CONFIG).write_text(json.dumps(asdict(config), indent=2) + "\n")
         for name, text in (texts or {}).items():
             (folder / name).write_text(text)

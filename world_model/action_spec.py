@@ -7,37 +7,23 @@ of a Box. A row of NaN is the null action: the one "before" the first frame of a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
+from world_model.action_spaces import (
+    ActionGroup,
+    batched,
+    flatten,
+    groups_of,
+    space_from_dict,
+    space_to_dict,
+    unflatten,
+)
 from world_model.errors import ActionError
-
-
-@dataclass(frozen=True)
-class ActionGroup:
-    """Neighbouring columns of the action vector that belong together."""
-
-    name: str
-    """What the group controls, such as ``turn`` or ``camera``."""
-    kind: str
-    """``categorical`` (one column, an index) or ``continuous`` (``size`` columns)."""
-    size: int
-    """Number of choices (categorical) or number of columns (continuous)."""
-    labels: tuple[str, ...] = ()
-    """A name for every choice or column."""
-    low: tuple[float, ...] = ()
-    """Lower bound per column (continuous)."""
-    high: tuple[float, ...] = ()
-    """Upper bound per column (continuous)."""
-
-    @property
-    def columns(self) -> int:
-        """Number of columns this group takes in the action vector."""
-        return 1 if self.kind == "categorical" else self.size
 
 
 class ActionSpec:
@@ -66,9 +52,12 @@ class ActionSpec:
             names: a name for every action of a Discrete space (optional).
 
         Raises:
-            ActionError: if the space is of another kind, or ``names`` has the wrong length.
+            ActionError: if the space is of another kind or empty, or ``names`` has the wrong
+                length.
         """
-        groups = list(_groups_of(space, "action"))
+        groups = list(groups_of(space, "action"))
+        if not sum(group.columns for group in groups):
+            raise ActionError(f"action space {space} leaves nothing to choose.")
         if names is not None:
             if not isinstance(space, spaces.Discrete) or len(names) != space.n:
                 raise ActionError(
@@ -88,7 +77,7 @@ class ActionSpec:
             ActionError: if the action is not in the space (NaN included).
         """
         try:
-            parts = [np.asarray(part, np.float32).ravel() for part in _flatten(self.space, action)]
+            parts = [np.asarray(part, np.float32).ravel() for part in flatten(self.space, action)]
         except (TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
             raise ActionError(f"action {action!r} does not fit {self.space}: {error}.") from error
         vector = np.concatenate(parts) if parts else np.zeros(0, np.float32)
@@ -102,7 +91,10 @@ class ActionSpec:
             ActionError: if the number of actions is not ``count``, or one is not in the space.
         """
         if not isinstance(self.space, spaces.Dict | spaces.Tuple):
-            array = np.asarray(actions)
+            try:
+                array = np.asarray(actions)
+            except ValueError as error:  # rows of different lengths
+                raise ActionError(f"actions {actions!r} are no array: {error}.") from error
             if array.shape != (count, *(self.space.shape or ())):
                 raise ActionError(
                     f"expected {count} actions of {self.space}, that is an array of shape "
@@ -110,14 +102,17 @@ class ActionSpec:
                 )
             if array.dtype.kind not in "biuf":
                 raise ActionError(f"actions have dtype {array.dtype}; expected numbers.")
-            flat = array.reshape(count, -1).astype(np.float32)
-            vector = flat - self._starts()
+            vector = (array.reshape(count, self.dim) - self._starts()).astype(np.float32)
             self.check(vector, what=f"one of {array.tolist()}")
             return vector
         from gymnasium.vector.utils import iterate
 
-        batched = _batched(self.space, count)
-        rows = [self.encode(action) for action in iterate(batched, actions)]
+        try:
+            rows = [self.encode(a) for a in iterate(batched(self.space, count), actions)]
+        except ActionError:
+            raise
+        except (TypeError, ValueError, KeyError, IndexError) as error:
+            raise ActionError(f"{actions!r} are no {count} actions of {self.space}.") from error
         if len(rows) != count:
             raise ActionError(f"expected {count} actions of {self.space}, but got {len(rows)}.")
         return np.stack(rows)
@@ -126,14 +121,15 @@ class ActionSpec:
         """The action of the space that ``vector`` (dim,) stands for.
 
         Raises:
-            ActionError: if the vector is the null action or does not fit.
+            ActionError: if the vector is the null action or none of the space.
         """
         vector = np.asarray(vector, np.float32)
         if vector.shape != (self.dim,):
             raise ActionError(f"action vector has shape {vector.shape}; expected ({self.dim},).")
         if np.isnan(vector).any():
             raise ActionError("the null action has no counterpart in the action space.")
-        action, used = _unflatten(self.space, vector, 0)
+        self.check(vector[None])
+        action, used = unflatten(self.space, vector, 0)
         assert used == self.dim
         return action
 
@@ -156,8 +152,13 @@ class ActionSpec:
                 good = (part >= 0) & (part < group.size) & (part == np.floor(part))
                 allowed = f"an integer choice of {group.size} ({', '.join(group.labels)})"
             else:
-                good = (part >= np.asarray(group.low)) & (part <= np.asarray(group.high))
-                allowed = f"numbers in [{min(group.low):g}, {max(group.high):g}]"
+                # Rounded as the action was: 0.3 as float32 is a little more than as float64.
+                low, high = (np.asarray(x, np.float32) for x in (group.low, group.high))
+                good = np.isfinite(part) & (part >= low) & (part <= high)
+                if group.whole:
+                    good &= part == np.floor(part)
+                kind = "whole numbers" if group.whole else "numbers"
+                allowed = f"{kind} in [{min(group.low):g}, {max(group.high):g}]"
             if not good.all():  # NaN compares False, so it lands here too
                 bad = what if what is not None else str(part[~good.all(axis=1)][0].tolist())
                 raise ActionError(
@@ -166,10 +167,15 @@ class ActionSpec:
                 )
 
     def describe(self, vector: np.ndarray) -> str:
-        """A short readable name of an action vector, such as ``left`` or ``turn=left look=0.5``."""
+        """A short readable name of an action vector, such as ``left`` or ``turn=left look=0.5``.
+
+        Raises:
+            ActionError: if the vector is no action of the space.
+        """
         vector = np.asarray(vector, np.float32)
         if np.isnan(vector).any():
             return "null"
+        self.check(vector[None])
         words, column = [], 0
         for group in self.groups:
             part = vector[column : column + group.columns]
@@ -178,7 +184,8 @@ class ActionSpec:
                 text = group.labels[int(part[0])]
             else:
                 text = ",".join(f"{value:.3g}" for value in part)
-            words.append(text if len(self.groups) == 1 else f"{group.name}={text}")
+            named = len(self.groups) == 1 or text.startswith(f"{group.name}=")
+            words.append(text if named else f"{group.name}={text}")
         return " ".join(words)
 
     # -- serialisation -------------------------------------------------------------------------
@@ -186,7 +193,7 @@ class ActionSpec:
     def to_dict(self) -> dict[str, Any]:
         """JSON-able description, read back by :meth:`from_dict`."""
         return {
-            "space": _space_to_dict(self.space),
+            "space": space_to_dict(self.space),
             "labels": [list(group.labels) for group in self.groups],
         }
 
@@ -198,12 +205,13 @@ class ActionSpec:
             ActionError: if the description is damaged.
         """
         try:
-            space = _space_from_dict(data["space"])
-            groups = [
-                ActionGroup(g.name, g.kind, g.size, tuple(labels), g.low, g.high)
-                for g, labels in zip(_groups_of(space, "action"), data["labels"], strict=True)
-            ]
-        except (KeyError, TypeError, ValueError) as error:
+            space = space_from_dict(data["space"])
+            groups = []
+            for group, labels in zip(groups_of(space, "action"), data["labels"], strict=True):
+                if len(labels) != group.size:
+                    raise ValueError(f"{len(labels)} labels for {group.size} of '{group.name}'")
+                groups.append(replace(group, labels=tuple(labels)))
+        except (KeyError, TypeError, ValueError, AssertionError) as error:
             raise ActionError(f"damaged description of an action space: {error!r}.") from error
         return cls(space, groups)
 
@@ -218,138 +226,6 @@ class ActionSpec:
 
     def _starts(self) -> np.ndarray:
         """Per column, the smallest index of a categorical group in the space (0 for a Box)."""
-        if isinstance(self.space, spaces.Discrete):
-            return np.asarray([self.space.start], np.float32)
-        if isinstance(self.space, spaces.MultiDiscrete):
-            return np.asarray(self.space.start, np.float32).ravel()
-        return np.zeros(self.dim, np.float32)
-
-
-def _groups_of(space: spaces.Space, name: str) -> Iterator[ActionGroup]:
-    if isinstance(space, spaces.Discrete):
-        yield _categorical(name, int(space.n))
-    elif isinstance(space, spaces.MultiDiscrete):
-        for i, n in enumerate(np.asarray(space.nvec).ravel()):
-            yield _categorical(f"{name}.{i}", int(n))
-    elif isinstance(space, spaces.MultiBinary):
-        for i in range(int(np.prod(space.shape))):
-            yield ActionGroup(f"{name}.{i}", "categorical", 2, ("off", "on"))
-    elif isinstance(space, spaces.Box):
-        size = int(np.prod(space.shape))
-        yield ActionGroup(
-            name,
-            "continuous",
-            size,
-            tuple(f"{name}.{i}" for i in range(size)),
-            tuple(float(x) for x in np.asarray(space.low).ravel()),
-            tuple(float(x) for x in np.asarray(space.high).ravel()),
-        )
-    elif isinstance(space, spaces.Dict):
-        for key, sub in space.spaces.items():
-            yield from _groups_of(sub, key if name == "action" else f"{name}.{key}")
-    elif isinstance(space, spaces.Tuple):
-        for i, sub in enumerate(space.spaces):
-            yield from _groups_of(sub, f"{name}.{i}")
-    else:
-        raise ActionError(
-            f"action space {space} is not supported. Use Discrete, MultiDiscrete, MultiBinary, "
-            "Box, or a Dict or Tuple of these."
-        )
-
-
-def _categorical(name: str, n: int) -> ActionGroup:
-    return ActionGroup(name, "categorical", n, tuple(f"{name}={i}" for i in range(n)))
-
-
-def _flatten(space: spaces.Space, action: Any) -> Iterator[np.ndarray]:
-    """Yields the columns of ``action``, categorical choices counted from 0."""
-    if isinstance(space, spaces.Dict):
-        if not isinstance(action, Mapping) or set(action) != set(space.spaces):
-            raise ValueError(f"expected the keys {sorted(space.spaces)}")
-        for key, sub in space.spaces.items():
-            yield from _flatten(sub, action[key])
-    elif isinstance(space, spaces.Tuple):
-        if len(action) != len(space.spaces):
-            raise ValueError(f"expected {len(space.spaces)} parts")
-        for sub, part in zip(space.spaces, action, strict=True):
-            yield from _flatten(sub, part)
-    else:
-        array = np.asarray(action)
-        if array.dtype.kind not in "biuf":
-            raise TypeError(f"expected numbers, got dtype {array.dtype}")
-        if array.shape != (space.shape or ()):
-            raise ValueError(f"expected shape {space.shape or ()}, got {array.shape}")
-        start = getattr(space, "start", 0)
-        yield array.astype(np.float32) - np.asarray(start, np.float32)
-
-
-def _unflatten(space: spaces.Space, vector: np.ndarray, at: int) -> tuple[Any, int]:
-    if isinstance(space, spaces.Dict):
-        parts = {}
-        for key, sub in space.spaces.items():
-            parts[key], at = _unflatten(sub, vector, at)
-        return parts, at
-    if isinstance(space, spaces.Tuple):
-        items = []
-        for sub in space.spaces:
-            item, at = _unflatten(sub, vector, at)
-            items.append(item)
-        return tuple(items), at
-    size = int(np.prod(space.shape or ()))
-    flat = vector[at : at + size].reshape(space.shape or ())
-    if isinstance(space, spaces.Discrete):
-        return np.int64(flat) + space.start, at + size
-    if isinstance(space, spaces.MultiDiscrete):
-        return flat.astype(space.dtype) + np.asarray(space.start, space.dtype), at + size
-    return flat.astype(space.dtype), at + size
-
-
-def _batched(space: spaces.Space, count: int) -> spaces.Space:
-    from gymnasium.vector.utils import batch_space
-
-    return batch_space(space, count)
-
-
-def _space_to_dict(space: spaces.Space) -> dict[str, Any]:
-    if isinstance(space, spaces.Discrete):
-        return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
-    if isinstance(space, spaces.MultiDiscrete):
-        nvec, start = np.asarray(space.nvec).tolist(), np.asarray(space.start).tolist()
-        return {"type": "MultiDiscrete", "nvec": nvec, "start": start}
-    if isinstance(space, spaces.MultiBinary):
-        return {"type": "MultiBinary", "shape": [int(n) for n in space.shape]}
-    if isinstance(space, spaces.Box):
-        return {
-            "type": "Box",
-            "low": np.asarray(space.low, np.float64).tolist(),
-            "high": np.asarray(space.high, np.float64).tolist(),
-            "shape": list(space.shape),
-            "dtype": str(space.dtype),
-        }
-    if isinstance(space, spaces.Dict):
-        # A list keeps the order of the keys, which decides the order of the columns.
-        items = [[key, _space_to_dict(sub)] for key, sub in space.spaces.items()]
-        return {"type": "Dict", "spaces": items}
-    if isinstance(space, spaces.Tuple):
-        return {"type": "Tuple", "spaces": [_space_to_dict(sub) for sub in space.spaces]}
-    raise ActionError(f"action space {space} is not supported.")
-
-
-def _space_from_dict(data: Mapping[str, Any]) -> spaces.Space:
-    kind = data["type"]
-    if kind == "Discrete":
-        return spaces.Discrete(data["n"], start=data["start"])
-    if kind == "MultiDiscrete":
-        return spaces.MultiDiscrete(np.array(data["nvec"]), start=np.array(data["start"]))
-    if kind == "MultiBinary":
-        return spaces.MultiBinary(data["shape"])
-    if kind == "Box":
-        dtype = np.dtype(data["dtype"])
-        low = np.array(data["low"], dtype).reshape(data["shape"])
-        high = np.array(data["high"], dtype).reshape(data["shape"])
-        return spaces.Box(low, high, dtype=dtype.type)
-    if kind == "Dict":
-        return spaces.Dict({key: _space_from_dict(sub) for key, sub in data["spaces"]})
-    if kind == "Tuple":
-        return spaces.Tuple([_space_from_dict(sub) for sub in data["spaces"]])
-    raise ValueError(f"unknown space type {kind!r}")
+        if isinstance(self.space, spaces.Discrete | spaces.MultiDiscrete):
+            return np.asarray(self.space.start).reshape(-1)
+        return np.zeros(self.dim, np.int64)

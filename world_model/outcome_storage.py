@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from world_model.action_spec import ActionSpec
 from world_model.errors import WorldFormatError, WorldNotFoundError
 from world_model.outcome import OutcomeModel
 from world_model.outcome_config import OutcomeConfig
-from world_model.storage import atomic_folder
+from world_model.storage import atomic_folder, save_tensors
 
 FORMAT_VERSION = 1
 
@@ -30,7 +30,7 @@ def save_outcome(model: OutcomeModel, folder: str | Path) -> None:
     tensors = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
     with atomic_folder(folder) as temporary:
         (temporary / "config.json").write_text(json.dumps(description, indent=1))
-        save_file(tensors, temporary / "model.safetensors")
+        save_tensors(tensors, temporary / "model.safetensors")
 
 
 def load_outcome(folder: str | Path) -> OutcomeModel:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from world_model import two_hot
@@ -27,7 +27,7 @@ from world_model.outcome_data import (
 )
 from world_model.outcome_losses import outcome_losses, total_loss
 from world_model.outcome_metrics import OutcomeMetrics, evaluate_outcome
-from world_model.storage import atomic_folder
+from world_model.storage import atomic_folder, save_tensors
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ class _Run:
             tensors |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
         tensors["memory"] = self.memory
         with atomic_folder(folder) as temporary:
-            save_file(
+            save_tensors(
                 {name: value.contiguous().cpu() for name, value in tensors.items()},
                 temporary / "state.safetensors",
             )

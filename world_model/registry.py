@@ -6,6 +6,7 @@ import difflib
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from world_model.errors import WorldNotFoundError
@@ -14,15 +15,21 @@ BUNDLED_WORLDS = Path(__file__).parent / "worlds"
 """Folder of the worlds that come with the package."""
 
 
+def _bundled() -> Iterator[tuple[str, int, Path]]:
+    """Name, version and folder of every bundled world."""
+    for config in sorted(BUNDLED_WORLDS.glob("*/config.json")):
+        try:
+            world = json.loads(config.read_text(encoding="utf-8"))["world"]
+            yield str(world["name"]), int(world["version"]), config.parent
+        except (OSError, ValueError, KeyError, TypeError):
+            # Found by its folder's name, so that loading it says what is wrong with it.
+            yield config.parent.name, 0, config.parent
+
+
 def bundled_worlds() -> dict[str, Path]:
     """Folders of the bundled worlds by name; the newest version of each."""
-    found: dict[str, tuple[int, Path]] = {}
-    for config in sorted(BUNDLED_WORLDS.glob("*/config.json")):
-        world = json.loads(config.read_text())["world"]
-        newest = found.get(world["name"], (-1, config.parent))
-        if world["version"] > newest[0]:
-            found[world["name"]] = (world["version"], config.parent)
-    return {name: path for name, (_, path) in found.items()}
+    by_version = sorted(_bundled(), key=lambda world: world[1])
+    return {name: folder for name, _, folder in by_version}
 
 
 def find_world(name: str | os.PathLike[str]) -> Path:
@@ -40,10 +47,17 @@ def find_world(name: str | os.PathLike[str]) -> Path:
         return path
     text = os.fspath(name)
     wanted, _, version = text.partition("@")
-    for config in sorted(BUNDLED_WORLDS.glob("*/config.json"), reverse=True):
-        world = json.loads(config.read_text())["world"]
-        if world["name"] == wanted and (not version or str(world["version"]) == version):
-            return bundled_worlds()[wanted] if not version else config.parent
+    versions = {number: folder for world, number, folder in _bundled() if world == wanted}
+    if versions and not version:
+        return versions[max(versions)]
+    for number, folder in versions.items():
+        if str(number) == version:
+            return folder
+    if versions:
+        raise WorldNotFoundError(
+            f"there is no version {version!r} of the world {wanted!r}; there is "
+            f"{', '.join(f'{wanted}@{number}' for number in sorted(versions))}."
+        )
     if path.is_dir():
         raise WorldNotFoundError(
             f"the folder {path} holds no world: it has no config.json. Train one with 'nfd train'."
@@ -63,7 +77,7 @@ def _download(repository: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(
+        folder = Path(
             snapshot_download(
                 repository, allow_patterns=["*.json", "*.safetensors", "*.parquet", "*.md"]
             )
@@ -73,3 +87,9 @@ def _download(repository: str) -> Path:
             f"there is no folder {repository!r} with a config.json, and the Hugging Face Hub "
             f"did not give a repository of that name ({type(error).__name__}: {error})."
         ) from error
+    if not (folder / "config.json").is_file():
+        raise WorldNotFoundError(
+            f"the repository {repository!r} on the Hugging Face Hub holds no world: it has no "
+            "config.json."
+        )
+    return folder

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import glob
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from world_model.errors import StorageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager
@@ -44,12 +50,20 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Like :func:`atomic_file` for a whole folder, which replaces an older one at ``path``.
 
     Raises:
-        StorageError: if the disk is full or the parent folder cannot be written.
+        StorageError: if the disk is full, the parent folder cannot be written, or a file is in
+            the way.
     """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     replaced = target.with_name(f".{target.name}.{os.getpid()}.old")
     try:
+        # A killed process may have had our number, as the first one in a container always has.
+        if replaced.exists() and not target.exists():
+            os.replace(replaced, target)
+        for leftover in (temporary, replaced):
+            shutil.rmtree(leftover, ignore_errors=True)
+        if target.is_file():
+            raise NotADirectoryError(errno.ENOTDIR, "it is a file, not a folder")
         temporary.mkdir(parents=True)
         yield temporary
         if target.exists():
@@ -67,3 +81,37 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.replace(replaced, target)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def recover_folder(path: str | os.PathLike[str]) -> None:
+    """Tidies up after processes that were killed inside :func:`atomic_folder`.
+
+    Puts back the folder that was about to be replaced when there is nothing at ``path``, and
+    removes what is half-written. Only for folders that no other process is writing.
+    """
+    target = Path(path)
+    name = glob.escape(target.name)
+    for replaced in target.parent.glob(f".{name}.*.old"):
+        if target.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                os.replace(replaced, target)
+    for temporary in target.parent.glob(f".{name}.*.tmp"):
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Writes a safetensors file.
+
+    Raises:
+        OSError: if it cannot be written; safetensors itself raises an error that is none, which
+            :func:`atomic_file` and :func:`atomic_folder` would not recognise.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        raise OSError(f"{path.name}: {error}") from error

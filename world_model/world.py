@@ -15,7 +15,7 @@ from torch import nn
 
 from world_model.action_spec import ActionSpec
 from world_model.contexts import ContextSet
-from world_model.errors import WorldFormatError
+from world_model.errors import StorageError, WorldFormatError
 from world_model.flow import FlowConfig
 from world_model.network import NextFrameDiffusion
 from world_model.outcome import OutcomeModel
@@ -88,8 +88,10 @@ class World:
             The folder.
 
         Raises:
-            StorageError: if the disk is full; what stood there before is untouched.
+            StorageError: if the disk is full, or the folder holds something else than a world;
+                what stood there before is untouched.
         """
+        _refuse_to_replace_others(Path(path))
         with atomic_folder(path) as folder:
             weights = {
                 name: tensor.detach().to("cpu", dtype).contiguous()
@@ -109,8 +111,8 @@ class World:
             }
             text = replace(self._parts(), files=files).to_json()
             (folder / "config.json").write_text(text)
-            (folder / "README.md").write_text(self.card)
-            self.content_hash = hashlib.sha256(text.encode()).hexdigest()
+            (folder / "README.md").write_text(self.card, encoding="utf-8")
+        self.content_hash = hashlib.sha256(text.encode()).hexdigest()
         return Path(path)
 
     @classmethod
@@ -125,14 +127,10 @@ class World:
             WorldFormatError: if a file is missing, damaged or of another format version.
         """
         folder = find_world(name)
-        text = (folder / "config.json").read_text()
+        text = _read_text(folder / "config.json")
         parts = WorldParts.from_json(text, str(folder / "config.json"))
         for file, expected in parts.files.items():
             _verify(folder / file, expected)
-        try:
-            tokenizer = tokenizer_from_dict(parts.tokenizer)
-        except (KeyError, TypeError, ValueError) as error:
-            raise WorldFormatError(f"{folder / 'config.json'} is damaged: {error}.") from error
         network = NextFrameDiffusion(parts.network, parts.action_spec)
         _load(network, folder / "network.safetensors")
         outcome = None
@@ -142,16 +140,17 @@ class World:
         contexts = None
         if "contexts.parquet" in parts.files:
             contexts = ContextSet.load(folder / "contexts.parquet")
+            _check_contexts(contexts, parts)
         card = folder / "README.md"
         world = cls(
             config=parts.config,
             action_spec=parts.action_spec,
-            tokenizer=tokenizer,
+            tokenizer=tokenizer_from_dict(parts.tokenizer),
             network=network,
             flow=parts.flow,
             outcome=outcome,
             contexts=contexts,
-            card=card.read_text() if card.is_file() else "",
+            card=_read_text(card) if card.is_file() else "",
             content_hash=hashlib.sha256(text.encode()).hexdigest(),
         )
         for module in world._modules():
@@ -173,10 +172,42 @@ class World:
         return found if self.outcome is None else [*found, self.outcome]
 
 
+def _refuse_to_replace_others(path: Path) -> None:
+    """Replacing removes what was there: never what is no world."""
+    if path.is_dir() and any(path.iterdir()) and not (path / "config.json").is_file():
+        raise StorageError(
+            f"{path} holds files but no world, and saving would replace them. Choose a folder "
+            "that is new, empty or a world."
+        )
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WorldFormatError(
+            f"{path} cannot be read ({error}). Download or save the world anew."
+        ) from error
+
+
+def _check_contexts(contexts: ContextSet, parts: WorldParts) -> None:
+    found = (tuple(contexts.frame_shape), contexts.action_dim)
+    wanted = (tuple(parts.config.frame_shape), parts.action_spec.dim)
+    if found != wanted:
+        raise WorldFormatError(
+            f"the contexts of the world have frames of {found[0]} and actions of {found[1]} "
+            f"numbers; its config says {wanted[0]} and {wanted[1]}. Download or save the world "
+            "anew."
+        )
+
+
 def _verify(path: Path, expected: str) -> None:
     if not path.is_file():
         raise WorldFormatError(f"{path} is missing. Download or save the world anew.")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise WorldFormatError(f"{path} cannot be read ({error}).") from error
     if found != expected:
         raise WorldFormatError(
             f"{path} is damaged: its SHA-256 is {found[:12]}..., the config says "

@@ -10,6 +10,8 @@ from world_model.action_spec import ActionSpec
 from world_model.errors import NFDError, WorldFormatError
 from world_model.flow import FlowConfig
 from world_model.network import NetworkConfig
+from world_model.outcome_config import OutcomeConfig
+from world_model.tokenizer import tokenizer_from_dict
 
 FORMAT_VERSION = 1
 """Version of the folder layout; a newer one is refused."""
@@ -95,15 +97,14 @@ class WorldParts:
                 f"{where} is not the config of a world ({error!r}). Download or save it anew."
             ) from error
         if version != FORMAT_VERSION:
-            advice = (
-                "Upgrade nfd-world" if isinstance(version, int) and version > 1 else "Save it anew"
-            )
+            newer = isinstance(version, int) and version > FORMAT_VERSION
+            advice = "Upgrade nfd-world" if newer else "Save it anew"
             raise WorldFormatError(
                 f"{where} has format version {version!r}; this version of nfd-world reads "
                 f"{FORMAT_VERSION}. {advice}."
             )
         try:
-            return cls(
+            parts = cls(
                 config=WorldConfig(**_tuples(data["world"])),
                 network=NetworkConfig(**_tuples(data["network"])),
                 flow=FlowConfig(**data["flow"]),
@@ -112,10 +113,34 @@ class WorldParts:
                 outcome=data["outcome"],
                 files=dict(data["files"]),
             )
-        except (KeyError, TypeError, ValueError, NFDError) as error:
+            parts.check()
+            return parts
+        except (KeyError, TypeError, ValueError, AttributeError, NFDError) as error:
             raise WorldFormatError(
                 f"{where} is damaged or incomplete: {error}. Download or save the world anew."
             ) from error
+
+    def check(self) -> None:
+        """Raises ValueError unless the parts fit together."""
+        frame_shape = tuple(self.config.frame_shape)
+        tokenizer = tokenizer_from_dict(self.tokenizer)
+        if tokenizer.config.frame_shape != frame_shape:
+            raise ValueError(
+                f"the tokenizer takes frames of {tokenizer.config.frame_shape}, the world has "
+                f"{frame_shape}"
+            )
+        made, wanted = (tokenizer.grid, tokenizer.token_dim), self.network
+        if made != (tuple(wanted.grid), wanted.token_dim):
+            raise ValueError(
+                f"the tokenizer makes a grid of {made[0]} tokens of {made[1]} numbers, the "
+                f"network takes {wanted.grid} of {wanted.token_dim}"
+            )
+        if self.outcome is not None:
+            watched = OutcomeConfig.from_dict(self.outcome).frame_shape
+            if tuple(watched) != frame_shape:
+                raise ValueError(
+                    f"the outcome model takes frames of {watched}, the world has {frame_shape}"
+                )
 
 
 def _tuples(data: dict[str, Any]) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from world_model.errors import CheckpointError
-from world_model.storage import atomic_folder
+from world_model.storage import atomic_folder, save_tensors
 from world_model.training.optimisation import EMA
 
 FORMAT_VERSION = 1
@@ -44,9 +44,11 @@ def save_checkpoint(folder: Path, state: TrainingState, settings: dict[str, Any]
         StorageError: if the disk is full; the older checkpoint stays.
     """
     with atomic_folder(folder) as temporary:
-        save_file(_plain(dict(state.network.named_parameters())), temporary / "model.safetensors")
-        save_file(_plain(state.ema.weights), temporary / "ema.safetensors")
-        save_file(_optimizer_tensors(state.optimizers), temporary / "optimizer.safetensors")
+        save_tensors(
+            _plain(dict(state.network.named_parameters())), temporary / "model.safetensors"
+        )
+        save_tensors(_plain(state.ema.weights), temporary / "ema.safetensors")
+        save_tensors(_optimizer_tensors(state.optimizers), temporary / "optimizer.safetensors")
         meta = {"format": FORMAT_VERSION, "step": state.step, "settings": settings}
         (temporary / "training.json").write_text(json.dumps(meta, indent=1))
 
