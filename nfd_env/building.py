@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from gymnasium import spaces
 
 from nfd_env.core import ImaginedCore, RewardFunction
@@ -29,6 +31,7 @@ def build_core(
     max_uncertainty: float | None = None,
     reward_mode: str | None = None,
     termination_mode: str | None = None,
+    precision: str | None = None,
     reward_function: str | RewardFunction | None = None,
 ) -> ImaginedCore:
     """The core of ``num_envs`` streams; the arguments are those of :class:`NFDWorldEnv`."""
@@ -39,6 +42,7 @@ def build_core(
         sampler=sampler,
         reward_mode=reward_mode,
         termination_mode=termination_mode,
+        precision=precision,
     )
     if max_episode_steps is None:
         max_episode_steps = world.config.max_episode_steps
@@ -57,15 +61,11 @@ def build_core(
 
 def observation_space(core: ImaginedCore) -> spaces.Box:
     """Space of one stream's frames: uint8 (H, W, 3)."""
-    import numpy as np
-
     return spaces.Box(0, 255, tuple(core.world.config.frame_shape), np.uint8)
 
 
 def action_space(core: ImaginedCore) -> spaces.Space[Any]:
     """Space of one stream's actions; a copy, as sampling from a space changes its generator."""
-    from copy import deepcopy
-
     return deepcopy(core.world.action_spec.space)
 
 

@@ -60,6 +60,8 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
         max_uncertainty: truncate an episode where a step's uncertainty exceeds this.
         reward_mode: ``"expected"``, ``"sample"`` or ``"threshold"``; default: expected.
         termination_mode: ``"sample"``, ``"threshold"`` or ``"never"``; default: sampled.
+        precision: ``"float32"`` (the default), ``"bfloat16"``, or ``"auto"`` for the faster one.
+            With bfloat16 frames depend more on the number of streams; they stay reproducible.
         reward_function: replaces the world's reward: ``f(frames, actions, next_frames)``, or its
             ``"module:function"``, see :data:`nfd_env.core.RewardFunction`.
         render_mode: ``"rgb_array"``, ``"human"`` (a window; needs pygame) or None.
@@ -85,6 +87,7 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
         max_uncertainty: float | None = None,
         reward_mode: str | None = None,
         termination_mode: str | None = None,
+        precision: str | None = None,
         reward_function: str | RewardFunction | None = None,
         render_mode: str | None = None,
     ) -> None:
@@ -98,6 +101,7 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
             "max_uncertainty": max_uncertainty,
             "reward_mode": reward_mode,
             "termination_mode": termination_mode,
+            "precision": precision,
             "reward_function": reward_function,
         }
         EzPickle.__init__(self, world, render_mode=render_mode, **settings)

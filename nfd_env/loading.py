@@ -29,7 +29,7 @@ def load_rollout(world: Any, device: str = "auto", **settings: Any) -> tuple[Any
             returns, such as an analytic one.
         device: ``"auto"``, or what torch calls a device.
         settings: arguments of ``Rollout`` (``sampling_steps``, ``sampler``, ``reward_mode``,
-            ``termination_mode``); those that are None keep the world's own.
+            ``termination_mode``, ``precision``); those that are None keep the defaults.
 
     Returns:
         ``(world, rollout)``.

@@ -7,6 +7,7 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.utils.env_checker import check_env
 
 from nfd_env.env import NFDWorldEnv
@@ -96,7 +97,12 @@ def test_worlds_that_cannot_be_loaded_say_so(tmp_path):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"sampler": "no-such"}, {"reward_mode": "no-such"}, {"termination_mode": "no-such"}],
+    [
+        {"sampler": "no-such"},
+        {"reward_mode": "no-such"},
+        {"termination_mode": "no-such"},
+        {"precision": "no-such"},
+    ],
 )
 def test_unknown_settings_are_refused(settings):
     with pytest.raises(ValueError, match="no-such"):
@@ -238,3 +244,24 @@ def test_environments_share_a_world_and_nothing_else(world):
     for action, expected in zip((0, 1, 2, 1), frames, strict=True):
         two.step(2)
         assert np.array_equal(one.step(action)[0], expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_imagines_what_a_cpu_does():
+    envs = [
+        NFDWorldVectorEnv(4, tiny_world(), device=device, endless=True)
+        for device in ("cpu", "cuda", "cuda")
+    ]
+    frames = [env.reset(seed=0)[0] for env in envs]
+    for action in actions(4, 4):
+        assert np.abs(frames[0].astype(int) - frames[1]).max() <= 1
+        assert np.array_equal(frames[1], frames[2])
+        frames = [env.step(action)[0] for env in envs]
+    snapshot = envs[1].save_state()
+    assert all(tensor.device.type == "cpu" for tensor in snapshot.state.tensors())
+    expected = roll(envs[1], 15)
+    for target in (envs[1], envs[2]):
+        target.restore_state(snapshot)
+        assert same(roll(target, 15), expected)
+    envs[0].restore_state(snapshot)
+    assert np.isfinite(envs[0].step(np.zeros(4, int))[1]).all()
