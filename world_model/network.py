@@ -248,6 +248,7 @@ class NextFrameDiffusion(nn.Module):
         assert previous is not None
         return out + self.displace(previous, self.project_filters(x).float())
 
+    @torch.compiler.disable  # torch 2.13's CPU compiler fails on its indexing
     def displace(self, previous: Tensor, filters: Tensor) -> Tensor:
         """The previous frames (B, F, N, token_dim) under filters (B, F, N, blocks * K)."""
         (rows, columns), patch = self.config.grid, self.config.patch_size

@@ -69,7 +69,7 @@ SMALL_GAME = WorldPreset(
         window=4,
         temporal_layers=(1, 3),
         previous_frame=True,
-        transport=(2, 8),
+        transport=(1, 6),
     ),
     flow=FlowConfig(noise_fraction=0.15, context_fraction=0.1, motion_weight=3.0),
     train=TrainConfig(steps=6500, batch_size=8, length=8),
