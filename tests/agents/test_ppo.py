@@ -202,10 +202,11 @@ def make_light_envs(count, seed):
 @pytest.mark.slow
 def test_it_learns(tmp_path):
     config = replace(
-        TINY, n_envs=8, n_steps=16, batch_size=64, n_epochs=4, learning_rate=2e-3, gamma=0.5
-    )
+        TINY, n_envs=8, n_steps=8, batch_size=64, n_epochs=4, learning_rate=3e-3, gamma=0.5,
+        frame_stack=1,
+    )  # fmt: skip
     trainer = PPOTrainer(make_light_envs, SPEC, tmp_path, config=config)
-    run(trainer, 2500)
+    run(trainer, 1024)
     result = evaluate(trainer.policy(), FollowTheLight, range(10))
-    # Chance is 8 / 3.
+    # Chance is 8 / 3, the best is 8.
     assert result.returns.mean() > 6
