@@ -126,7 +126,8 @@ def unflatten(space: spaces.Space, vector: np.ndarray, at: int) -> tuple[Any, in
     if isinstance(space, spaces.MultiDiscrete):
         return flat.astype(space.dtype) + np.asarray(space.start, space.dtype), at + size
     if isinstance(space, spaces.Box):  # float32 may have rounded beyond a bound of float64
-        return np.clip(flat.astype(space.dtype), space.low, space.high), at + size
+        clipped = np.clip(flat.astype(space.dtype), space.low, space.high)
+        return np.asarray(clipped), at + size
     return flat.astype(space.dtype), at + size
 
 

@@ -64,6 +64,11 @@ class NetworkConfig:
     """Base of the rotary frequencies."""
 
     def __post_init__(self) -> None:
+        if self.layers < 1 or min(self.grid) < 1:
+            raise ValueError(
+                f"a network needs at least one layer and at least one token, not {self.layers} "
+                f"layers and a grid of {self.grid}."
+            )
         if self.width % self.heads or self.width // self.heads % 2:
             raise ValueError(
                 f"width {self.width} does not divide into {self.heads} heads of even dimension."
@@ -74,7 +79,6 @@ class NetworkConfig:
             raise ValueError(f"window must be at least 1, not {self.window}.")
         if any(not 0 <= layer < self.layers for layer in self.temporal_layers or ()):
             raise ValueError(f"temporal_layers {self.temporal_layers} are not all layers.")
-
         if self.transport is not None:
             if not self.previous_frame:
                 raise ValueError("transport displaces the previous frame: set previous_frame.")
@@ -345,8 +349,16 @@ class NextFrameDiffusion(nn.Module):
 
         Returns:
             float32 (B, emit, N, token_dim), or None for ``emit=0``.
+
+        Raises:
+            ValueError: if there are more frames than the cache has slots, or fewer than ``emit``.
         """
         config = self.config
+        if not emit <= t.shape[1] <= cache.frames.shape[1]:
+            raise ValueError(
+                f"{t.shape[1]} frames at once do not fit: {emit} outputs are wanted, and the "
+                f"cache has {cache.frames.shape[1]} slots."
+            )
         cos, sin = self.rotation(frame_index)
         slots = cache.claim(frame_index)
         mask = cache.mask(frame_index, config.window)

@@ -47,6 +47,10 @@ class PixelPatchConfig:
 
     def __post_init__(self) -> None:
         height, width, channels = self.frame_shape
+        if self.patch_size < 1:
+            raise ValueError(f"patch_size must be at least 1, not {self.patch_size}.")
+        if min(self.frame_shape) < 1:
+            raise ValueError(f"frames of shape {self.frame_shape} must have at least one pixel.")
         if height % self.patch_size or width % self.patch_size:
             raise ValueError(
                 f"frames of {height}x{width} pixels do not divide into patches of "
