@@ -33,7 +33,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, target)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         if isinstance(error, StorageError):
             raise
         raise StorageError(
@@ -41,8 +41,13 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
             "another folder; nothing was left half-written."
         ) from error
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # the error on the way is the one to hear about
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -42,10 +42,7 @@ def tiny_world(*, contexts: int = 5, outcome: bool = True, seed: int = 0) -> Wor
     rng = np.random.default_rng(seed)
     actions = rng.integers(0, 3, (contexts, preset.context_length, 1)).astype(np.float32)
     actions[:, 0] = np.nan
-    clips = ContextSet(
-        frames=rng.integers(0, 256, (contexts, preset.context_length, *FRAME_SHAPE), np.uint8),
-        actions=actions,
-    )
+    frames = rng.integers(0, 256, (contexts, preset.context_length, *FRAME_SHAPE), np.uint8)
     world = World(
         config=WorldConfig(
             name="tiny",
@@ -59,7 +56,7 @@ def tiny_world(*, contexts: int = 5, outcome: bool = True, seed: int = 0) -> Wor
         network=network,
         flow=preset.flow,
         outcome=model,
-        contexts=clips if contexts else None,
+        contexts=ContextSet(frames=frames, actions=actions) if contexts else None,
         card="# tiny\n",
     )
     for module in world._modules():
