@@ -37,7 +37,7 @@ def test_a_file_appears_when_the_block_ends(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(28, "No space left"), ValueError("x"), KeyboardInterrupt]
+    "error", [OSError(28, "No space left"), ValueError("x"), KeyboardInterrupt()]
 )
 def test_an_error_leaves_the_old_file(tmp_path, error):
     path = tmp_path / "a.txt"
@@ -55,7 +55,7 @@ def test_an_error_leaves_the_old_file(tmp_path, error):
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(28, "No space left"), ValueError("x"), KeyboardInterrupt]
+    "error", [OSError(28, "No space left"), ValueError("x"), KeyboardInterrupt()]
 )
 def test_an_error_leaves_the_old_folder(tmp_path, error):
     path = tmp_path / "run"
