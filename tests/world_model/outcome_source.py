@@ -63,8 +63,8 @@ def trained_on_toy() -> OutcomeModel:
         source,
         source.action_spec,
         outcome_config(source, state_names=("misses",), **SMALL),
-        steps=260,
+        steps=400,
         batch=16,
-        length=24,
-        training=OutcomeTraining(learning_rate=4e-3, reward_weight=1.0, state_weight=0.5),
+        length=16,
+        training=OutcomeTraining(learning_rate=2e-3, reward_weight=1.0, state_weight=0.5),
     )
