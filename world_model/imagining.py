@@ -25,10 +25,16 @@ def episode_context(episode: Episode, start: int, length: int) -> tuple[np.ndarr
     Returns:
         Frames uint8 (length, H, W, 3) and actions float32 (length, K); the first action is null
         only where the context begins with the episode's first frame.
+
+    Raises:
+        DataError: if the episode has no such frames.
     """
     first = start - length
-    if first < 0:
-        raise DataError(f"no {length} frames before frame {start}.")
+    if first < 0 or start > len(episode.frames):
+        raise DataError(
+            f"there are no {length} frames before frame {start} of an episode of "
+            f"{len(episode.frames)}."
+        )
     null = np.full((1, episode.actions.shape[1]), np.nan, np.float32)
     produced = np.concatenate([null, episode.actions])
     return episode.frames[first:start], produced[first:start]
@@ -61,12 +67,16 @@ def imagined_sequences(
     """
     context = rollout.world.config.context_length
     episodes = store.split(split)
-    episodes = episodes[store.lengths[episodes] > context + 1]
+    episodes = episodes[store.lengths[episodes] > context]
     if len(episodes) == 0:
-        raise DataError(f"no episode of the split {split!r} is longer than {context + 1} frames.")
+        raise DataError(
+            f"no episode of the split {split!r} of {store.root} is longer than its context of "
+            f"{context} frames. Record more episodes."
+        )
     rng = np.random.default_rng(seed)
-    # Long episodes hold more transitions: draw them as often as their frames deserve.
-    share = store.lengths[episodes] / store.lengths[episodes].sum()
+    # An episode is drawn as often as it has frames to start at.
+    share = store.lengths[episodes] - context
+    share = share / share.sum()
     while True:
         chosen, starts = [], []
         for index in rng.choice(episodes, size=batch, p=share):
@@ -84,7 +94,22 @@ def imagine_episodes(
     horizon: int,
     seeds: torch.Tensor,
 ) -> list[GeneratedSequence]:
-    """Imagines up to ``horizon`` frames of each episode from frame ``starts[i]`` on."""
+    """Imagines up to ``horizon`` frames of each episode from frame ``starts[i]`` on.
+
+    Args:
+        rollout: imagines; terminations are ignored.
+        episodes: what was recorded, of any lengths.
+        starts: index of the first imagined frame of each, with a context before it and at least
+            one recorded frame from there on.
+        horizon: imagined frames of each; fewer where its episode ends earlier.
+        seeds: int64 (B,), noise seed of each.
+
+    Raises:
+        DataError: if there is no room for the context, or nothing to imagine, at a start.
+    """
+    for episode, start in zip(episodes, starts, strict=True):
+        if start >= len(episode.frames):
+            raise DataError(f"frame {start} is beyond an episode of {len(episode.frames)} frames.")
     length = rollout.world.config.context_length
     clips = [episode_context(e, s, length) for e, s in zip(episodes, starts, strict=True)]
     frames, actions = (torch.from_numpy(np.stack(part)) for part in zip(*clips, strict=True))
