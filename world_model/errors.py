@@ -27,6 +27,14 @@ class ContextError(NFDError, ValueError):
     """Frames or actions that should start an episode do not fit the world."""
 
 
+class ConfigError(NFDError, ValueError):
+    """A setting is unknown, out of range, or does not fit the others."""
+
+
+class DivergenceError(NFDError, FloatingPointError):
+    """Training produced numbers that are not finite."""
+
+
 class CheckpointError(NFDError, ValueError):
     """A training checkpoint is missing, damaged, or of another run."""
 

@@ -83,7 +83,7 @@ def predict_x0(
     """
     if config.prediction == "v":
         return x_t - t[..., None, None] * raw
-    return raw if previous is None else previous + raw
+    return raw if previous is None else previous[..., : raw.shape[-1]] + raw
 
 
 def predict_velocity(x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
@@ -91,21 +91,30 @@ def predict_velocity(x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
     return (x_t - x0) / t.clamp(min=MIN_T)[..., None, None]
 
 
-def previous_frames(latents: Tensor, noise: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-    """The frame before each frame, a little noised; zeros at level 1 before the first.
+def previous_frames(
+    latents: Tensor, count: int, level: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """The frames before each frame, a little noised; zeros where there is none.
 
     Args:
         latents: clean tokens (B, F, N, D).
-        noise: standard normal, as latents.
-        level: (B, F) noise levels for the previous frames; the first is ignored.
+        count: how many frames before each.
+        level: (B, F), the noise level of all that a frame is given; the first is ignored.
+        generator: source of the noise.
 
     Returns:
-        ``previous`` (B, F, N, D) and ``previous_t`` (B, F).
+        ``previous`` (B, F, N, count * D), the latest first, and ``previous_t`` (B, F).
     """
-    shifted = add_noise(latents[:, :-1], noise[:, 1:], level[:, 1:])
-    previous = torch.cat([torch.zeros_like(latents[:, :1]), shifted], dim=1)
+    parts = []
+    for back in range(1, count + 1):
+        shifted = torch.zeros_like(latents)
+        if back < latents.shape[1]:
+            earlier = latents[:, :-back]
+            noise = torch.randn(earlier.shape, generator=generator, device=earlier.device)
+            shifted[:, back:] = add_noise(earlier, noise, level[:, back:])
+        parts.append(shifted)
     previous_t = torch.cat([torch.ones_like(level[:, :1]), level[:, 1:]], dim=1)
-    return previous, previous_t
+    return torch.cat(parts, dim=-1), previous_t
 
 
 def flow_loss(
@@ -115,7 +124,7 @@ def flow_loss(
     config: FlowConfig,
     generator: torch.Generator,
     *,
-    previous_frame: bool,
+    previous: int,
     weights: Tensor | None = None,
 ) -> Tensor:
     """Training loss of one batch of sequences.
@@ -126,7 +135,7 @@ def flow_loss(
         actions: float32 (B, F, K), the action that produced each frame.
         config: what is predicted and how it is weighted.
         generator: source of the noise and the noise levels, on the latents' device.
-        previous_frame: whether the network is given the frame before each frame.
+        previous: how many frames before each frame the network is given.
         weights: optional loss weight of every number, as latents; mean about 1.
 
     Returns:
@@ -136,21 +145,20 @@ def flow_loss(
     t = sample_times(shape[:2], config, generator)
     noise = torch.randn(shape, generator=generator, device=device)
     x_t = add_noise(latents, noise, t)
-    previous = previous_t = None
+    given = given_t = None
     first = 0
-    if previous_frame:
+    if previous:
         level = torch.rand(shape[:2], generator=generator, device=device).square()
         level = level * config.context_noise_max
-        extra = torch.randn(shape, generator=generator, device=device)
-        previous, previous_t = previous_frames(latents, extra, level)
+        given, given_t = previous_frames(latents, previous, level, generator)
         first = 1  # a first frame has nothing to be predicted from: it only serves as context
-    raw = network(x_t, t, actions, previous, previous_t)
+    raw = network(x_t, t, actions, given, given_t)
     if config.loss == "v":
-        x0 = predict_x0(raw, x_t, t, previous, config)
+        x0 = predict_x0(raw, x_t, t, given, config)
         velocity = raw if config.prediction == "v" else predict_velocity(x0, x_t, t)
         error = (velocity - (noise - latents)).square()
     else:
-        error = (predict_x0(raw, x_t, t, previous, config) - latents).square()
+        error = (predict_x0(raw, x_t, t, given, config) - latents).square()
         if config.loss == "x_ramp":
             error = error * (1 - 0.9 * t)[..., None, None]
     if weights is not None:

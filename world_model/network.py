@@ -55,11 +55,12 @@ class NetworkConfig:
     temporal_layers: tuple[int, ...] | None = None
     """Layers that look across frames; the others see their own frame alone. None: all (the
     paper's)."""
-    previous_frame: bool = False
-    """Give each frame's tokens the previous frame as extra input, and predict the change."""
+    previous_frames: int = 0
+    """How many frames before it each frame's tokens are given as extra input. With one or more the
+    output is the change on top of the last of them. Two show motion within a single token."""
     transport: tuple[int, int] | None = None
     """Rows and columns, in pixels, by which filters can displace the previous frame; see
-    :mod:`world_model.transport`. Needs ``previous_frame`` and tokens that are pixel patches."""
+    :mod:`world_model.transport`. Needs ``previous_frames`` and tokens that are pixel patches."""
     rope_theta: float = 256.0
     """Base of the rotary frequencies."""
 
@@ -80,8 +81,8 @@ class NetworkConfig:
         if any(not 0 <= layer < self.layers for layer in self.temporal_layers or ()):
             raise ValueError(f"temporal_layers {self.temporal_layers} are not all layers.")
         if self.transport is not None:
-            if not self.previous_frame:
-                raise ValueError("transport displaces the previous frame: set previous_frame.")
+            if not self.previous_frames:
+                raise ValueError("transport displaces the previous frame: set previous_frames.")
             if self.patch_size**2 * CHANNELS != self.token_dim or self.patch_size % BLOCK:
                 raise ValueError(
                     f"transport needs square patches of RGB pixels, {BLOCK} or a multiple of it "
@@ -173,11 +174,11 @@ class NextFrameDiffusion(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        inputs = config.token_dim * (2 if config.previous_frame else 1)
+        inputs = config.token_dim * (1 + config.previous_frames)
         self.embed = nn.Linear(inputs, width)
         self.embed_time = TimeEmbedding(width)
         self.embed_action = ActionEmbedding(action_spec, width)
-        if config.previous_frame:
+        if config.previous_frames:
             self.embed_previous_time = TimeEmbedding(width)
         # A ModuleList; the cast tells the type checker what is in it.
         self.blocks = cast(
@@ -217,7 +218,7 @@ class NextFrameDiffusion(nn.Module):
             return self
         other = copy.deepcopy(self)
         exact: list[nn.Module] = [other.embed_time, other.embed_action]
-        if self.config.previous_frame:
+        if self.config.previous_frames:
             exact.append(other.embed_previous_time)
         kept = {id(p) for module in exact for p in module.parameters()}
         for parameter in other.parameters():
@@ -230,14 +231,14 @@ class NextFrameDiffusion(nn.Module):
     def condition(self, t: Tensor, actions: Tensor, previous_t: Tensor | None) -> Tensor:
         """(B, F, width) condition of each frame, after SiLU."""
         c = self.embed_time(t) + self.embed_action(actions)
-        if self.config.previous_frame:
+        if self.config.previous_frames:
             assert previous_t is not None
             c = c + self.embed_previous_time(previous_t)
         return F.silu(c).to(self.embed.weight.dtype)
 
     def embed_frames(self, latents: Tensor, previous: Tensor | None) -> Tensor:
-        """(B, F, N, width) from tokens and, where configured, those of the frame before."""
-        if self.config.previous_frame:
+        """(B, F, N, width) from tokens and, where configured, those of the frames before."""
+        if self.config.previous_frames:
             assert previous is not None
             latents = torch.cat([latents, previous], dim=-1)
         return self.embed(latents.to(self.embed.weight.dtype))
@@ -250,7 +251,8 @@ class NextFrameDiffusion(nn.Module):
         if self.config.transport is None:
             return out
         assert previous is not None
-        return out + self.displace(previous, self.project_filters(x).float())
+        last = previous[..., : self.config.token_dim]
+        return out + self.displace(last, self.project_filters(x).float())
 
     @torch.compiler.disable  # torch 2.13's CPU compiler fails on its indexing
     def displace(self, previous: Tensor, filters: Tensor) -> Tensor:
@@ -281,9 +283,9 @@ class NextFrameDiffusion(nn.Module):
             latents: float (B, F, N, token_dim), noised tokens.
             t: float (B, F), noise level of each frame in [0, 1]; 1 is pure noise.
             actions: float (B, F, K), the action that produced each frame; NaN rows are null.
-            previous: float (B, F, N, token_dim), the frame before each, zeros where there is
-                none; needed iff ``config.previous_frame``.
-            previous_t: float (B, F), noise level of ``previous``; 1 where there is none.
+            previous: float (B, F, N, previous_frames * token_dim), the frames before each, the
+                latest first, zeros where there is none; needed iff ``config.previous_frames``.
+            previous_t: float (B, F), noise level of ``previous``; 1 where there is no frame before.
 
         Returns:
             float32 (B, F, N, token_dim), the raw output; :mod:`world_model.flow` says what it is.

@@ -95,18 +95,20 @@ class Rollout:
         batch, length = frames.shape[:2]
         latents = self.world.tokenizer.encode(frames)
         index = torch.arange(length, device=self.device).repeat(batch, 1)
-        previous = torch.zeros_like(latents)
+        count, dim = network.config.previous_frames, latents.shape[-1]
+        previous = torch.zeros(*latents.shape[:3], count * dim, device=self.device)
         previous_t = torch.full((batch, length), self.context_noise, device=self.device)
         previous_t[:, 0] = 1.0
         for i in range(1, length):
-            previous[:, i] = self._noised(latents[:, i - 1], seeds, index[:, i - 1], 3)
+            noised = self._noised(latents[:, i - 1], seeds, index[:, i - 1], Purpose.PREVIOUS)
+            previous[:, i] = torch.cat([noised, previous[:, i - 1]], -1)[..., : count * dim]
         cache = network.empty_cache(batch)
         # The ring holds the last frames only: prefill as much of the context as fits into it.
         first = max(0, length - 1 - cache.frames.shape[1])
         if first < length - 1:
             context = torch.stack(
                 [
-                    self._noised(latents[:, i], seeds, index[:, i], 2)
+                    self._noised(latents[:, i], seeds, index[:, i], Purpose.CONTEXT)
                     for i in range(first, length - 1)
                 ],
                 dim=1,
@@ -186,7 +188,8 @@ class Rollout:
         index = state.frame_index
         following = index + 1
         context = self._noised(state.latent, state.seeds, index, Purpose.CONTEXT)
-        previous = self._noised(state.latent, state.seeds, index, Purpose.PREVIOUS)
+        last = self._noised(state.latent, state.seeds, index, Purpose.PREVIOUS)
+        previous = torch.cat([last, state.previous], -1)[..., : state.previous.shape[-1]]
         level = torch.full_like(state.previous_t, self.context_noise)
         keys = stream_keys(state.seeds, following, Purpose.SAMPLE)
         noise = normal(keys, tuple(state.latent.shape[1:]))
@@ -215,7 +218,7 @@ class Rollout:
                     level[:, None],
                 )
             assert raw is not None
-            base = previous if network.config.previous_frame else None
+            base = previous if network.config.previous_frames else None
             x0 = predict_x0(raw[:, 0], x, now, base, flow)
             if not estimates:
                 estimates.append(x0)
@@ -225,13 +228,11 @@ class Rollout:
         state.previous, state.previous_t = previous, level
         return latents, estimates[0]
 
-    def _noised(
-        self, latent: Tensor, seeds: Tensor, index: Tensor, purpose: Purpose | int
-    ) -> Tensor:
+    def _noised(self, latent: Tensor, seeds: Tensor, index: Tensor, purpose: Purpose) -> Tensor:
         """The frame as later frames see it: noised to the context level, the same way each time."""
         if not self.context_noise:
             return latent
-        keys = stream_keys(seeds, index, Purpose(purpose))
+        keys = stream_keys(seeds, index, purpose)
         noise = normal(keys, tuple(latent.shape[1:]))
         return add_noise(
             latent, noise, torch.full_like(seeds, self.context_noise, dtype=torch.float32)

@@ -20,9 +20,10 @@ class RolloutState:
     latent: Tensor
     """float32 (B, N, D), the last frame as tokens, clean."""
     previous: Tensor
-    """float32 (B, N, D), the frame before it as the network was given it; zeros at the start."""
+    """float32 (B, N, P * D), the P frames before it as the network was given them, the latest first;
+    zeros where there was none."""
     previous_t: Tensor
-    """float32 (B,), noise level of ``previous``; 1 where there is none."""
+    """float32 (B,), noise level of ``previous``; 1 where no frame came before."""
     action: Tensor
     """float32 (B, K), the action that produced the last frame; NaN where there was none."""
     frame_index: Tensor

@@ -9,7 +9,6 @@ filters cannot explain remains to the ordinary output. With all weights zero not
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 

@@ -61,8 +61,11 @@ def test_shift_moves_towards_noise():
 
 def test_the_previous_frame_is_the_one_before():
     latents = torch.arange(4.0).reshape(1, 4, 1, 1).expand(1, 4, 2, 3)
-    previous, level = previous_frames(latents, torch.randn(1, 4, 2, 3), torch.zeros(1, 4))
-    assert previous[0, :, 0, 0].tolist() == [0, 0, 1, 2]
+    generator = torch.Generator().manual_seed(0)
+    previous, level = previous_frames(latents, 2, torch.zeros(1, 4), generator)
+    assert previous.shape == (1, 4, 2, 6)
+    assert previous[0, :, 0, 0].tolist() == [0, 0, 1, 2]  # the latest first
+    assert previous[0, :, 0, 3].tolist() == [0, 0, 0, 1]
     assert level[0].tolist() == [1, 0, 0, 0]
 
 
@@ -83,11 +86,11 @@ def test_a_perfect_prediction_has_no_loss(prediction, loss):
 
     def oracle(x_t, t, actions, previous, previous_t):
         if prediction == "x":
-            return latents - previous
+            return latents - previous[..., :192]
         return (x_t - latents) / t[..., None, None]
 
     generator = torch.Generator().manual_seed(0)
-    value = flow_loss(oracle, latents, actions, config, generator, previous_frame=True)
+    value = flow_loss(oracle, latents, actions, config, generator, previous=2)
     assert value < 1e-6
 
 
@@ -96,12 +99,12 @@ def test_the_loss_ignores_frames_with_nothing_before_them():
     latents, actions = batch(world)
 
     def wrong_first(x_t, t, actions, previous, previous_t):
-        out = latents - previous
+        out = latents - previous[..., :192]
         out[:, 0] = 1e3
         return out
 
     generator = torch.Generator().manual_seed(0)
-    value = flow_loss(wrong_first, latents, actions, FlowConfig(), generator, previous_frame=True)
+    value = flow_loss(wrong_first, latents, actions, FlowConfig(), generator, previous=2)
     assert value < 1e-6
 
 
@@ -115,7 +118,7 @@ def test_the_same_generator_gives_the_same_loss():
             actions,
             FlowConfig(),
             torch.Generator().manual_seed(seed),
-            previous_frame=True,
+            previous=2,
         )
         for seed in (1, 1, 2)
     ]

@@ -38,8 +38,9 @@ def inputs(batch=2, frames=FRAMES, seed=0, config=CONFIG):
         "t": torch.rand((batch, frames), generator=generator),
         "actions": actions,
     }
-    if config.previous_frame:
-        given["previous"] = torch.randn(shape, generator=generator)
+    if config.previous_frames:
+        wide = (*shape[:3], config.previous_frames * config.token_dim)
+        given["previous"] = torch.randn(wide, generator=generator)
         given["previous_t"] = torch.rand((batch, frames), generator=generator)
     return given
 
@@ -95,7 +96,7 @@ def test_every_token_sees_every_token_of_its_frame(temporal_layers):
 
 @pytest.mark.parametrize("name", ["t", "actions", "previous", "previous_t"])
 def test_conditions_of_the_future_are_not_seen(name):
-    network = make(previous_frame=True)
+    network = make(previous_frames=1)
     given = inputs(config=network.config)
     before = network(**given)
     changed = dict(given)
@@ -183,10 +184,10 @@ def test_noise_levels_are_told_apart_smoothly():
 
 
 @pytest.mark.parametrize("mlp", ["relu2", "swiglu"])
-@pytest.mark.parametrize("previous_frame", [False, True])
-def test_the_start_is_silence_and_everything_can_learn(mlp, previous_frame):
+@pytest.mark.parametrize("previous_frames", [0, 2])
+def test_the_start_is_silence_and_everything_can_learn(mlp, previous_frames):
     """adaLN-zero: the output is zero, yet a few steps later every parameter has a gradient."""
-    config = replace(CONFIG, mlp=mlp, previous_frame=previous_frame)
+    config = replace(CONFIG, mlp=mlp, previous_frames=previous_frames)
     torch.manual_seed(0)
     network = NextFrameDiffusion(config, SPEC)
     given = inputs(config=config)
@@ -243,13 +244,13 @@ STREAMED = [
     {},
     {"temporal_layers": (1,)},
     {"temporal_layers": (0,)},
-    {"temporal_layers": (0, 2), "previous_frame": True},
+    {"temporal_layers": (0, 2), "previous_frames": 1},
     {"temporal_layers": ()},
     {"window": 1},
     {"mlp": "swiglu", "window": 2},
     {
         "token_dim": 48,
-        "previous_frame": True,
+        "previous_frames": 1,
         "temporal_layers": (1,),
         "transport": (1, 2),
     },
@@ -374,8 +375,9 @@ def test_every_preset_runs(name):
 def inputs_on_meta(config: NetworkConfig) -> dict[str, torch.Tensor]:
     shape = (1, 3, config.tokens, config.token_dim)
     given = {"latents": torch.empty(shape), "t": torch.empty(1, 3), "actions": torch.empty(1, 3, 1)}
-    if config.previous_frame:
-        given |= {"previous": torch.empty(shape), "previous_t": torch.empty(1, 3)}
+    if config.previous_frames:
+        wide = (*shape[:3], config.previous_frames * config.token_dim)
+        given |= {"previous": torch.empty(wide), "previous_t": torch.empty(1, 3)}
     return given
 
 
@@ -393,8 +395,8 @@ def inputs_on_meta(config: NetworkConfig) -> dict[str, torch.Tensor]:
         ({"temporal_layers": (-1,)}, "are not all layers"),
         ({"layers": 0}, "at least one layer"),
         ({"grid": (0, 3)}, "at least one token"),
-        ({"transport": (1, 1)}, "set previous_frame"),
-        ({"transport": (1, 1), "previous_frame": True}, "tokens of 5 numbers are none"),
+        ({"transport": (1, 1)}, "set previous_frames"),
+        ({"transport": (1, 1), "previous_frames": 1}, "tokens of 5 numbers are none"),
     ],
     ids=str,
 )

@@ -64,9 +64,9 @@ def test_streaming_equals_one_dense_masked_forward(temporal_layers):
 
         x = noise(Purpose.SAMPLE, count)
         latents = torch.stack([*(noised(Purpose.CONTEXT, i) for i in range(count)), x], 1)
-        previous = torch.stack(
-            [torch.zeros_like(x), *(noised(Purpose.PREVIOUS, i) for i in range(count))], 1
-        )
+        before = [torch.zeros_like(x), *(noised(Purpose.PREVIOUS, i) for i in range(count))]
+        further = [torch.zeros_like(x), *before[:-1]]
+        previous = torch.cat([torch.stack(before, 1), torch.stack(further, 1)], -1)
         t = torch.full((2, count + 1), t_ctx)
         t[:, -1] = 1.0
         previous_t = torch.full((2, count + 1), t_ctx)

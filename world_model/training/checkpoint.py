@@ -61,34 +61,54 @@ def load_checkpoint(folder: Path, state: TrainingState, settings: dict[str, Any]
     """
     try:
         meta = json.loads((folder / "training.json").read_text())
+        version, step, found = meta["format"], int(meta["step"]), dict(meta["settings"])
         model = load_file(folder / "model.safetensors")
         average = load_file(folder / "ema.safetensors")
         optimizer = load_file(folder / "optimizer.safetensors")
     except Exception as error:
         raise CheckpointError(
-            f"the checkpoint {folder} cannot be read ({error}). Delete the folder to start anew."
+            f"the checkpoint {folder} cannot be read ({error!r}). Delete the folder to start anew."
         ) from error
-    if meta.get("format") != FORMAT_VERSION:
+    if version != FORMAT_VERSION:
         raise CheckpointError(
-            f"the checkpoint {folder} has format {meta.get('format')}; this version reads "
-            f"{FORMAT_VERSION}."
+            f"the checkpoint {folder} has format {version!r}; this version reads "
+            f"{FORMAT_VERSION}. Use another folder to start anew."
         )
     # JSON turns tuples into lists: compare what would be written.
     wanted = json.loads(json.dumps(settings))
-    if meta["settings"] != wanted:
-        changed = [k for k in wanted if meta["settings"].get(k) != wanted[k]]
+    if found != wanted:
         raise CheckpointError(
-            f"the checkpoint {folder} belongs to a run with other settings ({', '.join(changed)}: "
-            f"{[meta['settings'].get(k) for k in changed]} there, {[wanted[k] for k in changed]} "
-            "here). Use the same settings to continue, or another folder to start anew."
+            f"the checkpoint {folder} belongs to a run with other settings: "
+            f"{', '.join(_differences(found, wanted))}. Use the same settings to continue, or "
+            "another folder to start anew."
         )
     with torch.no_grad():
         for name, parameter in state.network.named_parameters():
             parameter.copy_(_take(model, name, parameter, folder))
         for name, weight in state.ema.weights.items():
             weight.copy_(_take(average, name, weight, folder))
-    _restore_optimizers(state.optimizers, optimizer)
-    state.step = int(meta["step"])
+    try:
+        _restore_optimizers(state.optimizers, optimizer)
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"the optimiser state in {folder} does not fit the network: {error}. Delete the "
+            "folder to start anew."
+        ) from error
+    state.step = step
+
+
+def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """What differs, in words: ``train.seed is 0 there and 1 here``."""
+    parts: list[str] = []
+    for key in sorted(found.keys() | wanted.keys()):
+        there, here = found.get(key), wanted.get(key)
+        if there == here:
+            continue
+        if isinstance(there, dict) and isinstance(here, dict):
+            parts += [f"{key}.{part}" for part in _differences(there, here)]
+        else:
+            parts.append(f"{key} is {there!r} there and {here!r} here")
+    return parts
 
 
 def _take(tensors: dict[str, Tensor], name: str, like: Tensor, folder: Path) -> Tensor:
@@ -121,6 +141,13 @@ def _restore_optimizers(optimizers: list[torch.optim.Optimizer], flat: dict[str,
             owner, parameter, key = name.split(".", 2)
             if int(owner) == number:
                 state.setdefault(int(parameter), {})[key] = value
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        if state.keys() != set(range(len(parameters))):
+            raise ValueError(f"it has {len(state)} of {len(parameters)} parameters")
+        for index, parameter in enumerate(parameters):
+            for key, value in state[index].items():
+                if value.ndim and value.shape != parameter.shape:
+                    raise ValueError(f"{key} has shape {tuple(value.shape)}")
         optimizer.load_state_dict(
             {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
         )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,14 +23,21 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from world_model.data import open_store
+from world_model.data import EpisodeStore, open_store
+from world_model.errors import ConfigError, DataError, NFDError
 from world_model.outcome_training import OutcomeProgress
-from world_model.presets import PRESETS, get_preset, with_frame_shape
+from world_model.presets import PRESETS, WorldPreset, get_preset, with_frame_shape
+from world_model.storage import atomic_file
+from world_model.training.interruption import interruptible, stopping_between_steps
+from world_model.training.log import Log
 from world_model.training.pipeline import OutcomeSettings, Stages
+from world_model.training.processes import find_device, is_first, join_processes
 from world_model.training.samples import sample_world
 from world_model.training.trainer import Trainer
+from world_model.world import World
 
 console = Console(stderr=True)
+SECONDS_BETWEEN_LINES = 60.0
 
 
 @dataclass(frozen=True)
@@ -71,71 +78,38 @@ class TrainCommand:
     """How much the outcome model is trained."""
 
 
-class Log:
-    """Writes figures to TensorBoard and to ``metrics.jsonl``."""
-
-    def __init__(self, folder: Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        folder.mkdir(parents=True, exist_ok=True)
-        self._board = SummaryWriter(str(folder / "tensorboard"))
-        self._lines = (folder / "metrics.jsonl").open("a")
-        self._started = time.monotonic()
-
-    def write(self, step: int, **figures: float) -> None:
-        """One line, and one point in every curve."""
-        for name, value in figures.items():
-            self._board.add_scalar(name, value, step)
-        seconds = round(time.monotonic() - self._started, 1)
-        self._lines.write(json.dumps({"step": step, "seconds": seconds, **figures}) + "\n")
-        self._lines.flush()
-
-    def close(self) -> None:
-        """Flushes everything."""
-        self._board.close()
-        self._lines.close()
-
-
 def run(command: TrainCommand) -> Path:
-    """Trains every stage that is not done yet; returns the folder of the world."""
-    preset = get_preset(command.preset)
-    store = open_store(command.data or Path("data") / command.preset)
-    preset = with_frame_shape(preset, store.frame_shape)
-    changes: dict[str, Any] = {
-        name: getattr(command, name)
-        for name in ("steps", "batch_size", "length", "learning_rate", "save_every", "sample_every")
-        if getattr(command, name) is not None
-    }
-    train = replace(
-        preset.train,
-        **changes,
-        precision=command.precision,
-        compile=command.compile,
-        seed=command.seed,
-    )
-    folder = command.out or Path("runs") / command.preset
-    distributed, device = _set_up_processes(command.device)
-    stages = Stages(
-        store,
-        preset,
-        folder,
-        command.name or command.preset,
-        train,
-        command.outcome,
-        device,
-    )
-    first = int(os.environ.get("RANK", 0)) == 0
-    trainer = stages.trainer()
-    log = Log(folder) if first else None
+    """Trains every stage that is not done yet; returns the folder of the world.
+
+    Raises:
+        ConfigError: if a setting is unknown or out of range, or does not fit the data.
+        DataError: if the data set is missing, damaged or too small.
+        CheckpointError: if the folder holds a damaged checkpoint, or one of another run.
+        DivergenceError: if the training diverges.
+        StorageError: if the disk is full.
+    """
+    with _clear_errors():
+        preset = get_preset(command.preset)
+        device = find_device(command.device)
+    distributed = join_processes(device)
+    first = is_first()
     try:
-        _train_transformer(stages, trainer, log)
+        store = _open_data(command.data or Path("data") / command.preset, first, distributed)
+        with _clear_errors():
+            stages = _plan(command, preset, store, device)
+        stages.check()
+        trainer = stages.trainer()
+        log = Log(stages.folder, trainer.state.step) if first else None
+        try:
+            _train_transformer(stages, trainer, log)
+        finally:
+            if log is not None:
+                log.close()
     finally:
-        if log is not None:
-            log.close()
         if distributed:
             torch.distributed.destroy_process_group()
     if not first:
-        return folder / "world"
+        return stages.folder / "world"
     return _finish(stages, trainer, half=command.half)
 
 
@@ -143,23 +117,57 @@ def main(argv: list[str]) -> int:
     """Entry point of ``nfd train``."""
     command = tyro.cli(TrainCommand, args=argv, prog="nfd train", description=_describe())
     try:
-        path = run(command)
+        with interruptible():
+            path = run(command)
     except KeyboardInterrupt:
         console.print("Interrupted; the checkpoint is saved. Start the same command to go on.")
         return 130
-    if int(os.environ.get("RANK", 0)) == 0:
+    if is_first():
         print(path)
     return 0
+
+
+def _plan(
+    command: TrainCommand, preset: WorldPreset, store: EpisodeStore, device: torch.device
+) -> Stages:
+    """The command's own settings over those of the preset."""
+    preset = with_frame_shape(preset, store.frame_shape)
+    names = ("steps", "batch_size", "length", "learning_rate", "save_every", "sample_every")
+    given: dict[str, Any] = {name: getattr(command, name) for name in names}
+    train = replace(
+        preset.train,
+        **{name: value for name, value in given.items() if value is not None},
+        precision=command.precision,
+        compile=command.compile,
+        seed=command.seed,
+    )
+    stages = Stages(
+        store,
+        preset,
+        command.out or Path("runs") / command.preset,
+        command.name or command.preset,
+        train,
+        command.outcome,
+        device,
+    )
+    stages.tokenizer()  # refuses frames that do not divide into patches
+    return stages
 
 
 def _train_transformer(stages: Stages, trainer: Trainer, log: Log | None) -> None:
     config = stages.train
     losses: list[float] = []
-    with _progress(log is not None) as progress:
+    spoken = time.monotonic()
+    with (
+        _progress(log is not None) as progress,
+        stopping_between_steps() as check_for_signals,
+        closing(trainer.run()) as reports,  # closed at once, so that it saves at once
+    ):
         task = progress.add_task(
             "transformer", total=config.steps, completed=trainer.state.step, note=""
         )
-        for report in trainer.run():
+        for report in reports:
+            check_for_signals()
             losses.append(report.loss)
             progress.update(task, completed=report.step, note=f"loss {report.loss:.4f}")
             if log is None:
@@ -172,6 +180,10 @@ def _train_transformer(stages: Stages, trainer: Trainer, log: Log | None) -> Non
                     gradient_norm=report.gradient_norm,
                 )
                 losses.clear()
+                if not console.is_terminal and time.monotonic() - spoken > SECONDS_BETWEEN_LINES:
+                    # Where no progress bar can be drawn, a log file shall show life.
+                    spoken = time.monotonic()
+                    console.print(f"step {report.step} of {config.steps}: loss {report.loss:.4f}")
             if config.sample_every and report.step % config.sample_every == 0:
                 _sample(stages, trainer, log, report.step)
 
@@ -199,18 +211,28 @@ def _finish(stages: Stages, trainer: Trainer, *, half: bool) -> Path:
             outcome = stages.train_outcome(_on_progress(progress, task))
     world = stages.world(trainer, outcome)
     if outcome is not None:
+        _adapt_outcome(stages, world)
+    dtype = torch.float16 if half else torch.float32
+    return world.save_pretrained(stages.folder / "world", dtype=dtype)
+
+
+def _adapt_outcome(stages: Stages, world: World) -> None:
+    try:
         with _progress() as progress:
             task = progress.add_task(
                 "outcome model on imagined frames", total=stages.outcome.finetune_steps, note=""
             )
             report = stages.adapt_outcome(world, _on_progress(progress, task))
-        (stages.folder / "calibration.json").write_text(json.dumps(asdict(report), indent=1))
-        console.print(
-            f"termination: negative log-likelihood {report.before.nll:.4f} before and "
-            f"{report.after.nll:.4f} after calibration on imagined frames"
-        )
-    dtype = torch.float16 if half else torch.float32
-    return world.save_pretrained(stages.folder / "world", dtype=dtype)
+    except DataError as error:
+        # Hours of training are worth more than a calibration.
+        console.print(f"Terminations are not calibrated: {error}")
+        return
+    with atomic_file(stages.folder / "calibration.json") as path:
+        path.write_text(json.dumps(asdict(report), indent=1))
+    console.print(
+        f"termination: negative log-likelihood {report.before.nll:.4f} before and "
+        f"{report.after.nll:.4f} after calibration on imagined frames"
+    )
 
 
 def _on_progress(progress: Progress, task: Any) -> Callable[[OutcomeProgress], None]:
@@ -235,16 +257,32 @@ def _progress(visible: bool = True) -> Progress:
     )
 
 
-def _set_up_processes(name: str) -> tuple[bool, torch.device]:
-    """Joins the processes that ``accelerate launch`` or ``torchrun`` started, and a device."""
-    local = int(os.environ.get("LOCAL_RANK", 0))
-    if name == "auto":
-        name = f"cuda:{local}" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        return False, device
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return True, device
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Settings that do not fit are the user's to correct, not a crash."""
+    try:
+        yield
+    except NFDError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _open_data(path: Path, first: bool, distributed: bool) -> EpisodeStore:
+    """Opens the data set; the first process builds its cache, the others wait for it."""
+    if distributed and not first:
+        torch.distributed.barrier()
+    with _progress(first) as progress:
+        task = progress.add_task("decoding frames", total=None, note="", visible=False)
+        store = open_store(
+            path,
+            progress=lambda done, total: progress.update(
+                task, completed=done, total=total, visible=True
+            ),
+        )
+    if distributed and first:
+        torch.distributed.barrier()
+    return store
 
 
 def _describe() -> str:

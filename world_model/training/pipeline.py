@@ -15,6 +15,7 @@ import torch
 
 from world_model.contexts import ContextSet
 from world_model.data import EpisodeStore
+from world_model.errors import DataError
 from world_model.imagining import imagined_sequences
 from world_model.outcome import OutcomeModel
 from world_model.outcome_calibration import (
@@ -23,6 +24,7 @@ from world_model.outcome_calibration import (
     calibrate_outcome,
     finetune_outcome,
 )
+from world_model.outcome_data import check_splits
 from world_model.outcome_training import OutcomeProgress, outcome_config, train_outcome
 from world_model.presets import WorldPreset
 from world_model.rollout import Rollout
@@ -102,12 +104,35 @@ class Stages:
             self.device,
         )
 
+    def check(self) -> None:
+        """Raises at once what would otherwise stop a run only at its end.
+
+        Raises:
+            DataError: if the data set is too small for one of the stages.
+        """
+        self.contexts()
+        if self.outcome.steps:
+            check_splits(self.store)
+
+    def contexts(self) -> ContextSet:
+        """Clips that start episodes; fewer than wished for where the data set is small.
+
+        Raises:
+            DataError: if no episode has enough frames.
+        """
+        store, length = self.store, self.preset.context_length
+        fitting = int((store.lengths[store.split("train")] >= length).sum())
+        if not fitting:
+            raise DataError(
+                f"no training episode of {store.root} has the {length} frames that start an "
+                "imagined one. Record longer episodes."
+            )
+        count = min(self.outcome.contexts, fitting)
+        return ContextSet.from_store(store, "train", count, length, seed=0)
+
     def world(self, trainer: Trainer, outcome: OutcomeModel | None = None) -> World:
         """The world as it stands, with the averaged weights."""
         preset, store = self.preset, self.store
-        contexts = ContextSet.from_store(
-            store, "train", self.outcome.contexts, preset.context_length, seed=0
-        )
         world = World(
             config=WorldConfig(
                 name=self.name,
@@ -127,7 +152,7 @@ class Stages:
             network=trainer.averaged_network(),
             flow=preset.flow,
             outcome=outcome,
-            contexts=contexts,
+            contexts=self.contexts(),
         )
         return world.to(self.device)
 
@@ -150,7 +175,11 @@ class Stages:
     def adapt_outcome(
         self, world: World, on_progress: Callable[[OutcomeProgress], None]
     ) -> CalibrationReport:
-        """Fine-tunes and calibrates the world's outcome model on what the world imagines."""
+        """Fine-tunes and calibrates the world's outcome model on what the world imagines.
+
+        Raises:
+            DataError: if there is nothing to calibrate on, such as when no episode terminates.
+        """
         assert world.outcome is not None
         rollout = Rollout(replace_outcome(world), device=self.device, termination_mode="never")
         settings = self.outcome

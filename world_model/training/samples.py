@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from world_model.data import EpisodeStore
+from world_model.errors import DataError
 from world_model.imagining import imagine_episodes
 from world_model.rollout import Rollout
 from world_model.video import write_video
@@ -47,6 +48,8 @@ def sample_world(
 ) -> SampleReport:
     """Imagines held-out episodes under their recorded actions; writes a side-by-side video.
 
+    Where held-out episodes are too short for a context and one frame, training episodes stand in.
+
     Args:
         world: the world as trained so far.
         store: recorded episodes.
@@ -55,12 +58,12 @@ def sample_world(
         count: episodes.
         horizons: at which frames to measure.
         device: where to compute.
+
+    Raises:
+        DataError: if no episode is longer than the context.
     """
     context = world.config.context_length
-    wanted = store.split("validation")
-    fitting = wanted[store.lengths[wanted] >= context + horizon]
-    chosen = (fitting if len(fitting) else wanted)[:count]
-    episodes = [store.episode(int(index)) for index in chosen]
+    episodes = [store.episode(int(i)) for i in _choose(store, context, horizon)[:count]]
     # Somewhere in the middle, where more happens than at the start.
     starts = [max(context, (len(e.frames) - horizon) // 2) for e in episodes]
     rollout = Rollout(world, device=device, termination_mode="never")
@@ -77,6 +80,24 @@ def sample_world(
         psnr={h: psnr(errors[h - 1]) for h in measured},
         psnr_repeat_last={h: psnr(errors_repeat[h - 1]) for h in measured},
         video=video,
+    )
+
+
+def _choose(store: EpisodeStore, context: int, horizon: int) -> np.ndarray:
+    """Indices of episodes: held-out and long enough for the horizon, if there are any."""
+    wishes = [
+        ("validation", context + horizon),
+        ("validation", context + 1),
+        ("train", context + 1),
+    ]
+    for split, frames in wishes:
+        indices = store.split(split)
+        fitting = indices[store.lengths[indices] >= frames]
+        if len(fitting):
+            return fitting
+    raise DataError(
+        f"no episode of {store.root} is longer than a context of {context} frames. Record longer "
+        "episodes."
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from world_model.data import EpisodeStore, WindowSampler
+from world_model.errors import ConfigError, DivergenceError
 from world_model.flow import FlowConfig, flow_loss
 from world_model.network import NetworkConfig, NextFrameDiffusion
 from world_model.precision import choose_precision
+from world_model.storage import recover_folder
 from world_model.tokenizer import PixelPatchTokenizer
 from world_model.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from world_model.training.config import TrainConfig
@@ -55,6 +57,11 @@ class Trainer:
         train: length and speed.
         folder: where checkpoints go; continued from if there is one.
         device: where to train.
+
+    Raises:
+        ConfigError: if the settings do not fit each other or the processes.
+        CheckpointError: if there is a damaged checkpoint, or one of another run.
+        DataError: if no episode is long enough.
     """
 
     def __init__(
@@ -73,8 +80,14 @@ class Trainer:
         self.rank = int(os.environ.get("RANK", 0))
         self.world_size = int(os.environ.get("WORLD_SIZE", 1))
         if train.batch_size % self.world_size:
-            raise ValueError(
-                f"batch_size {train.batch_size} does not divide among {self.world_size} processes."
+            raise ConfigError(
+                f"batch_size {train.batch_size} does not divide among {self.world_size} processes. "
+                "Choose a multiple."
+            )
+        if network.previous_frames and train.length < 2:
+            raise ConfigError(
+                f"length={train.length} leaves nothing to learn: the first frame of a window only "
+                "serves as the one before. Choose at least 2."
             )
         torch.manual_seed(train.seed)
         model = NextFrameDiffusion(network, store.action_spec).to(self.device)
@@ -88,8 +101,8 @@ class Trainer:
             "action_spec": store.action_spec.to_dict(),
             "data": store.content_hash,
         }
-        if (folder / "checkpoint").exists():
-            load_checkpoint(folder / "checkpoint", self.state, self.settings)
+        self._load()
+        self._half_done = False
         self._forward = self._wrap(model)
         self._windows = WindowSampler(
             store,
@@ -107,7 +120,7 @@ class Trainer:
         assert isinstance(model, NextFrameDiffusion)
         return model
 
-    def run(self) -> Iterator[StepReport]:
+    def run(self) -> Generator[StepReport, None, None]:
         """Trains to the last step, yielding after each one; saves when due and when closed."""
         saved_at = self.state.step
         try:
@@ -117,11 +130,16 @@ class Trainer:
                     self.save()
                     saved_at = self.state.step
         finally:
-            if self.state.step != saved_at:
+            # An interrupted update is no state that a run can continue from.
+            if self.state.step != saved_at and not self._half_done:
                 self.save()
 
     def train_step(self) -> StepReport:
-        """One optimiser step."""
+        """One optimiser step.
+
+        Raises:
+            DivergenceError: if the gradient is not finite; the weights are left as they were.
+        """
         step = self.state.step
         batch = self._windows.sample(step)
         frames, actions = batch.frames.to(self.device), batch.actions.to(self.device)
@@ -140,7 +158,7 @@ class Trainer:
                 actions,
                 self.flow,
                 generator,
-                previous_frame=self.model.config.previous_frame,
+                previous=self.model.config.previous_frames,
                 weights=weights,
             )
         for optimizer in self.state.optimizers:
@@ -148,15 +166,17 @@ class Trainer:
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
         if not torch.isfinite(norm):
-            raise FloatingPointError(
-                f"the gradient is {norm.item()} at step {step}. Lower the learning rate "
-                f"({self.config.learning_rate}) or use precision float32; the last checkpoint in "
-                f"{self.folder} is intact."
+            raise DivergenceError(
+                f"the gradient is {norm.item()} at step {step}. Start anew in another folder than "
+                f"{self.folder}, with a learning rate below {self.config.learning_rate:g} or "
+                "precision float32."
             )
+        self._half_done = True
         for optimizer in self.state.optimizers:
             optimizer.step()
-        self.state.step += 1
         self.state.ema.update(self.model, step)
+        self.state.step += 1
+        self._half_done = False
         value = loss.detach()
         if self.world_size > 1:
             torch.distributed.all_reduce(value)
@@ -174,6 +194,16 @@ class Trainer:
         model.load_state_dict(self.state.ema.weights, strict=False)
         return model.to(self.device).eval()
 
+    def _load(self) -> None:
+        """Continues from the checkpoint, if there is one."""
+        checkpoint = self.folder / "checkpoint"
+        if self.rank == 0:
+            recover_folder(checkpoint)
+        if self.world_size > 1:
+            torch.distributed.barrier()  # nobody looks before it is tidy
+        if checkpoint.exists():
+            load_checkpoint(checkpoint, self.state, self.settings)
+
     def _wrap(self, model: NextFrameDiffusion) -> Callable[..., Tensor]:
         forward: Any = model
         if self.world_size > 1:
@@ -181,9 +211,9 @@ class Trainer:
         return torch.compile(forward) if self.config.compile else forward
 
     def _motion_weights(self, latents: Tensor) -> Tensor | None:
-        """Loss weights, mean 1: more where the two frames before differ; None if switched off."""
+        """Loss weights, mean 1: more where the two frames before differ; None for none."""
         extra = self.flow.motion_weight
-        if not extra:
+        if not extra or latents.shape[1] < 3:
             return None
         images = self.tokenizer.unpatchify(latents)
         moved = (images[:, 1:-1] - images[:, :-2]).abs().amax(-1) > MOTION_THRESHOLD
