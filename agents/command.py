@@ -71,6 +71,9 @@ class AgentOptions:
     """Real games side by side in an evaluation; does not change the result."""
     sampling_steps: int | None = None
     """Denoising steps per imagined frame (default: the world's own)."""
+    horizon: int | None = None
+    """Cuts imagined training episodes off after so many steps (default: the world's own horizon);
+    the value of what would have followed is estimated, not lost."""
     device: str = "auto"
     """For the world and the agent's network: auto, cpu or cuda."""
     keep_every: int | None = None
@@ -110,7 +113,9 @@ def train(options: AgentOptions, arena: Arena) -> list[Policy]:
     if options.real:
         make_envs, source = real_vec_envs(options.real), {"real_environment": options.real}
     else:
-        make_envs = imagined_vec_envs(arena.world, **arena.settings)
+        make_envs = imagined_vec_envs(
+            arena.world, max_episode_steps=options.horizon, **arena.settings
+        )
         source = {"world": arena.world.model_id}
     agents: list[Policy] = []
     for seed in options.seeds:

@@ -30,7 +30,7 @@ class PPOConfig:
     """Trade of bias and variance in the advantages."""
     clip_range: float = 0.2
     """How far one update may move the probability of an action."""
-    ent_coef: float = 0.01
+    ent_coef: float = 0.002
     """Weight of the entropy bonus."""
     vf_coef: float = 0.5
     """Weight of the value loss."""

@@ -46,6 +46,18 @@ def test_training_in_imagination_ends_in_the_real_game(tmp_path, capsys):
         assert config["training"]["seed"] == seed
 
 
+def test_a_shorter_horizon_for_training_only(tmp_path):
+    options = AgentOptions(
+        world=WORLD, timesteps=64, episodes=2, baselines=("noop",), out=tmp_path, ppo=PPO,
+        device="cpu", horizon=5, imagined_episodes=2,
+    )  # fmt: skip
+    results = run(options, Console(quiet=True))
+    curve = (tmp_path / "seed-0" / "learning_curve.csv").read_text().splitlines()
+    assert float(curve[-1].split(",")[3]) == 5.0
+    # The toy game cannot be lost in five steps: nobody was cut off in the evaluations.
+    assert all(min(e["lengths"]) > 5 for e in results["evaluations"])
+
+
 def test_the_same_command_again_has_nothing_left_to_train(tmp_path, capsys):
     options = AgentOptions(
         world=WORLD, timesteps=32, episodes=1, baselines=("noop",), out=tmp_path, ppo=PPO,

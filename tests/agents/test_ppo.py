@@ -127,22 +127,24 @@ def test_starting_from_another_policy(tmp_path):
     run(second, 32)
 
 
-def test_wall_clock_budget(tmp_path):
-    trainer = make_trainer(tmp_path)
-    assert len(run(trainer, 10**9, minutes=1e-9)) == 0
-    trainer = make_trainer(tmp_path)
-    points = run(trainer, 10**9, minutes=1 / 60)
-    assert 1 <= len(points) < 1000
-    assert trainer.timesteps == 32 * len(points)
+def test_the_clock_ends_a_training_even_within_a_rollout(tmp_path, monkeypatch):
+    clock = {"seconds": 100.0}
+    monkeypatch.setattr("agents.ppo.time.perf_counter", lambda: clock["seconds"])
 
+    def tick(timesteps):
+        clock["seconds"] += 1
 
-def test_the_clock_stops_a_rollout_that_never_ends(tmp_path):
-    trainer = make_trainer(tmp_path, replace(TINY, n_steps=10**5))
-    steps = []
-    assert run(trainer, 10**9, minutes=0.5 / 60, on_step=steps.append) == []
-    assert 0 < len(steps) < 10**5
-    # What was collected taught nothing, and does not count.
-    assert trainer.timesteps == 0
+    trainer = make_trainer(tmp_path)
+    # A rollout takes 16 steps of two streams: two fit into 40 seconds, the third does not.
+    points = run(trainer, 10**9, minutes=40 / 60, on_step=tick)
+    assert [point.timesteps for point in points] == [32, 64]
+    assert [point.seconds for point in points] == [16, 32]
+    assert clock["seconds"] == 140
+    # What was collected since taught nothing, and does not count.
+    assert trainer.timesteps == 64
+    resumed = make_trainer(tmp_path)
+    assert resumed.timesteps == 64
+    assert run(resumed, 10**9, minutes=0) == []
 
 
 def test_learning_rate_falls(tmp_path):
