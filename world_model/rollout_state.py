@@ -20,8 +20,8 @@ class RolloutState:
     latent: Tensor
     """float32 (B, N, D), the last frame as tokens, clean."""
     previous: Tensor
-    """float32 (B, N, P * D), the P frames before it as the network was given them, the latest first;
-    zeros where there was none."""
+    """float32 (B, N, P * D), the P frames before it as the network was given them, the latest
+    first; zeros where there was none."""
     previous_t: Tensor
     """float32 (B,), noise level of ``previous``; 1 where no frame came before."""
     action: Tensor
