@@ -51,7 +51,7 @@ def write_report(
         page.picture(returns_light, returns_dark, "Mean return of each policy in the real game"),
         page.returns_table(arena.real, "return", [e for e in arena.real if "agent" in e.policy]),
         page.paragraph(
-            "Every policy played the same episode seeds. Intervals are percentile bootstraps over "
+            f"{_reward(world)}Every policy played the same episode seeds. Intervals are percentile bootstraps over "
             "the episodes. The bar is the best blind sweep of this very evaluation, which chance "
             "favours a little.",
             "faint",
@@ -75,6 +75,11 @@ def write_report(
         page.facts(_facts(results)),
     ]
     page.write_page(out / "report.html", f"NFD-World: {world.config.name}", parts)
+
+
+def _reward(world: Any) -> str:
+    meaning = dict(world.config.source).get("reward")
+    return f"Returns count {meaning}. " if meaning else ""
 
 
 def _levels(evaluations: Sequence[Evaluation], bar: Evaluation | None) -> list[tuple[str, float]]:

@@ -58,9 +58,9 @@ def plot_returns(evaluations: Sequence[Evaluation], theme: Theme, unit: str) -> 
         blind = evaluation.policy == "uniform" or evaluation.policy.startswith("sweep-")
         colour = theme.blind if blind else theme.agent
         jitter = rng.uniform(-0.16, 0.16, len(evaluation.returns))
-        axes.scatter(evaluation.returns, y + jitter, s=9, color=colour, alpha=0.35, linewidths=0)
+        axes.scatter(evaluation.returns, y + jitter, s=12, color=colour, alpha=0.6, linewidths=0)
         mean = evaluation.interval
-        axes.plot([mean.low, mean.high], [y, y], color=colour, linewidth=7, alpha=0.45,
+        axes.plot([mean.low, mean.high], [y, y], color=colour, linewidth=7, alpha=0.4,
                   solid_capstyle="butt")  # fmt: skip
         axes.plot([mean.estimate], [y], "|", color=theme.ink, markersize=15, markeredgewidth=2)
         axes.annotate(format_number(mean.estimate), (mean.estimate, y), (0, 10), ha="center",
