@@ -72,8 +72,10 @@ SMALL_GAME = WorldPreset(
         transport=(1, 6),
     ),
     # Few sampling steps from pure noise: an unweighted loss, which large t dominates.
-    flow=FlowConfig(loss="x", noise_fraction=0.15, context_fraction=0.1, motion_weight=3.0),
-    train=TrainConfig(steps=8000, batch_size=8, length=8, learning_rate=2e-3),
+    flow=FlowConfig(
+        loss="x", shift=2.0, noise_fraction=0.25, context_fraction=0.05, motion_weight=3.0
+    ),
+    train=TrainConfig(steps=7200, batch_size=8, length=8, learning_rate=2e-3),
 )
 
 TINY = WorldPreset(

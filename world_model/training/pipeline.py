@@ -42,7 +42,7 @@ STATISTICS_FRAMES = 2_000
 class OutcomeSettings:
     """How much the outcome model is trained."""
 
-    steps: int = 4_000
+    steps: int = 1_200
     """Steps on real sequences (0: a world without rewards and terminations)."""
     finetune_steps: int = 300
     """Steps on imagined frames beside real ones."""
@@ -50,7 +50,7 @@ class OutcomeSettings:
     """Batches of imagined, held-out sequences that the termination head is calibrated on."""
     horizon: int = 16
     """Imagined frames per sequence."""
-    batch: int = 16
+    batch: int = 24
     """Sequences per step."""
     state_names: tuple[str, ...] | None = None
     """What of the real environment's state the memory is taught; None: ``health`` if recorded."""
