@@ -51,9 +51,9 @@ def write_report(
         page.picture(returns_light, returns_dark, "Mean return of each policy in the real game"),
         page.returns_table(arena.real, "return", [e for e in arena.real if "agent" in e.policy]),
         page.paragraph(
-            f"{_reward(world)}Every policy played the same episode seeds. Intervals are percentile bootstraps over "
-            "the episodes. The bar is the best blind sweep of this very evaluation, which chance "
-            "favours a little.",
+            f"{_reward(world)}Every policy played the same episode seeds. Intervals are percentile "
+            "bootstraps over the episodes. The bar is the best blind sweep of this very "
+            "evaluation, which chance favours a little.",
             "faint",
         ),
         page.heading("Real and imagined, under the same actions"),
