@@ -120,3 +120,4 @@ def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
         save_file(tensors, path)
     except SafetensorError as error:
         raise OSError(f"{path.name}: {error}") from error
+    path.chmod(0o644)  # safetensors writes files that only their owner can read

@@ -25,7 +25,13 @@ from world_model.outcome_calibration import (
     finetune_outcome,
 )
 from world_model.outcome_data import check_splits
-from world_model.outcome_training import OutcomeProgress, outcome_config, train_outcome
+from world_model.outcome_training import (
+    OutcomeProgress,
+    OutcomeTraining,
+    outcome_config,
+    train_outcome,
+)
+from world_model.precision import choose_precision
 from world_model.presets import WorldPreset
 from world_model.rollout import Rollout
 from world_model.tokenizer import PixelPatchConfig, PixelPatchTokenizer
@@ -167,10 +173,14 @@ class Stages:
             outcome_config(self.store, state_names=names),
             steps=self.outcome.steps,
             batch=self.outcome.batch,
+            training=OutcomeTraining(autocast=self._fast_bfloat16()),
             checkpoint_dir=self.folder / "outcome",
             on_progress=on_progress,
             device=self.device,
         )
+
+    def _fast_bfloat16(self) -> bool:
+        return choose_precision(self.train.precision, self.device) == torch.bfloat16
 
     def adapt_outcome(
         self, world: World, on_progress: Callable[[OutcomeProgress], None]
