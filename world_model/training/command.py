@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -31,7 +30,13 @@ from world_model.storage import atomic_file
 from world_model.training.interruption import interruptible, stopping_between_steps
 from world_model.training.log import Log
 from world_model.training.pipeline import OutcomeSettings, Stages
-from world_model.training.processes import find_device, is_first, join_processes
+from world_model.training.processes import (
+    advice,
+    find_device,
+    is_first,
+    join_processes,
+    leave_processes,
+)
 from world_model.training.samples import sample_world
 from world_model.training.trainer import Trainer
 from world_model.world import World
@@ -92,23 +97,26 @@ def run(command: TrainCommand) -> Path:
         preset = get_preset(command.preset)
         device = find_device(command.device)
     distributed = join_processes(device)
-    first = is_first()
+    if (hint := advice()) is not None:
+        console.print(hint)
+    finished = False
     try:
-        store = _open_data(command.data or Path("data") / command.preset, first, distributed)
+        store = _open_data(command.data or Path("data") / command.preset, distributed)
         with _clear_errors():
             stages = _plan(command, preset, store, device)
         stages.check()
         trainer = stages.trainer()
-        log = Log(stages.folder, trainer.state.step) if first else None
+        log = Log(stages.folder, trainer.state.step) if is_first() else None
         try:
             _train_transformer(stages, trainer, log)
         finally:
             if log is not None:
                 log.close()
+        finished = True
     finally:
         if distributed:
-            torch.distributed.destroy_process_group()
-    if not first:
+            leave_processes(together=finished)
+    if not is_first():
         return stages.folder / "world"
     return _finish(stages, trainer, half=command.half)
 
@@ -252,8 +260,7 @@ def _progress(visible: bool = True) -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
         console=console,
-        disable=not visible,
-        transient=not sys.stderr.isatty(),
+        disable=not visible or not console.is_terminal,
     )
 
 
@@ -268,8 +275,9 @@ def _clear_errors() -> Iterator[None]:
         raise ConfigError(str(error)) from error
 
 
-def _open_data(path: Path, first: bool, distributed: bool) -> EpisodeStore:
+def _open_data(path: Path, distributed: bool) -> EpisodeStore:
     """Opens the data set; the first process builds its cache, the others wait for it."""
+    first = is_first()
     if distributed and not first:
         torch.distributed.barrier()
     with _progress(first) as progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import torch
 
@@ -39,3 +40,29 @@ def join_processes(device: torch.device) -> bool:
         torch.cuda.set_device(device)
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return True
+
+
+def advice() -> str | None:
+    """What to tell someone who asked ``accelerate`` for several processes and got one."""
+    asked = "MASTER_PORT" in os.environ and os.environ.get("ACCELERATE_USE_CPU") == "True"
+    if not asked or "WORLD_SIZE" in os.environ:
+        return None
+    return (
+        "'accelerate launch --cpu' starts one process only. For several, on CPUs too: "
+        "'accelerate launch --multi_gpu --num_processes N'."
+    )
+
+
+def leave_processes(*, together: bool) -> None:
+    """Takes the group of processes down.
+
+    Args:
+        together: whether all processes come here; False after an error, when the others may be
+            gone.
+    """
+    if together:
+        torch.distributed.barrier()  # or the first to leave cuts off what others still receive
+    # Gloo's threads need Python's lock to let go of their last tensors. When the group goes first,
+    # this thread waits for them holding that lock, and both wait forever.
+    time.sleep(0.5)
+    torch.distributed.destroy_process_group()
