@@ -1,0 +1,101 @@
+"""Free-running imagination of clips: from a real context, under given actions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.clips import Clips
+from nfd_env.loading import load_rollout
+from world_model.types import Context
+
+OnFrames = Callable[[int], None]
+"""Called with the number of frames that were just imagined, for progress."""
+
+
+@dataclass(frozen=True)
+class Dream:
+    """What was imagined for ``N`` clips of ``H`` steps."""
+
+    frames: np.ndarray
+    """uint8 (N, H, h, w, 3)."""
+    termination_probability: np.ndarray
+    """float32 (N, H), that the step leading to each frame ends the episode."""
+
+
+@torch.no_grad()
+def imagine(
+    rollout: Any,
+    clips: Clips,
+    seeds: np.ndarray,
+    *,
+    actions: np.ndarray | None = None,
+    batch: int = 32,
+    on_frames: OnFrames | None = None,
+) -> Dream:
+    """Imagines every clip from its context on; nothing real is seen after it.
+
+    Args:
+        rollout: what imagines, see :class:`world_model.protocol.RolloutProtocol`.
+        clips: contexts, and the actions that were taken.
+        seeds: int64 (N,), noise seed of each clip.
+        actions: float32 (N, H, K) to take instead of the clips' own.
+        batch: streams at a time.
+        on_frames: see :data:`OnFrames`.
+    """
+    actions = clips.actions if actions is None else actions
+    frames = np.empty_like(clips.frames)
+    probability = np.empty(clips.ended.shape, np.float32)
+    for first in range(0, len(clips), batch):
+        part = slice(first, first + batch)
+        memory = clips.context.outcome_memory
+        context = Context(
+            clips.context.frames[part],
+            clips.context.actions[part],
+            None if memory is None else memory[part],
+        )
+        state = rollout.begin(context, torch.from_numpy(np.array(seeds[part], np.int64)))
+        for h in range(clips.horizon):
+            state, outcome = rollout.advance(state, torch.from_numpy(actions[part, h].copy()))
+            frames[part, h] = outcome.frames.cpu().numpy()
+            probability[part, h] = outcome.termination_probability.cpu().numpy()
+            if on_frames is not None:
+                on_frames(len(outcome.frames))
+    return Dream(frames, probability)
+
+
+def sample_futures(
+    rollout: Any, clips: Clips, samples: int, seed: int, **options: Any
+) -> np.ndarray:
+    """``samples`` futures of every clip under its own actions, uint8 (N, S, H, h, w, 3)."""
+    repeated = clips.take(np.repeat(np.arange(len(clips)), samples))
+    dream = imagine(rollout, repeated, noise_seeds(len(repeated), seed), **options)
+    return dream.frames.reshape(len(clips), samples, *dream.frames.shape[1:])
+
+
+def noise_seeds(count: int, seed: int) -> np.ndarray:
+    """int64 (count,), different from each other."""
+    return np.random.default_rng(seed).choice(2**62, count, replace=False, shuffle=False)
+
+
+def borrowed_actions(clips: Clips, seed: int) -> np.ndarray:
+    """Actions of other clips, of another episode where there is one: float32 (N, H, K).
+
+    What a model makes of these, against the frames that followed the true actions, tells whether
+    it listens to actions at all.
+    """
+    rng = np.random.default_rng(seed)
+    order = np.argsort(clips.episodes + rng.random(len(clips)), kind="stable")
+    # Clips of one episode are neighbours now: half-way round everyone gets a stranger's actions.
+    lender = np.empty(len(clips), np.int64)
+    lender[order] = np.roll(order, len(clips) // 2)
+    return clips.actions[lender]
+
+
+def make_rollout(world: Any, device: str, sampling_steps: int | None = None) -> Any:
+    """What imagines ``world`` without ever ending an episode."""
+    return load_rollout(world, device, sampling_steps=sampling_steps, termination_mode="never")[1]

@@ -1,0 +1,218 @@
+"""Everything that is measured of one world with one number of sampling steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.clips import Clips
+from benchmarks.detector import Detector, calibrate_detector, calibration_frames
+from benchmarks.dreaming import Dream, OnFrames, borrowed_actions, imagine, noise_seeds
+from benchmarks.dreaming import sample_futures as sample
+from benchmarks.hazard import hazard_on_real_frames, score_hazard
+from benchmarks.image_metrics import blur, changed, energy_score, psnr, squared_error
+from benchmarks.intervals import mean_intervals, ratio_intervals
+from benchmarks.small_things import (
+    Forecasts,
+    Presence,
+    counts_over_time,
+    error_inside,
+    judge,
+    presence,
+)
+from world_model.data.store import EpisodeStore
+
+CALIBRATION_FRAMES = 800
+
+
+@dataclass(frozen=True)
+class KnownClass:
+    """A class of objects that the data set labels, and what finds them in any frame."""
+
+    index: int
+    """In the labels."""
+    detector: Detector
+    """Calibrated on training frames."""
+    on_real_frames: Presence
+    """How well it does on real frames that it was not calibrated on."""
+
+
+def find_classes(store: EpisodeStore, split: str, seed: int) -> dict[str, KnownClass]:
+    """The labelled classes by name; none where the data set has no labels."""
+    if store.labels is None:
+        return {}
+    frames, labels = calibration_frames(store, "train", CALIBRATION_FRAMES, seed)
+    unseen, truth = calibration_frames(store, split, CALIBRATION_FRAMES, seed + 1)
+    found = {}
+    for index, name in sorted(store.info.label_classes.items()):
+        if index == 0 or not (labels == index).any():
+            continue
+        detector = calibrate_detector(frames, labels == index, seed)
+        marks, true = detector.find(unseen)[:, None], (truth == index)[:, None]
+        always = np.ones((len(unseen), 1), bool)
+        quality = judge(marks, true, always, np.arange(len(unseen)))
+        found[name] = KnownClass(index, detector, quality)
+    return found
+
+
+def dream_twice(rollout: Any, clips: Clips, seed: int, **options: Any) -> tuple[Dream, np.ndarray]:
+    """What is imagined under the true actions, and under those of other clips, by equal noise."""
+    seeds = noise_seeds(len(clips), seed)
+    true = imagine(rollout, clips, seeds, **options)
+    other = imagine(rollout, clips, seeds, actions=borrowed_actions(clips, seed), **options)
+    return true, other.frames
+
+
+def measure_frames(clips: Clips, imagined: np.ndarray, shuffled: np.ndarray) -> dict[str, Any]:
+    """PSNR of whole frames and of what changed, beside the baselines, by horizon."""
+    forecasts: Forecasts = {
+        "model": imagined,
+        "shuffled_actions": shuffled,
+        "repeat_last": clips.last_seen,
+        "blurred": blur(imagined),
+    }
+    unknown = ~clips.known
+    moved = changed(clips.frames, clips.last_seen) | changed(imagined, clips.last_seen)
+    moved &= clips.known[..., None, None]
+    pixels = moved.sum((-2, -1)).astype(np.float64)
+    errors, each, pooled, of_changed = {}, {}, {}, {}
+    for name, frames in forecasts.items():
+        error = squared_error(clips.frames, frames)
+        errors[name] = error
+        each[name] = np.where(unknown, np.nan, psnr(error))
+        pooled[name] = ratio_intervals(
+            np.where(unknown, 0, error), clips.known, clips.episodes, transform=psnr
+        )
+        inside = np.nan_to_num(squared_error(clips.frames, frames, moved)) * pixels
+        of_changed[name] = ratio_intervals(inside, pixels, clips.episodes, transform=psnr)
+    baselines = ("repeat_last", "shuffled_actions", "blurred")
+    return {
+        "psnr": {name: mean_intervals(value, clips.episodes) for name, value in each.items()},
+        "psnr_gain_over": {
+            name: mean_intervals(each["model"] - each[name], clips.episodes) for name in baselines
+        },
+        "psnr_pooled": pooled,
+        "psnr_changed": of_changed,
+        "changed_share": ratio_intervals(
+            pixels, clips.known * float(np.prod(moved.shape[2:])), clips.episodes
+        ),
+    }
+
+
+def measure_samples(clips: Clips, samples: np.ndarray) -> dict[str, Any]:
+    """Best of several samples, their mean, and the energy score, by horizon.
+
+    Where the future is random PSNR rewards blur, as the mean of the samples shows; the energy score
+    does not. The best sample is chosen anew at every horizon.
+    """
+    count, unknown = samples.shape[1], ~clips.known
+    mean = samples.astype(np.float32).mean(1).round().astype(np.uint8)
+
+    def quality(frames: np.ndarray) -> np.ndarray:
+        return np.where(unknown, np.nan, psnr(squared_error(clips.frames, frames)))
+
+    def distance(frames: np.ndarray) -> np.ndarray:
+        return np.where(unknown, np.nan, np.sqrt(squared_error(clips.frames, frames)))
+
+    every = np.stack([quality(samples[:, s]) for s in range(count)])
+    rows = {
+        "one_sample": every[0],
+        f"best_of_{count}": every.max(0),
+        f"mean_of_{count}": quality(mean),
+        "repeat_last": quality(clips.last_seen),
+    }
+    scores = {
+        "samples": np.where(unknown, np.nan, energy_score(samples, clips.frames)),
+        f"mean_of_{count}": distance(mean),
+        "repeat_last": distance(clips.last_seen),
+    }
+    return {
+        "clips": len(clips),
+        "psnr": {name: mean_intervals(value, clips.episodes) for name, value in rows.items()},
+        "energy_score": {
+            name: mean_intervals(value, clips.episodes) for name, value in scores.items()
+        },
+    }
+
+
+def measure_small_things(
+    clips: Clips, imagined: np.ndarray, classes: Mapping[str, KnownClass]
+) -> dict[str, Any]:
+    """Error inside the labelled pixels, and presence of the objects, by class and horizon."""
+    forecasts: Forecasts = {
+        "model": imagined,
+        "repeat_last": clips.last_seen,
+        "blurred": blur(imagined),
+    }
+    return {
+        name: {
+            "rmse_inside": error_inside(clips, forecasts, known.index),
+            "presence": {
+                who: result.to_dict()
+                for who, result in presence(
+                    clips, {"real_frames": clips.frames, **forecasts}, known.index, known.detector
+                ).items()
+            },
+            "detector_on_real_frames": {
+                key: value[0] for key, value in known.on_real_frames.to_dict().items()
+            },
+        }
+        for name, known in classes.items()
+    }
+
+
+def measure_long_rollouts(
+    rollout: Any, clips: Clips, classes: Mapping[str, KnownClass], seed: int, **options: Any
+) -> tuple[dict[str, Any], np.ndarray]:
+    """How many objects long rollouts show, beside the real episodes of the same actions."""
+    dream = imagine(rollout, clips, noise_seeds(len(clips), seed), **options)
+    figures = {
+        name: counts_over_time(
+            clips.frames, dream.frames, clips.known, known.detector, clips.episodes
+        )
+        for name, known in classes.items()
+    }
+    content = {"rollouts": len(clips), "frames": int(clips.known.sum()), "objects": figures}
+    return content, dream.frames
+
+
+def measure_hazard(world: Any, clips: Clips, dream: Dream) -> dict[str, Any]:
+    """Calibration of the termination hazard, on imagined frames and on real ones."""
+    result = {"imagined": score_hazard(dream.termination_probability, clips.ended, clips.episodes)}
+    real = hazard_on_real_frames(world, clips)
+    if real is not None:
+        result["real_frames"] = score_hazard(real, clips.ended, clips.episodes)
+    return result
+
+
+def measure_all(
+    world: Any,
+    rollout: Any,
+    clips: Clips,
+    long_clips: Clips,
+    classes: Mapping[str, KnownClass],
+    *,
+    samples: int,
+    sampled_clips: int,
+    seed: int,
+    batch: int,
+    on_frames: OnFrames,
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """All of the above; also the imagined frames of ``clips`` and of ``long_clips``."""
+    options: dict[str, Any] = {"batch": batch, "on_frames": on_frames}
+    dream, shuffled = dream_twice(rollout, clips, seed, **options)
+    results = measure_frames(clips, dream.frames, shuffled)
+    some = clips.take(np.linspace(0, len(clips) - 1, min(sampled_clips, len(clips))).astype(int))
+    if samples > 1:
+        futures = sample(rollout, some, samples, seed + 1, **options)
+        results["samples"] = measure_samples(some, futures)
+    if clips.labels is not None:
+        results["small_things"] = measure_small_things(clips, dream.frames, classes)
+    results["hazard"] = measure_hazard(world, clips, dream)
+    results["long_rollouts"], long_frames = measure_long_rollouts(
+        rollout, long_clips, classes, seed + 2, **options
+    )
+    return results, dream.frames, long_frames
