@@ -9,8 +9,6 @@ frame at a time against a ring of cached keys and values (streaming).
 from __future__ import annotations
 
 import copy
-import math
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -18,151 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from world_model.action_spec import ActionSpec
-from world_model.attention import (
-    KVCache,
-    attend_window,
-    attend_within_frames,
-)
+from world_model.attention import KVCache, attend_window, attend_within_frames
+from world_model.blocks import NORM_EPS, Block
 from world_model.embeddings import ActionEmbedding, TimeEmbedding
-from world_model.rope import rotate, rotation, spatial_angles
+from world_model.network_config import CHANNELS, NetworkConfig
+from world_model.rope import rotation, spatial_angles
 from world_model.transport import BLOCK, displacements, transport
 
-NORM_EPS = 1e-6
-CHANNELS = 3
-"""Colours of a pixel."""
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Configuration of :class:`NextFrameDiffusion`."""
-
-    grid: tuple[int, int] = (8, 8)
-    """Rows and columns of tokens in a frame."""
-    token_dim: int = 192
-    """Numbers per token, as the tokenizer makes them."""
-    width: int = 192
-    """Width of the residual stream."""
-    layers: int = 6
-    """Number of transformer blocks."""
-    heads: int = 3
-    """Attention heads; width / heads is the head dimension."""
-    mlp: str = "relu2"
-    """``swiglu`` (the paper's) or ``relu2`` (squared ReLU, cheaper on CPUs)."""
-    mlp_width: int = 768
-    """Inner width of the MLP."""
-    window: int = 6
-    """Frames in sight of a frame, its own included."""
-    temporal_layers: tuple[int, ...] | None = None
-    """Layers that look across frames; the others see their own frame alone. None: all (the
-    paper's)."""
-    previous_frames: int = 0
-    """How many frames before it each frame's tokens are given as extra input. With one or more the
-    output is the change on top of the last of them. Two show motion within a single token."""
-    transport: tuple[int, int] | None = None
-    """Rows and columns, in pixels, by which filters can displace the previous frame; see
-    :mod:`world_model.transport`. Needs ``previous_frames`` and tokens that are pixel patches."""
-    rope_theta: float = 256.0
-    """Base of the rotary frequencies."""
-
-    def __post_init__(self) -> None:
-        if self.layers < 1 or min(self.grid) < 1:
-            raise ValueError(
-                f"a network needs at least one layer and at least one token, not {self.layers} "
-                f"layers and a grid of {self.grid}."
-            )
-        if self.width % self.heads or self.width // self.heads % 2:
-            raise ValueError(
-                f"width {self.width} does not divide into {self.heads} heads of even dimension."
-            )
-        if self.mlp not in ("swiglu", "relu2"):
-            raise ValueError(f"mlp must be 'swiglu' or 'relu2', not {self.mlp!r}.")
-        if self.window < 1:
-            raise ValueError(f"window must be at least 1, not {self.window}.")
-        if any(not 0 <= layer < self.layers for layer in self.temporal_layers or ()):
-            raise ValueError(f"temporal_layers {self.temporal_layers} are not all layers.")
-        if self.transport is not None:
-            if not self.previous_frames:
-                raise ValueError("transport displaces the previous frame: set previous_frames.")
-            if self.patch_size**2 * CHANNELS != self.token_dim or self.patch_size % BLOCK:
-                raise ValueError(
-                    f"transport needs square patches of RGB pixels, {BLOCK} or a multiple of it "
-                    f"a side; tokens of {self.token_dim} numbers are none."
-                )
-
-    @property
-    def patch_size(self) -> int:
-        """Side of a patch in pixels, where tokens are pixel patches."""
-        return math.isqrt(self.token_dim // CHANNELS)
-
-    @property
-    def head_dim(self) -> int:
-        """Dimensions per attention head."""
-        return self.width // self.heads
-
-    @property
-    def tokens(self) -> int:
-        """Tokens per frame."""
-        return self.grid[0] * self.grid[1]
-
-    @property
-    def across_frames(self) -> tuple[int, ...]:
-        """The layers that look across frames, in order."""
-        if self.temporal_layers is None:
-            return tuple(range(self.layers))
-        return tuple(sorted(self.temporal_layers))
-
-
-class MLP(nn.Module):
-    """SwiGLU, or a squared-ReLU MLP."""
-
-    def __init__(self, width: int, inner: int, kind: str) -> None:
-        super().__init__()
-        self.gated = kind == "swiglu"
-        self.project_in = nn.Linear(width, 2 * inner if self.gated else inner, bias=False)
-        self.project_out = nn.Linear(inner, width, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., width) to (..., width)."""
-        x = self.project_in(x)
-        if self.gated:
-            gate, x = x.chunk(2, dim=-1)
-            return self.project_out(F.silu(gate) * x)
-        return self.project_out(F.relu(x).square())
-
-
-class Block(nn.Module):
-    """``x += g1 Attn(mod(RMSNorm(x)))``, ``x += g2 MLP(mod(RMSNorm(x)))``, modulated per frame."""
-
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
-        width = config.width
-        self.heads = config.heads
-        self.norm_attention = nn.RMSNorm(width, eps=NORM_EPS)
-        self.norm_mlp = nn.RMSNorm(width, eps=NORM_EPS)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.norm_q = nn.RMSNorm(config.head_dim, eps=NORM_EPS)
-        self.norm_k = nn.RMSNorm(config.head_dim, eps=NORM_EPS)
-        self.project = nn.Linear(width, width, bias=False)
-        self.mlp = MLP(width, config.mlp_width, config.mlp)
-        self.modulation = nn.Linear(width, 6 * width)
-
-    def modulate(self, condition: Tensor) -> tuple[Tensor, ...]:
-        """Six tensors (B, F, 1, width) from the condition after SiLU (B, F, width)."""
-        return self.modulation(condition)[:, :, None].chunk(6, dim=-1)
-
-    def qkv_of(
-        self, x: Tensor, shift: Tensor, scale: Tensor, cos: Tensor, sin: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalised, rotated queries and keys, and values: three (B, F, N, heads, d)."""
-        x = self.norm_attention(x) * (1 + scale) + shift
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)
-        return rotate(self.norm_q(q), cos, sin), rotate(self.norm_k(k), cos, sin), v
-
-    def finish(self, x: Tensor, attended: Tensor, modulation: tuple[Tensor, ...]) -> Tensor:
-        """Everything after attention."""
-        _, _, gate, shift, scale, gate_mlp = modulation
-        x = x + gate * self.project(attended.flatten(-2))
-        return x + gate_mlp * self.mlp(self.norm_mlp(x) * (1 + scale) + shift)
+__all__ = ["NetworkConfig", "NextFrameDiffusion"]
 
 
 class NextFrameDiffusion(nn.Module):

@@ -1,0 +1,64 @@
+"""The transformer block: attention and MLP, modulated per frame (adaLN-zero)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from world_model.network_config import NetworkConfig
+from world_model.rope import rotate
+
+NORM_EPS = 1e-6
+
+
+class MLP(nn.Module):
+    """SwiGLU, or a squared-ReLU MLP."""
+
+    def __init__(self, width: int, inner: int, kind: str) -> None:
+        super().__init__()
+        self.gated = kind == "swiglu"
+        self.project_in = nn.Linear(width, 2 * inner if self.gated else inner, bias=False)
+        self.project_out = nn.Linear(inner, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width) to (..., width)."""
+        x = self.project_in(x)
+        if self.gated:
+            gate, x = x.chunk(2, dim=-1)
+            return self.project_out(F.silu(gate) * x)
+        return self.project_out(F.relu(x).square())
+
+
+class Block(nn.Module):
+    """``x += g1 Attn(mod(RMSNorm(x)))``, ``x += g2 MLP(mod(RMSNorm(x)))``, modulated per frame."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.heads = config.heads
+        self.norm_attention = nn.RMSNorm(width, eps=NORM_EPS)
+        self.norm_mlp = nn.RMSNorm(width, eps=NORM_EPS)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.norm_q = nn.RMSNorm(config.head_dim, eps=NORM_EPS)
+        self.norm_k = nn.RMSNorm(config.head_dim, eps=NORM_EPS)
+        self.project = nn.Linear(width, width, bias=False)
+        self.mlp = MLP(width, config.mlp_width, config.mlp)
+        self.modulation = nn.Linear(width, 6 * width)
+
+    def modulate(self, condition: Tensor) -> tuple[Tensor, ...]:
+        """Six tensors (B, F, 1, width) from the condition after SiLU (B, F, width)."""
+        return self.modulation(condition)[:, :, None].chunk(6, dim=-1)
+
+    def qkv_of(
+        self, x: Tensor, shift: Tensor, scale: Tensor, cos: Tensor, sin: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalised, rotated queries and keys, and values: three (B, F, N, heads, d)."""
+        x = self.norm_attention(x) * (1 + scale) + shift
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)
+        return rotate(self.norm_q(q), cos, sin), rotate(self.norm_k(k), cos, sin), v
+
+    def finish(self, x: Tensor, attended: Tensor, modulation: tuple[Tensor, ...]) -> Tensor:
+        """Everything after attention."""
+        _, _, gate, shift, scale, gate_mlp = modulation
+        x = x + gate * self.project(attended.flatten(-2))
+        return x + gate_mlp * self.mlp(self.norm_mlp(x) * (1 + scale) + shift)
