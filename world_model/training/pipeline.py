@@ -50,9 +50,9 @@ class OutcomeSettings:
 
     steps: int = 1_200
     """Steps on real sequences (0: a world without rewards and terminations)."""
-    finetune_steps: int = 300
+    finetune_steps: int = 100
     """Steps on imagined frames beside real ones."""
-    calibration_batches: int = 40
+    calibration_batches: int = 25
     """Batches of imagined, held-out sequences that the termination head is calibrated on."""
     horizon: int = 16
     """Imagined frames per sequence."""
@@ -191,7 +191,12 @@ class Stages:
             DataError: if there is nothing to calibrate on, such as when no episode terminates.
         """
         assert world.outcome is not None
-        rollout = Rollout(replace_outcome(world), device=self.device, termination_mode="never")
+        rollout = Rollout(
+            replace_outcome(world),
+            device=self.device,
+            termination_mode="never",
+            precision=self.train.precision,
+        )
         settings = self.outcome
 
         def sequences(split: str, seed: int) -> Iterator[list[GeneratedSequence]]:
