@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +36,9 @@ def draw(place: int) -> np.ndarray:
 
 
 def play(seed: int, transitions: int) -> Episode:
-    """An episode under uniform random actions; it ends by termination or, every third, in time."""
+    """An episode under random actions, mostly moves; every third ends in time, not by itself."""
     rng = np.random.default_rng(seed)
-    actions = rng.integers(0, 3, transitions)
+    actions = rng.choice([0, 1, 2], transitions, p=[0.2, 0.4, 0.4])
     moves = np.array([0, -STEP, STEP])[actions]
     places = (rng.integers(SIZE) + np.concatenate([[0], np.cumsum(moves)])) % SIZE
     last = np.arange(transitions) == transitions - 1
@@ -52,16 +53,14 @@ def play(seed: int, transitions: int) -> Episode:
     )
 
 
-def make_bars(root: Path, episodes: int = 24, transitions: int = 19) -> EpisodeStore:
+def make_bars(root: Path, episodes: int = 60, transitions: int = 19) -> EpisodeStore:
     """The store of a new data set at ``root``."""
     made = [play(seed, transitions) for seed in range(episodes)]
-    return open_store(write_dataset(root, made, INFO, shard_episodes=8))
+    return open_store(write_dataset(root, made, INFO, shard_episodes=20))
 
 
 def make_trainer(store: EpisodeStore, folder: Path, **changes: object) -> Trainer:
     """A trainer of the tiny preset, in float32."""
-    from dataclasses import replace
-
     preset = get_preset("tiny")
     train = replace(preset.train, **{"precision": "float32", **changes})
     tokenizer = PixelPatchTokenizer(PixelPatchConfig(frame_shape=(SIZE, SIZE, 3), std=60.0))
