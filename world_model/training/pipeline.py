@@ -43,6 +43,9 @@ from world_model.world_config import WorldConfig
 STATISTICS_FRAMES = 2_000
 """Frames, spread evenly over the data, that the pixel statistics are taken from."""
 
+FINETUNE_LEARNING_RATE = 2e-4
+"""Peak learning rate on imagined frames: a fifth of the first training's."""
+
 
 @dataclass(frozen=True)
 class OutcomeSettings:
@@ -216,6 +219,9 @@ class Stages:
                 sequences("train", 1),
                 steps=settings.finetune_steps,
                 batch=settings.batch,
+                training=OutcomeTraining(
+                    learning_rate=FINETUNE_LEARNING_RATE, autocast=self._fast_bfloat16()
+                ),
                 on_progress=on_progress,
             )
         held_out = islice(sequences("validation", 2), settings.calibration_batches)
