@@ -31,6 +31,8 @@ class Arena:
         streams: real games side by side.
         device: for the world.
         sampling_steps: denoising steps per imagined frame; default: the world's own.
+        precision: of the imagined world's matrix products: ``float32``, ``bfloat16`` or ``auto``;
+            worlds that bring a rollout of their own have no such choice.
     """
 
     def __init__(
@@ -42,12 +44,17 @@ class Arena:
         streams: int = 4,
         device: str = "auto",
         sampling_steps: int | None = None,
+        precision: str = "auto",
     ) -> None:
         if world is None and real is None:
             raise NFDError("an arena needs a world, a real environment, or both.")
         self.console, self.world, self._real = console, world, real
         self.streams = streams
-        self.settings: dict[str, Any] = {"device": device, "sampling_steps": sampling_steps}
+        self.settings: dict[str, Any] = {
+            "device": device,
+            "sampling_steps": sampling_steps,
+            "precision": None if hasattr(world, "make_rollout") else precision,
+        }
         self.real: list[Evaluation] = []
         self.imagined: list[Evaluation] = []
 

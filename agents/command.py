@@ -69,6 +69,8 @@ class AgentOptions:
     """Folder for policies, curves, logs and results.json."""
     streams: int = 4
     """Real games side by side in an evaluation; does not change the result."""
+    precision: str = "auto"
+    """Of the imagined world: float32, bfloat16, or auto for the faster of the two here."""
     sampling_steps: int | None = None
     """Denoising steps per imagined frame (default: the world's own)."""
     horizon: int | None = None
@@ -102,6 +104,7 @@ def make_arena(options: AgentOptions, console: Console) -> Arena:
         streams=options.streams,
         device=options.device,
         sampling_steps=options.sampling_steps,
+        precision=options.precision,
     )
     if options.episodes or options.real:
         arena.check_real()

@@ -60,6 +60,8 @@ class DemoOptions:
     """Real games side by side; does not change the result."""
     device: str = "auto"
     """For the world and the agent's network: auto, cpu or cuda."""
+    precision: str = "auto"
+    """Of the imagined world: float32, bfloat16, or auto for the faster of the two here."""
 
 
 # The bundled agent is good already: small steps at a constant rate keep it so while it learns on.
@@ -82,6 +84,7 @@ def run(options: DemoOptions, console: Console, config: PPOConfig = CONTINUING) 
         world=load_world(options.world, options.device),
         streams=options.streams,
         device=options.device,
+        precision=options.precision,
     )
     console.print(f"{arena.world.model_id}, learned from {arena.real_name}")
     arena.check_real()
