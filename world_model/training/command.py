@@ -27,6 +27,7 @@ from world_model.errors import ConfigError, DataError, NFDError
 from world_model.outcome_training import OutcomeProgress
 from world_model.presets import PRESETS, WorldPreset, get_preset, with_frame_shape
 from world_model.storage import atomic_file
+from world_model.tokenizer import PixelPatchConfig
 from world_model.training.interruption import interruptible, stopping_between_steps
 from world_model.training.log import Log
 from world_model.training.pipeline import OutcomeSettings, Stages
@@ -139,6 +140,7 @@ def _plan(
     command: TrainCommand, preset: WorldPreset, store: EpisodeStore, device: torch.device
 ) -> Stages:
     """The command's own settings over those of the preset."""
+    PixelPatchConfig(store.frame_shape, preset.patch_size)  # refuses what no patch divides
     preset = with_frame_shape(preset, store.frame_shape)
     names = ("steps", "batch_size", "length", "learning_rate", "save_every", "sample_every")
     given: dict[str, Any] = {name: getattr(command, name) for name in names}
@@ -149,7 +151,7 @@ def _plan(
         compile=command.compile,
         seed=command.seed,
     )
-    stages = Stages(
+    return Stages(
         store,
         preset,
         command.out or Path("runs") / command.preset,
@@ -158,8 +160,6 @@ def _plan(
         command.outcome,
         device,
     )
-    stages.tokenizer()  # refuses frames that do not divide into patches
-    return stages
 
 
 def _train_transformer(stages: Stages, trainer: Trainer, log: Log | None) -> None:
