@@ -109,6 +109,28 @@ def test_the_seed_decides_everything(bars, tmp_path, uninterrupted):
     assert train(other, 1)[0].loss != reports[0].loss
 
 
+def test_noise_is_new_in_every_step_process_and_run(bars, tmp_path, monkeypatch):
+    drawn = []
+
+    class StopTraining(Exception):
+        pass
+
+    def note_and_stop(*args, **options):
+        drawn.append(args[4].initial_seed())
+        raise StopTraining
+
+    monkeypatch.setattr("world_model.training.trainer.flow_loss", note_and_stop)
+    for seed in (0, 1):
+        for rank in ("0", "1"):
+            monkeypatch.setenv("RANK", rank)
+            trainer = make_trainer(bars, tmp_path, seed=seed)
+            for step in range(50):
+                trainer.state.step = step
+                with pytest.raises(StopTraining):
+                    trainer.train_step()
+    assert len(set(drawn)) == len(drawn) == 200
+
+
 # -- stopped and continued ---------------------------------------------------------------------
 
 
