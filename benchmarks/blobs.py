@@ -21,9 +21,9 @@ def label_blobs(mask: np.ndarray) -> tuple[np.ndarray, int]:
     """
     height, width = mask.shape[1:]
     flat = np.flatnonzero(mask)
-    place = np.full(mask.size, -1)
-    place[flat] = np.arange(len(flat))
-    place = place.reshape(mask.shape)
+    numbered = np.full(mask.size, -1)
+    numbered[flat] = np.arange(len(flat))
+    place = numbered.reshape(mask.shape)
     edges = []
     for down, right in ((0, 1), (1, -1), (1, 0), (1, 1)):
         one = place[:, : height - down, max(0, -right) : width - max(0, right)]

@@ -71,6 +71,10 @@ class EvaluateOptions:
     stable_steps: int = 20_000
     """Stability: steps of the long episode."""
 
+    def figures(self) -> dict[str, Any]:
+        """The options that decide the figures: all but paths, which say nothing elsewhere."""
+        return {k: v for k, v in asdict(self).items() if k not in ("world", "data", "out")}
+
 
 def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[str, Any]:
     """Measures fidelity, writes everything to ``options.out``, and returns the results.
@@ -125,7 +129,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
         "fidelity",
         world=world.model_id,
         data=describe_data(store, options.split),
-        settings={**asdict(options), "context": context, "clips": len(clips)},
+        settings={**options.figures(), "context": context, "clips": len(clips)},
         results={"by_steps": by_steps},
         seconds=time.perf_counter() - started,
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from benchmarks.plotting import COLOURS, GREY, figure, save
@@ -13,16 +14,13 @@ from benchmarks.plotting import COLOURS, GREY, figure, save
 SHOWN = (1, 4, 16)
 """Horizons that tables show."""
 NAMES = {
-    "model": "model",
-    "one_sample": "one sample",
-    "samples": "model's samples",
-    "shuffled_actions": "model, other actions",
-    "repeat_last": "repeat the last frame",
-    "blurred": "model, blurred",
-    "real_frames": "real frames: the ceiling",
+    "samples": "model",
+    "shuffled_actions": "other actions",
+    "repeat_last": "last frame",
+    "real_frames": "real frames",
 }
 OURS = ("model", "samples")
-PRESENCE = {"precision": "precision", "recall": "recall", "per_frame": "blobs found per frame"}
+PRESENCE = {"precision": "precision", "recall": "recall", "per_frame": "blobs a frame"}
 Curve = Sequence[Mapping[str, Any]]
 
 
@@ -37,39 +35,50 @@ def _frames_table(results: Mapping[str, Any], title: str) -> Table:
     horizons = [h for h in SHOWN if h <= len(results["psnr"]["model"])]
     table = _table(f"{title}: frames", horizons)
     _section(table, "PSNR, dB", results["psnr"], horizons)
-    _section(table, "model's gain over", results["psnr_gain_over"], horizons)
-    _section(table, "PSNR of the pixels that changed, dB", results["psnr_changed"], horizons)
+    _section(table, "gain over, dB", results["psnr_gain_over"], horizons)
+    _section(table, "PSNR, changed, dB", results["psnr_changed"], horizons)
     if "samples" in results:
         samples = results["samples"]
-        _section(table, f"PSNR on {samples['clips']} clips, dB", samples["psnr"], horizons)
-        _section(table, "energy score (lower is better)", samples["energy_score"], horizons)
+        _section(table, f"PSNR, {samples['clips']} clips", samples["psnr"], horizons)
+        _section(table, "energy score", samples["energy_score"], horizons)
+    table.caption = (
+        "Beside the model: itself under the actions of other clips, the last frame repeated, its "
+        "own prediction blurred. Changed: pixels that differ from the last frame, in truth or in "
+        "imagination. Energy score in grey levels, lower is better."
+    )
     return table
 
 
 def _objects_table(name: str, part: Mapping[str, Any]) -> Table:
     horizons = [h for h in SHOWN if h <= len(part["rmse_inside"]["model"])]
     table = _table(f"{name}: where it is, and where it is not", horizons)
-    _section(table, "error inside, grey levels", part["rmse_inside"], horizons)
+    _section(table, "error inside", part["rmse_inside"], horizons, digits=0)
     for key, title in PRESENCE.items():
         curves = {who: result[key] for who, result in part["presence"].items()}
         _section(table, title, curves, horizons, digits=2)
     real = part["detector_on_real_frames"]
     table.caption = (
-        f"The detector, on other real frames: precision {text(real['precision'], 2)}, "
-        f"recall {text(real['recall'], 2)}."
+        "Error in grey levels, over the pixels that the game labels. Blobs are what a detector "
+        f"finds; on other real frames its precision is {text(real['precision'], 2)}, its recall "
+        f"{text(real['recall'], 2)}."
     )
     return table
 
 
 def _hazard_table(results: Mapping[str, Any]) -> Table:
-    table = Table(title="ends of episodes, objects over time", title_justify="left")
+    table = Table(
+        title="ends of episodes, objects over time",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("")
     for column in ("expected", "real", "ratio", "Brier / base"):
         table.add_column(column, justify="right")
     for where, part in results["hazard"].items():
         scores = part["scores"]
         table.add_row(
-            f"ends in {part['steps']} steps, {where.replace('_', ' ')}",
+            f"ends, {where.replace('_', ' ')}",
             f"{part['expected_ends']:.1f}",
             str(part["ends"]),
             text(part["ratio"], 2),
@@ -77,7 +86,7 @@ def _hazard_table(results: Mapping[str, Any]) -> Table:
         )
     for name, part in results["long_rollouts"]["objects"].items():
         table.add_row(
-            f"{name} blobs a frame",
+            f"{name}s a frame",
             text(part["imagined"], 2),
             text(part["real"], 2),
             text(part["ratio"], 2),
@@ -120,8 +129,13 @@ def _curves(ax: Any, curves: Mapping[str, Curve], title: str, unit: str) -> None
         colour = GREY if baseline else next(colours)
         known = [(h, point) for h, point in enumerate(curve, 1) if point["estimate"] is not None]
         x = [h for h, _ in known]
-        ax.plot(x, [p["estimate"] for _, p in known], color=colour, label=NAMES.get(name, name.replace("_", " ")),
-                linestyle=":" if name == "real_frames" else "-")  # fmt: skip
+        ax.plot(
+            x,
+            [p["estimate"] for _, p in known],
+            color=colour,
+            label=_label(name),
+            linestyle=":" if name == "real_frames" else "-",
+        )
         ax.fill_between(
             x,
             [p["low"] if p["low"] is not None else p["estimate"] for _, p in known],
@@ -160,8 +174,14 @@ def text(interval: Mapping[str, Any] | None, digits: int = 1) -> str:
 
 
 def _table(title: str, horizons: Sequence[int]) -> Table:
-    table = Table(title=title, title_justify="left", caption_justify="left")
-    table.add_column("with 95 % intervals")
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("95 % intervals", no_wrap=True)
     for horizon in horizons:
         table.add_column(f"step {horizon}", justify="right", no_wrap=True)
     return table
@@ -174,5 +194,8 @@ def _section(
     table.add_row(title, style="italic")
     for name, curve in curves.items():
         shown = [text(curve[h - 1], digits) for h in horizons]
-        label = NAMES.get(name, name.replace("_", " "))
-        table.add_row(f"  {label}", *shown, style="bold" if name in OURS else None)
+        table.add_row(f" {_label(name)}", *shown, style="bold" if name in OURS else None)
+
+
+def _label(name: str) -> str:
+    return NAMES.get(name, name.replace("_", " "))

@@ -1,0 +1,241 @@
+"""Whether a world ranks policies as the real game does: what it is for, put to the test.
+
+Blind policies of graded skill play the real game and the imagined one. A world in which the better
+policy of the real game is the better one too can be trained in; return for return it may still be
+off, which the table shows as well.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from agents.arena import EVALUATION_SEED, find_policies
+from agents.environments import real_environment, source_of
+from agents.evaluation import Evaluation, evaluate
+from agents.policies import Policy
+from agents.statistics import rank_agreement
+from benchmarks.plotting import COLOURS, GREY, figure, save
+from benchmarks.progress import counting
+from benchmarks.ranking_episodes import play_all
+from benchmarks.results import machine_line, write_benchmark
+from nfd_env.loading import load_rollout
+from world_model.storage import atomic_file
+
+if TYPE_CHECKING:
+    from benchmarks.fidelity import EvaluateOptions
+
+STREAMS = 48
+"""Imagined episodes side by side."""
+
+
+def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[str, Any]:
+    """Plays, writes JSON and plot to ``options.out``, prints the table, returns the results.
+
+    Raises:
+        NFDError: if the world, a policy, or the real game is missing.
+    """
+    from benchmarks.fidelity import find_out, has_matplotlib
+
+    started = time.perf_counter()
+    world = load_rollout(options.world if world is None else world, options.device)[0]
+    out = find_out(options, world)
+    policies = find_policies(options.policies, world.action_spec)
+    real = play_real(policies, world, options.episodes, out / "real-returns.json", console)
+    document: dict[str, Any] = {}
+    results: dict[str, Any] = {"by_steps": {}}
+    for steps in options.steps or (int(world.config.sampling_steps),):
+        total = len(policies) * options.episodes
+        with counting(console, f"imagined episodes, {steps} sampling steps", total) as tell:
+            imagined = play_all(
+                policies,
+                world,
+                range(EVALUATION_SEED, EVALUATION_SEED + options.episodes),
+                streams=STREAMS,
+                on_episode=lambda tell=tell: tell(1),  # type: ignore[misc]
+                device=options.device,
+                sampling_steps=steps,
+            )
+        figures = compare_rankings(real, imagined)
+        results["by_steps"][str(steps)] = figures
+        # Written after every number of steps: an interrupted run keeps what it has.
+        document = write_benchmark(
+            out / "ranking.json",
+            "ranking",
+            world=world.model_id,
+            settings={**options.figures(), "first_seed": EVALUATION_SEED},
+            results=results,
+            seconds=time.perf_counter() - started,
+        )
+        console.print(table(figures, f"{world.model_id}, {steps} sampling steps"))
+        if has_matplotlib(console):
+            plot(figures, out / f"ranking-{steps}.png")
+    console.print(f"{machine_line()}\n{document['seconds']:.0f} s; everything is in {out}")
+    return document
+
+
+def compare_rankings(real: Sequence[Evaluation], imagined: Sequence[Evaluation]) -> dict[str, Any]:
+    """Agreement between two evaluations of the same policies.
+
+    Returns:
+        ``spearman`` with its bootstrap interval over episodes, ``pearson``, ``ratio`` of the mean
+        returns, ``best`` (the best policy of each), and the evaluations themselves.
+    """
+    means = [np.array([e.returns.mean() for e in side]) for side in (real, imagined)]
+    spread = [side.std() for side in means]
+    return {
+        "spearman": rank_agreement(
+            [e.returns for e in real], [e.returns for e in imagined]
+        ).to_dict(),
+        "pearson": float(np.corrcoef(means[0], means[1])[0, 1]) if min(spread) > 0 else 0.0,
+        "ratio": float(means[1].mean() / means[0].mean()),
+        "best": {
+            "real": real[int(means[0].argmax())].policy,
+            "imagined": imagined[int(means[1].argmax())].policy,
+        },
+        "policies": {
+            a.policy: {"real": a.to_dict(), "imagined": b.to_dict()}
+            for a, b in zip(real, imagined, strict=True)
+        },
+    }
+
+
+def play_real(
+    policies: Sequence[Policy], world: Any, episodes: int, cache: Path, console: Console
+) -> list[Evaluation]:
+    """The policies in the real game; episodes that ``cache`` knows are not played again.
+
+    Raises:
+        NFDError: if the world does not say what it was learned from, or that cannot be played.
+    """
+    name = source_of(world)
+    key = {
+        "environment": name,
+        "vizdoom": _version("vizdoom"),
+        "first_seed": EVALUATION_SEED,
+        "episodes": episodes,
+    }
+    known = _read_cache(cache, key)
+    evaluations = []
+    for policy in policies:
+        if policy.name not in known:
+            with counting(console, f"{policy.name}, real", episodes) as tell:
+                known[policy.name] = evaluate(
+                    policy,
+                    real_environment(name),
+                    range(EVALUATION_SEED, EVALUATION_SEED + episodes),
+                    streams=4,
+                    environment=f"{name} (real)",
+                    on_episode=lambda *_, tell=tell: tell(1),
+                )
+            _write_cache(cache, key, known)
+        evaluations.append(known[policy.name])
+    return evaluations
+
+
+def table(figures: dict[str, Any], title: str) -> Table:
+    """One row per policy, real beside imagined; agreement in the caption."""
+    result = Table(title=title, title_justify="left", caption_justify="left", box=SIMPLE_HEAD)
+    result.add_column("policy", no_wrap=True)
+    for column in ("real return", "imagined return", "ratio", "imagined steps"):
+        result.add_column(column, justify="right")
+    for name, sides in figures["policies"].items():
+        real, imagined = (sides[side]["mean_return"] for side in ("real", "imagined"))
+        result.add_row(
+            name,
+            _text(real),
+            _text(imagined),
+            f"{imagined['estimate'] / real['estimate']:.2f}" if real["estimate"] else "-",
+            f"{sides['imagined']['mean_length']:.0f}",
+        )
+    agreement = figures["spearman"]
+    best = figures["best"]
+    result.caption = (
+        f"Spearman {agreement['estimate']:.2f} [{agreement['low']:.2f}, {agreement['high']:.2f}], "
+        f"Pearson {figures['pearson']:.2f}; best in the real game: {best['real']}, in "
+        f"imagination: {best['imagined']}. 95 % intervals over episodes."
+    )
+    return result
+
+
+def plot(figures: dict[str, Any], path: Path) -> None:
+    """Real against imagined return, one dot per policy with both intervals.
+
+    Raises:
+        StorageError: if the file cannot be written.
+    """
+    fig, axes = figure(size=(5.6, 4.6))
+    ax = axes[0, 0]
+    top = 0.0
+    for name, sides in figures["policies"].items():
+        real, imagined = (sides[side]["mean_return"] for side in ("real", "imagined"))
+        x, y = real["estimate"], imagined["estimate"]
+        top = max(top, real["high"], imagined["high"])
+        ax.errorbar(
+            [x],
+            [y],
+            xerr=[[x - real["low"]], [real["high"] - x]],
+            yerr=[[y - imagined["low"]], [imagined["high"] - y]],
+            fmt="o",
+            color=COLOURS[0],
+            ecolor=GREY,
+            elinewidth=1,
+            markersize=5,
+        )
+        ax.annotate(name, (x, y), (5, 5), textcoords="offset points", fontsize=8)
+    ax.plot([0, top], [0, top], color=GREY, linestyle="--", linewidth=1)
+    ax.set_xlabel("return in the real game")
+    ax.set_ylabel("return in the imagined one")
+    agreement = figures["spearman"]
+    ax.set_title(
+        f"Spearman {agreement['estimate']:.2f} [{agreement['low']:.2f}, {agreement['high']:.2f}]"
+    )
+    save(fig, path)
+
+
+def _read_cache(path: Path, key: dict[str, Any]) -> dict[str, Evaluation]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    if content.get("key") != key:
+        return {}
+    return {
+        name: Evaluation(
+            name,
+            part["environment"],
+            np.array(part["returns"], np.float64),
+            np.array(part["lengths"], np.int64),
+            np.array(part["terminated"], bool),
+            part["seconds"],
+        )
+        for name, part in content["evaluations"].items()
+    }
+
+
+def _write_cache(path: Path, key: dict[str, Any], known: dict[str, Evaluation]) -> None:
+    parts = {
+        name: {**e.to_dict(), "terminated": e.terminated.tolist()} for name, e in known.items()
+    }
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps({"key": key, "evaluations": parts}, indent=1) + "\n")
+
+
+def _text(interval: dict[str, float]) -> str:
+    return f"{interval['estimate']:.0f} [{interval['low']:.0f}, {interval['high']:.0f}]"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,230 @@
+"""``nfd bench``: how fast the environment steps, end to end, and where the time goes.
+
+Every figure is a whole ``env.step``: action in; observation, reward, termination and info out. All
+configurations take turns in short stretches, so that a busy moment of the machine hits them alike
+and ratios between them mean something.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import gymnasium as gym
+import numpy as np
+import tyro
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+import nfd_env  # noqa: F401 - registers the ids
+from benchmarks.progress import counting
+from benchmarks.results import machine_line, write_benchmark
+from benchmarks.start_up import measure_start_up
+from benchmarks.time_parts import PARTS, time_parts
+from nfd_env.loading import load_rollout
+
+
+@dataclass(frozen=True)
+class SpeedOptions:
+    """Measures how fast a world steps through Gymnasium, end to end."""
+
+    world: Annotated[str, tyro.conf.Positional] = "doom-take-cover"
+    """Name, folder or hub id of a world, or module:function that makes one."""
+    streams: tuple[int, ...] = (1, 32)
+    """Numbers of environments in one batch; 1 is a plain gym.make."""
+    steps: tuple[int, ...] = ()
+    """Numbers of sampling steps (default: 1, 2, 4 and the world's own)."""
+    threads: tuple[int, ...] = (1, 2)
+    """Numbers of torch CPU threads."""
+    seconds: float = 3.0
+    """Measuring time of each configuration, in all."""
+    rounds: int = 3
+    """Turns that each configuration gets."""
+    start_up: bool = True
+    """Also measure import and gym.make, in processes of their own."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    seed: int = 0
+    """Of starts, noise and actions."""
+    out: Path = Path("runs/bench/speed.json")
+    """File for the results."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What is timed."""
+
+    streams: int
+    """Environments in one batch."""
+    sampling_steps: int
+    """Denoising steps per frame."""
+    threads: int
+    """torch CPU threads."""
+
+
+class Stepper:
+    """One environment under random actions, that never ends an episode."""
+
+    def __init__(self, world: Any, configuration: Configuration, device: str, seed: int) -> None:
+        settings = {
+            "world": world,
+            "device": device,
+            "sampling_steps": configuration.sampling_steps,
+            "endless": True,
+        }
+        self.env: Any
+        if configuration.streams == 1:
+            # Wrapped as gym.make wraps it for everybody.
+            self.env = gym.make("NFD-World-v0", **settings)
+        else:
+            self.env = gym.make_vec("NFD-World-v0", num_envs=configuration.streams, **settings)
+        self.env.action_space.seed(seed)
+        self.env.reset(seed=seed)
+
+    def run(self, seconds: float, at_least: int = 2) -> list[float]:
+        """Seconds of each step, for about ``seconds`` in all."""
+        taken: list[float] = []
+        end = time.perf_counter() + seconds
+        while len(taken) < at_least or time.perf_counter() < end:
+            action = self.env.action_space.sample()
+            started = time.perf_counter()
+            self.env.step(action)
+            taken.append(time.perf_counter() - started)
+        return taken
+
+
+def run(options: SpeedOptions, console: Console, world: Any = None) -> dict[str, Any]:
+    """Measures, writes ``options.out``, prints the table, and returns the results.
+
+    Raises:
+        NFDError: if there is no such world.
+    """
+    import torch
+
+    started = time.perf_counter()
+    world = load_rollout(options.world if world is None else world, options.device)[0]
+    own = int(world.config.sampling_steps)
+    steps = options.steps or tuple(sorted({1, 2, 4, own}))
+    configurations = [
+        Configuration(*parts)
+        for parts in itertools.product(options.streams, steps, options.threads)
+    ]
+    threads_before = torch.get_num_threads()
+    times: dict[Configuration, list[float]] = {c: [] for c in configurations}
+    parts: dict[Configuration, dict[str, float]] = {}
+    turns = len(configurations) * (options.rounds + 1)
+    try:
+        with counting(console, "measuring", turns) as tell:
+            for turn in range(options.rounds + 1):
+                for configuration in configurations:
+                    torch.set_num_threads(configuration.threads)
+                    stepper = Stepper(world, configuration, options.device, options.seed)
+                    stepper.run(0, at_least=3)  # warm-up
+                    if turn < options.rounds:
+                        times[configuration] += stepper.run(options.seconds / options.rounds)
+                    else:
+                        with time_parts(stepper.env.unwrapped.core.rollout, options.device) as part:
+                            walls = stepper.run(min(options.seconds, 1.0))
+                        parts[configuration] = part.per_step(sum(walls), len(walls))
+                    stepper.env.close()
+                    tell(1)
+    finally:
+        torch.set_num_threads(threads_before)
+    base = times[_base(configurations, own)]
+    results: dict[str, Any] = {
+        "default_steps": own,
+        "configurations": [
+            {**asdict(c), **summary(times[c], c.streams, base), "parts_ms": parts[c]}
+            for c in configurations
+        ],
+    }
+    if options.start_up:
+        results["start_up_seconds"] = measure_start_up(options.world)
+    document = write_benchmark(
+        options.out,
+        "speed",
+        world=world.model_id,
+        settings={k: v for k, v in asdict(options).items() if k not in ("world", "out")},
+        results=results,
+        seconds=time.perf_counter() - started,
+    )
+    console.print(table(document["results"], document["world"]))
+    console.print(f"{machine_line()}\n{document['seconds']:.0f} s; results: {options.out}")
+    return document
+
+
+def summary(times: list[float], streams: int, base: list[float]) -> dict[str, Any]:
+    """Figures of one configuration from the seconds of its steps.
+
+    >>> summary([0.01] * 3, 2, [0.02])["frames_per_second"]
+    200.0
+    """
+    milliseconds = np.array(times) * 1e3
+    p50 = float(np.median(milliseconds))
+    # The 95 % interval of a median, free of assumptions: two of the times themselves.
+    reach = min(0.5, len(times) ** -0.5)
+    low, high = np.quantile(milliseconds, [0.5 - reach, 0.5 + reach])
+    return {
+        "measured_steps": len(times),
+        "ms_per_step": {
+            "estimate": p50,
+            "low": float(low),
+            "high": float(high),
+            "confidence": 0.95,
+        },
+        "ms_p95": float(np.quantile(milliseconds, 0.95)),
+        "frames_per_second": round(streams * 1e3 / p50, 1),
+        "mean_frames_per_second": round(streams * 1e3 / float(milliseconds.mean()), 1),
+        "speed_up": (streams / p50) / (1e-3 / float(np.median(base))),
+    }
+
+
+def table(results: dict[str, Any], title: str) -> Table:
+    """One row per configuration; the breakdown in milliseconds."""
+    result = Table(
+        title=f"{title}: env.step, end to end",
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for column in ("streams", "steps", "threads", "p50 ms", "p95 ms", "frames/s", *PARTS, "Python"):
+        result.add_column(column, justify="right")
+    for row in results["configurations"]:
+        result.add_row(
+            str(row["streams"]),
+            str(row["sampling_steps"]),
+            str(row["threads"]),
+            f"{row['ms_per_step']['estimate']:.1f}",
+            f"{row['ms_p95']:.1f}",
+            f"{row['frames_per_second']:.0f}",
+            *(f"{row['parts_ms'][name]:.1f}" for name in (*PARTS, "python")),
+            style="bold" if row["sampling_steps"] == results["default_steps"] else None,
+        )
+    caption = (
+        "steps: sampling steps, the world's own in bold. Parts in ms, timed in a run of its own."
+    )
+    if "start_up_seconds" in results:
+        start = results["start_up_seconds"]
+        caption += (
+            f" Start-up: import nfd_env {start['import_nfd_env']:.2f} s, gym.make "
+            f"{start['gym_make']:.2f} s (torch already imported: {start['import_torch']:.2f} s)."
+        )
+    result.caption = caption
+    return result
+
+
+def _base(configurations: list[Configuration], own: int) -> Configuration:
+    """What ratios refer to: one stream on one thread at the world's own steps, if it is there."""
+    wanted = Configuration(1, own, 1)
+    return wanted if wanted in configurations else configurations[0]
+
+
+def main(argv: list[str]) -> int:
+    """Entry point of ``nfd bench``."""
+    run(tyro.cli(SpeedOptions, args=argv, prog="nfd bench"), Console())
+    return 0

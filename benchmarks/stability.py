@@ -1,0 +1,183 @@
+"""Whether a world stays itself in one very long episode: memory, numbers, pictures.
+
+Ends are switched off and random actions taken for thousands of steps, far beyond anything that
+training has seen. Frames stay plausible if their statistics stay within the range of training
+frames; a world that fades, freezes or boils leaves it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+from rich.console import Console
+
+import nfd_env  # noqa: F401 - registers the ids
+from benchmarks.frame_statistics import (
+    OUTER,
+    STATISTICS,
+    frame_statistics,
+    frame_statistics_of,
+)
+from benchmarks.progress import counting
+from benchmarks.results import describe_data, machine_line, write_benchmark
+from nfd_env.loading import load_rollout
+from world_model.data import open_store
+
+if TYPE_CHECKING:
+    from benchmarks.fidelity import EvaluateOptions
+
+CHECK_EVERY = 100
+"""Steps between looks at the process's memory and the rollout's numbers."""
+WARM_UP = 0.1
+"""Share of the steps, at the start, in which memory may still grow."""
+
+
+@dataclass
+class Trace:
+    """What was seen of one long episode."""
+
+    statistics: np.ndarray
+    """float32 (T, 3), see :data:`STATISTICS`."""
+    memory_mb: list[float] = field(default_factory=list)
+    """Resident memory of the process at every check."""
+    bad_numbers: int = 0
+    """Checks at which the state of the rollout held a NaN or an infinity."""
+    shots: list[tuple[int, np.ndarray]] = field(default_factory=list)
+    """Some frames by their step."""
+    seconds: float = 0.0
+    """Wall-clock time."""
+
+
+def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[str, Any]:
+    """Plays the episode, writes JSON, plot and strip, prints the table, returns the results.
+
+    Raises:
+        NFDError: if the world or the data set is missing.
+    """
+    from benchmarks.fidelity import check_fit, find_data, find_out, has_matplotlib
+    from benchmarks.stability_report import plot, table, write_strip
+
+    world = load_rollout(options.world if world is None else world, options.device)[0]
+    store = open_store(find_data(options, world))
+    check_fit(store, world)
+    out = find_out(options, world)
+    usual = frame_statistics_of(store)
+    with counting(console, "one endless episode", options.stable_steps) as tell:
+        trace = play_long(world, options.stable_steps, options.seed, tell, device=options.device)
+    results = judge(trace, usual)
+    document = write_benchmark(
+        out / "stability.json",
+        "stability",
+        world=world.model_id,
+        data=describe_data(store, "train"),
+        settings={"steps": options.stable_steps, "seed": options.seed, "policy": "random"},
+        results=results,
+        seconds=trace.seconds,
+    )
+    console.print(table(document["results"], world.model_id))
+    write_strip(out / "stability-frames.png", trace)
+    if has_matplotlib(console):
+        plot(trace, usual, out / "stability.png")
+    console.print(f"{machine_line()}\n{document['seconds']:.0f} s; everything is in {out}")
+    return document
+
+
+def play_long(world: Any, steps: int, seed: int, tell: Any = None, **settings: Any) -> Trace:
+    """One endless episode under actions that are held for a random while."""
+    env: Any = gym.make("NFD-World-v0", world=world, endless=True, **settings)
+    env.action_space.seed(seed)
+    rng = np.random.default_rng(seed)
+    frame, _ = env.reset(seed=seed)
+    trace = Trace(np.zeros((steps, len(STATISTICS)), np.float32))
+    wanted = {int(t) for t in np.unique(np.geomspace(1, steps, 16).round())}
+    started = time.perf_counter()
+    action = env.action_space.sample()
+    try:
+        for step in range(1, steps + 1):
+            if rng.random() < 0.1:
+                action = env.action_space.sample()
+            before = frame
+            frame, _, _, _, info = env.step(action)
+            trace.statistics[step - 1] = frame_statistics(before[None], frame[None])[0]
+            if step in wanted:
+                trace.shots.append((step, frame))
+            if step % CHECK_EVERY == 0 or step == steps:
+                trace.memory_mb.append(resident_mb())
+                trace.bad_numbers += not (
+                    np.isfinite(info["uncertainty"]) and state_is_finite(env.unwrapped.core.state)
+                )
+                if tell is not None:
+                    tell(min(CHECK_EVERY, steps))
+    finally:
+        env.close()
+    trace.seconds = time.perf_counter() - started
+    return trace
+
+
+def judge(trace: Trace, usual: np.ndarray) -> dict[str, Any]:
+    """What the trace of a long episode says, beside the statistics of training frames (N, 3)."""
+    low, high = np.quantile(usual, [OUTER, 1 - OUTER], axis=0)
+    smallest, largest = usual.min(0), usual.max(0)
+    seen = trace.statistics
+    figures = {}
+    for i, name in enumerate(STATISTICS):
+        values = seen[:, i]
+        tenth = max(1, len(values) // 10)
+        figures[name] = {
+            "training": [float(smallest[i]), float(low[i]), float(high[i]), float(largest[i])],
+            "first_tenth_mean": float(values[:tenth].mean()),
+            "last_tenth_mean": float(values[-tenth:].mean()),
+            "share_in_usual_range": float(((values >= low[i]) & (values <= high[i])).mean()),
+            "share_in_full_range": float(((values >= smallest[i]) & (values <= largest[i])).mean()),
+        }
+    settled = trace.memory_mb[int(len(trace.memory_mb) * WARM_UP) :]
+    return {
+        "steps": len(seen),
+        "bad_numbers": trace.bad_numbers,
+        "frozen_share": float((seen[:, 2] == 0).mean()),
+        "frames_per_second": len(seen) / trace.seconds if trace.seconds else None,
+        "memory_mb": {
+            "after_warm_up": settled[0] if settled else None,
+            "end": settled[-1] if settled else None,
+            "growth_per_1000_steps": growth(settled, CHECK_EVERY),
+        },
+        "statistics": figures,
+        "usual_range": [OUTER, 1 - OUTER],
+    }
+
+
+def growth(memory_mb: list[float], every: int) -> float:
+    """Slope of memory over steps, MB per 1000 steps.
+
+    >>> round(growth([100.0, 101.0, 102.0], every=100), 6)
+    10.0
+    """
+    if len(memory_mb) < 2:
+        return 0.0
+    steps = np.arange(len(memory_mb)) * every / 1000
+    return float(np.polyfit(steps, memory_mb, 1)[0])
+
+
+def resident_mb() -> float:
+    """Resident memory of this process, in MB."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    except OSError:  # not Linux: the peak is all there is
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def state_is_finite(state: Any) -> bool:
+    """Whether no tensor of a rollout's state holds a NaN or an infinity."""
+    import torch
+
+    tensors = state.tensors() if hasattr(state, "tensors") else []
+    return all(bool(torch.isfinite(t).all()) for t in tensors if t.is_floating_point())

@@ -1,0 +1,83 @@
+"""Where the time of a step goes: stopwatches around the parts of a rollout."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+PARTS = ("transformer", "outcome", "noise", "decode")
+
+
+class Stopwatches:
+    """Seconds spent in each part; a part inside another one counts as the outer one's."""
+
+    def __init__(self, synchronise: Callable[[], None]) -> None:
+        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self._synchronise = synchronise
+        self._running = False
+
+    def around(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function`` with a stopwatch."""
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            if self._running:
+                return function(*args, **kwargs)
+            self._running = True
+            self._synchronise()
+            started = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._synchronise()
+                self.seconds[part] += time.perf_counter() - started
+                self._running = False
+
+        return timed
+
+    def per_step(self, wall_seconds: float, steps: int) -> dict[str, float]:
+        """Milliseconds of each part per step; ``python`` is what is left of the whole."""
+        parts = {name: 1e3 * seconds / steps for name, seconds in self.seconds.items()}
+        return {**parts, "python": max(0.0, 1e3 * wall_seconds / steps - sum(parts.values()))}
+
+
+@contextmanager
+def time_parts(rollout: Any, device: str = "cpu") -> Iterator[Stopwatches]:
+    """Times the parts of every step that ``rollout`` takes inside the block.
+
+    A rollout of another kind, such as an analytic one, has no parts: all is Python then.
+    """
+    import torch
+
+    from world_model import rollout as module
+
+    cuda = str(getattr(rollout, "device", device)).startswith("cuda")
+    watches = Stopwatches(torch.cuda.synchronize if cuda else lambda: None)
+    world = rollout.world
+    places: list[tuple[Any, str, str]] = [
+        (world.network, "stream", "transformer"),
+        (world.outcome, "observe", "outcome"),
+        (world.outcome, "termination_logits", "outcome"),
+        (world.outcome, "reward", "outcome"),
+        (world.tokenizer, "decode", "decode"),
+        (world.tokenizer, "encode", "decode"),
+        (module, "normal", "noise"),
+        (module, "uniform", "noise"),
+        (module, "stream_keys", "noise"),
+    ]
+    replaced: list[tuple[Any, str, Any]] = []
+    try:
+        for owner, name, part in places:
+            if owner is None or not hasattr(owner, name):
+                continue
+            # A method found on the class is shadowed by an attribute of the object, which goes.
+            replaced.append((owner, name, vars(owner).get(name)))
+            setattr(owner, name, watches.around(part, getattr(owner, name)))
+        yield watches
+    finally:
+        for owner, name, before in replaced:
+            if before is None:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, before)
