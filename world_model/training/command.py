@@ -58,6 +58,8 @@ class TrainCommand:
     """Folder of the run (default: runs/PRESET); the world ends up in its folder ``world``."""
     name: str | None = None
     """Name of the world (default: the preset's)."""
+    start_from: str | None = None
+    """World to begin with, instead of fresh weights: a name, a folder or a hub id."""
     steps: int | None = None
     """Optimiser steps of the transformer."""
     batch_size: int | None = None
@@ -159,6 +161,7 @@ def _plan(
         train,
         command.outcome,
         device,
+        None if command.start_from is None else World.from_pretrained(command.start_from),
     )
 
 

@@ -85,6 +85,8 @@ class Stages:
     """Length of the outcome model's training."""
     device: torch.device | str = "cpu"
     """Where to train."""
+    start_from: World | None = None
+    """A world whose transformer's weights to begin with, or None."""
 
     def tokenizer(self) -> PixelPatchTokenizer:
         """Pixel patches, scaled by the statistics of the data."""
@@ -111,6 +113,7 @@ class Stages:
             self.train,
             self.folder,
             self.device,
+            self.start_from,
         )
 
     def check(self) -> None:

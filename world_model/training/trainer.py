@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from world_model.action_spec import ActionSpec
 from world_model.data import EpisodeStore, WindowSampler
 from world_model.errors import ConfigError, DivergenceError
 from world_model.flow import FlowConfig, flow_loss
@@ -22,6 +23,7 @@ from world_model.tokenizer import PixelPatchTokenizer
 from world_model.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from world_model.training.config import TrainConfig
 from world_model.training.optimisation import EMA, build_optimizers, learning_rate
+from world_model.world import World
 
 MOTION_THRESHOLD = 0.1
 """Change, in standard deviations, from which a pixel counts as moving."""
@@ -57,6 +59,8 @@ class Trainer:
         train: length and speed.
         folder: where checkpoints go; continued from if there is one.
         device: where to train.
+        start_from: a world whose transformer's weights to begin with, instead of fresh ones; a
+            checkpoint in ``folder`` goes first.
 
     Raises:
         ConfigError: if the settings do not fit each other or the processes.
@@ -73,6 +77,7 @@ class Trainer:
         train: TrainConfig,
         folder: Path,
         device: torch.device | str = "cpu",
+        start_from: World | None = None,
     ) -> None:
         self.store, self.flow, self.config = store, flow, train
         self.folder, self.device = folder, torch.device(device)
@@ -91,6 +96,8 @@ class Trainer:
             )
         torch.manual_seed(train.seed)
         model = NextFrameDiffusion(network, store.action_spec).to(self.device)
+        if start_from is not None:
+            _copy_weights(start_from, model, store.action_spec)
         self.state = TrainingState(
             model, EMA(model, train.ema_decay), build_optimizers(model, train)
         )
@@ -101,6 +108,8 @@ class Trainer:
             "action_spec": store.action_spec.to_dict(),
             "data": store.content_hash,
         }
+        if start_from is not None:
+            self.settings["start_from"] = start_from.model_id
         self._load()
         self._half_done = False
         self._forward = self._wrap(model)
@@ -221,6 +230,22 @@ class Trainer:
         weights = torch.ones_like(images)
         weights[:, 2:] += extra * near[..., None]
         return self.tokenizer.patchify(weights / weights.mean())
+
+
+def _copy_weights(world: World, model: NextFrameDiffusion, spec: ActionSpec) -> None:
+    """Begins with a world's weights.
+
+    Raises:
+        ConfigError: if the world's transformer has another shape, or other actions.
+    """
+    theirs, ours = world.network.config, model.config
+    if theirs != ours or world.action_spec != spec:
+        differing = [k for k, v in asdict(ours).items() if getattr(theirs, k) != v] or ["actions"]
+        raise ConfigError(
+            f"{world.model_id} cannot be begun with: it differs in {', '.join(differing)}. Choose "
+            "the preset it was trained with, or start from fresh weights."
+        )
+    model.load_state_dict(world.network.state_dict())
 
 
 _FREE_TO_CHANGE = ("log_every", "save_every", "sample_every", "compile", "steps")

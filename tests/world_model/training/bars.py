@@ -16,6 +16,7 @@ from world_model.presets import get_preset
 from world_model.tokenizer import PixelPatchConfig, PixelPatchTokenizer
 from world_model.training.trainer import Trainer
 from world_model.types import Episode
+from world_model.world import World
 
 SIZE = 16
 STEP = 2
@@ -59,9 +60,13 @@ def make_bars(root: Path, episodes: int = 60, transitions: int = 19) -> EpisodeS
     return open_store(write_dataset(root, made, INFO, shard_episodes=20))
 
 
-def make_trainer(store: EpisodeStore, folder: Path, **changes: object) -> Trainer:
+def make_trainer(
+    store: EpisodeStore, folder: Path, start_from: World | None = None, **changes: object
+) -> Trainer:
     """A trainer of the tiny preset, in float32."""
     preset = get_preset("tiny")
     train = replace(preset.train, **{"precision": "float32", **changes})
     tokenizer = PixelPatchTokenizer(PixelPatchConfig(frame_shape=(SIZE, SIZE, 3), std=60.0))
-    return Trainer(store, tokenizer, preset.network, preset.flow, train, folder)
+    return Trainer(
+        store, tokenizer, preset.network, preset.flow, train, folder, start_from=start_from
+    )

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from tests.world_model.disk import full_disk
-from tests.world_model.training.bars import make_bars, make_trainer
+from tests.world_model.tiny import randomise, tiny_world
+from tests.world_model.training.bars import INFO, make_bars, make_trainer
 from tests.world_model.training.test_checkpoint import tensors
 from world_model.errors import (
     CheckpointError,
@@ -22,6 +23,7 @@ from world_model.errors import (
     NFDError,
     StorageError,
 )
+from world_model.network import NextFrameDiffusion
 from world_model.presets import get_preset
 from world_model.training.trainer import Trainer
 
@@ -365,3 +367,39 @@ def test_windows_too_short_for_motion_are_weighted_alike(bars, tmp_path):
 def test_training_with_motion_weights(bars, tmp_path):
     trainer = motion_trainer(bars, tmp_path)
     assert trainer.train_step().loss > 0
+
+
+# -- beginning with a world ----------------------------------------------------------------------
+
+
+def bar_world(**changes):
+    """A tiny world of the bars' actions, with random weights."""
+    world = tiny_world()
+    spec = INFO.action_spec
+    world.network = NextFrameDiffusion(replace(world.network.config, **changes), spec)
+    randomise(world.network)
+    world.action_spec = spec
+    return world
+
+
+def test_a_world_can_be_trained_further(bars, tmp_path):
+    world = bar_world()
+    trainer = make_trainer(bars, tmp_path, start_from=world, **SHORT)
+    for name, weight in trainer.state.ema.weights.items():
+        assert torch.equal(weight, world.network.state_dict()[name]), name
+    train(trainer, stop_after=4)
+    continued = make_trainer(bars, tmp_path, start_from=world, **SHORT)
+    assert continued.state.step == 4  # the checkpoint goes first
+    with pytest.raises(CheckpointError, match="start_from"):
+        make_trainer(bars, tmp_path, start_from=bar_world_of_another_id(), **SHORT)
+
+
+def bar_world_of_another_id():
+    world = bar_world()
+    world.content_hash = "another"
+    return world
+
+
+def test_a_world_of_another_shape_is_no_beginning(bars, tmp_path):
+    with pytest.raises(ConfigError, match=r"tiny@1.* differs in window"):
+        make_trainer(bars, tmp_path, start_from=bar_world(window=2), **SHORT)
