@@ -11,6 +11,15 @@ from world_model.rope import rotate
 NORM_EPS = 1e-6
 
 
+class RMSNorm(nn.RMSNorm):
+    """RMSNorm whose weight follows its input's dtype, so that fused kernels can be used."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width) to (..., width)."""
+        assert self.weight is not None
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
 class MLP(nn.Module):
     """SwiGLU, or a squared-ReLU MLP."""
 
@@ -36,11 +45,11 @@ class Block(nn.Module):
         super().__init__()
         width = config.width
         self.heads = config.heads
-        self.norm_attention = nn.RMSNorm(width, eps=NORM_EPS)
-        self.norm_mlp = nn.RMSNorm(width, eps=NORM_EPS)
+        self.norm_attention = RMSNorm(width, eps=NORM_EPS)
+        self.norm_mlp = RMSNorm(width, eps=NORM_EPS)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.norm_q = nn.RMSNorm(config.head_dim, eps=NORM_EPS)
-        self.norm_k = nn.RMSNorm(config.head_dim, eps=NORM_EPS)
+        self.norm_q = RMSNorm(config.head_dim, eps=NORM_EPS)
+        self.norm_k = RMSNorm(config.head_dim, eps=NORM_EPS)
         self.project = nn.Linear(width, width, bias=False)
         self.mlp = MLP(width, config.mlp_width, config.mlp)
         self.modulation = nn.Linear(width, 6 * width)
