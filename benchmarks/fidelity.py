@@ -207,11 +207,11 @@ def main(argv: list[str]) -> int:
     if "fidelity" in options.measure:
         run(options, console)
     if "ranking" in options.measure:
-        from benchmarks import policy_ranking
+        from benchmarks.policy_ranking import run as run_ranking
 
-        policy_ranking.run(options, console)
+        run_ranking(options, console)
     if "stability" in options.measure:
-        from benchmarks import stability
+        from benchmarks.stability import run as run_stability
 
-        stability.run(options, console)
+        run_stability(options, console)
     return 0

@@ -38,8 +38,9 @@ class SpeedOptions:
     """Numbers of environments in one batch; 1 is a plain gym.make."""
     steps: tuple[int, ...] = ()
     """Numbers of sampling steps (default: 1, 2, 4 and the world's own)."""
-    threads: tuple[int, ...] = (1, 2)
-    """Numbers of torch CPU threads."""
+    thread_counts: tuple[int, ...] = (1, 2)
+    """Numbers of torch CPU threads. More than one needs as many idle cores: threads that wait for
+    a busy one make steps many times slower."""
     seconds: float = 3.0
     """Measuring time of each configuration, in all."""
     rounds: int = 3
@@ -111,29 +112,31 @@ def run(options: SpeedOptions, console: Console, world: Any = None) -> dict[str,
     steps = options.steps or tuple(sorted({1, 2, 4, own}))
     configurations = [
         Configuration(*parts)
-        for parts in itertools.product(options.streams, steps, options.threads)
+        for parts in itertools.product(options.streams, steps, options.thread_counts)
     ]
-    threads_before = torch.get_num_threads()
     times: dict[Configuration, list[float]] = {c: [] for c in configurations}
     parts: dict[Configuration, dict[str, float]] = {}
+    steppers = {c: Stepper(world, c, options.device, options.seed) for c in configurations}
     turns = len(configurations) * (options.rounds + 1)
+    threads_before = torch.get_num_threads()
     try:
         with counting(console, "measuring", turns) as tell:
-            for turn in range(options.rounds + 1):
-                for configuration in configurations:
-                    torch.set_num_threads(configuration.threads)
-                    stepper = Stepper(world, configuration, options.device, options.seed)
-                    stepper.run(0, at_least=3)  # warm-up
-                    if turn < options.rounds:
-                        times[configuration] += stepper.run(options.seconds / options.rounds)
-                    else:
-                        with time_parts(stepper.env.unwrapped.core.rollout, options.device) as part:
-                            walls = stepper.run(min(options.seconds, 1.0))
-                        parts[configuration] = part.per_step(sum(walls), len(walls))
-                    stepper.env.close()
-                    tell(1)
+            for turn, (configuration, stepper) in itertools.product(
+                range(options.rounds + 1), steppers.items()
+            ):
+                torch.set_num_threads(configuration.threads)
+                stepper.run(0, at_least=3 if turn == 0 else 1)  # warm-up
+                if turn < options.rounds:
+                    times[configuration] += stepper.run(options.seconds / options.rounds)
+                else:
+                    with time_parts(stepper.env.unwrapped.core.rollout, options.device) as part:
+                        walls = stepper.run(min(options.seconds, 1.0))
+                    parts[configuration] = part.per_step(sum(walls), len(walls))
+                tell(1)
     finally:
         torch.set_num_threads(threads_before)
+        for stepper in steppers.values():
+            stepper.env.close()
     base = times[_base(configurations, own)]
     results: dict[str, Any] = {
         "default_steps": own,
@@ -192,21 +195,22 @@ def table(results: dict[str, Any], title: str) -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    for column in ("streams", "steps", "threads", "p50 ms", "p95 ms", "frames/s", *PARTS, "Python"):
-        result.add_column(column, justify="right")
+    for column in ("envs", "steps", "cpus", "p50", "p95", "fps", *PARTS, "Python"):
+        result.add_column(column, justify="right", no_wrap=True)
     for row in results["configurations"]:
         result.add_row(
             str(row["streams"]),
             str(row["sampling_steps"]),
             str(row["threads"]),
-            f"{row['ms_per_step']['estimate']:.1f}",
-            f"{row['ms_p95']:.1f}",
+            _ms(row["ms_per_step"]["estimate"]),
+            _ms(row["ms_p95"]),
             f"{row['frames_per_second']:.0f}",
-            *(f"{row['parts_ms'][name]:.1f}" for name in (*PARTS, "python")),
+            *(_ms(row["parts_ms"][name]) for name in (*PARTS, "python")),
             style="bold" if row["sampling_steps"] == results["default_steps"] else None,
         )
     caption = (
-        "steps: sampling steps, the world's own in bold. Parts in ms, timed in a run of its own."
+        "Milliseconds of a whole step. Steps: sampling steps, the world's own in bold; cpus: torch "
+        "threads. The parts were timed in a run of their own."
     )
     if "start_up_seconds" in results:
         start = results["start_up_seconds"]
@@ -216,6 +220,10 @@ def table(results: dict[str, Any], title: str) -> Table:
         )
     result.caption = caption
     return result
+
+
+def _ms(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
 def _base(configurations: list[Configuration], own: int) -> Configuration:

@@ -12,8 +12,8 @@ times = {}
 def lap(name, started):
     times[name] = time.perf_counter() - started
 t = time.perf_counter(); import torch; lap("import_torch", t)
-t = time.perf_counter(); import gymnasium; lap("import_gymnasium", t)
 t = time.perf_counter(); import nfd_env; lap("import_nfd_env", t)
+import gymnasium
 t = time.perf_counter(); env = gymnasium.make("NFD-World-v0", world=sys.argv[1]); lap("gym_make", t)
 t = time.perf_counter(); env.reset(seed=0); lap("first_reset", t)
 t = time.perf_counter(); env.step(env.action_space.sample()); lap("first_step", t)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-PARTS = ("transformer", "outcome", "noise", "decode")
+PARTS = ("network", "outcome", "noise", "pixels")
 
 
 class Stopwatches:
@@ -56,12 +56,12 @@ def time_parts(rollout: Any, device: str = "cpu") -> Iterator[Stopwatches]:
     watches = Stopwatches(torch.cuda.synchronize if cuda else lambda: None)
     world = rollout.world
     places: list[tuple[Any, str, str]] = [
-        (world.network, "stream", "transformer"),
+        (getattr(rollout, "_network", world.network), "stream", "network"),
         (world.outcome, "observe", "outcome"),
         (world.outcome, "termination_logits", "outcome"),
         (world.outcome, "reward", "outcome"),
-        (world.tokenizer, "decode", "decode"),
-        (world.tokenizer, "encode", "decode"),
+        (world.tokenizer, "decode", "pixels"),
+        (world.tokenizer, "encode", "pixels"),
         (module, "normal", "noise"),
         (module, "uniform", "noise"),
         (module, "stream_keys", "noise"),
