@@ -109,7 +109,7 @@ print(json.dumps([nfd_env.__file__, world_model.__file__, first.shape, second.sh
     env_file, model_file, first, second, reward = json.loads(output.splitlines()[-1])
     for file in (env_file, model_file):
         assert Path(file).resolve().is_relative_to(installed.resolve())
-    assert first == second == json.loads(BUNDLED_WORLD.read_text())["frame_shape"]
+    assert first == second == json.loads(BUNDLED_WORLD.read_text())["world"]["frame_shape"]
     assert isinstance(reward, float)
 
 
