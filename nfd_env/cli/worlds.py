@@ -35,7 +35,7 @@ class WorldFolder:
     path: Path
     """The folder."""
     config: dict[str, Any] = field(default_factory=dict)
-    """Its config.json; empty where that cannot be read."""
+    """What its config.json says of the world; empty where that cannot be read."""
     problem: str = ""
     """Why config.json cannot be read, or empty."""
 
@@ -69,9 +69,10 @@ def read_world(path: Path) -> WorldFolder:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         return WorldFolder(path, problem=f"unreadable config.json ({error})")
-    if not isinstance(config, dict):
-        return WorldFolder(path, problem="config.json holds no JSON object")
-    return WorldFolder(path, config)
+    world = config.get("world") if isinstance(config, dict) else None
+    if not isinstance(world, dict):
+        return WorldFolder(path, problem="config.json describes no world")
+    return WorldFolder(path, world)
 
 
 def select_world(name: str, root: Path) -> WorldFolder:

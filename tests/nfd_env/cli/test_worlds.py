@@ -16,7 +16,7 @@ CARD = "---\nlicense: mit\n---\n# A card\n\nIts text.\n"
 def write_world(root, folder, **config):
     path = root / folder
     path.mkdir(parents=True)
-    (path / "config.json").write_text(json.dumps(config))
+    (path / "config.json").write_text(json.dumps({"world": config}))
     (path / "README.md").write_text(CARD)
     return path
 
