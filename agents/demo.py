@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tyro
 from rich.console import Console
 
@@ -23,7 +24,7 @@ from agents.ppo import PPOTrainer
 from agents.ppo_config import PPOConfig
 from agents.progress import train_with_progress
 from agents.report.demo_report import write_report
-from agents.report.film import compose, imagine_along, record_take, write_film
+from agents.report.film import compose, imagine_along, record_take
 from agents.results import (
     best_sweep,
     compare,
@@ -32,6 +33,7 @@ from agents.results import (
     write_results,
 )
 from world_model.errors import NFDError
+from world_model.video import write_video
 
 FILM_SEED = EVALUATION_SEED + 100_000
 
@@ -157,7 +159,7 @@ def make_film(path: Path, arena: Arena, policy: Policy, steps: int) -> None:
     names = arena.action_spec.groups[0].labels
     title = f"{config.name}@{config.version}"
     pictures = compose(take, imagined, names, int(config.context_length), title)
-    write_film(path, pictures, float(config.fps))
+    write_video(path, np.stack(pictures), float(config.fps), scale=1)
 
 
 UNLIMITED = 10**12

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from agents.report.film import write_film
 from benchmarks.clips import Clips
 from world_model.storage import atomic_file
+from world_model.video import write_video
 
 SCALE, GAP, MARGIN, HEADER = 2, 4, 96, 28
 INK, FAINT, PAPER = (240, 240, 245), (150, 155, 170), (18, 20, 28)
@@ -70,7 +70,7 @@ def write_comparison(path: Path, clips: Clips, imagined: np.ndarray, fps: float)
             draw.text((x, 6), title, INK, font)
             canvas.paste(_large(shown, 2 * SCALE), (x, HEADER))
         shots.append(np.asarray(canvas))
-    write_film(path, shots, fps)
+    write_video(path, np.stack(shots), fps, scale=1)
 
 
 def difference(real: np.ndarray, imagined: np.ndarray) -> np.ndarray:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -13,7 +11,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from agents.policies import Policy
-from world_model.storage import atomic_file
 
 SCALE = 4
 """Every pixel of a frame is shown this many pixels wide and high."""
@@ -96,25 +93,6 @@ def compose(
         given = step < context
         pictures.append(_picture(real, dream, step, action, action_names, given, world))
     return pictures
-
-
-def write_film(path: Path, pictures: Sequence[np.ndarray], fps: float) -> None:
-    """Writes an H.264 file that browsers play.
-
-    Raises:
-        StorageError: if the disk is full or the folder cannot be written.
-    """
-    import av
-
-    height, width = pictures[0].shape[:2]
-    with atomic_file(path) as temporary, av.open(str(temporary), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.options = {"crf": "16", "preset": "slow", "tune": "animation"}
-        for picture in pictures:
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
 
 
 def _picture(

@@ -59,8 +59,9 @@ def test_the_whole_demo(tmp_path, capsys):
 def test_film_shows_both_games_under_the_same_actions(tmp_path):
     av = pytest.importorskip("av")
     from agents.policies import make_policy
-    from agents.report.film import compose, imagine_along, record_take, write_film
+    from agents.report.film import compose, imagine_along, record_take
     from tests.agents.big_toy import BigToyGame
+    from world_model.video import write_video
 
     world = BigToyWorld()
     policy = make_policy("uniform", world.action_spec.space)
@@ -81,7 +82,7 @@ def test_film_shows_both_games_under_the_same_actions(tmp_path):
     right = pictures[5][44 : 44 + 256, 32 + 256 : 32 + 512]
     np.testing.assert_array_equal(right[::4, ::4], imagined[5])
 
-    write_film(tmp_path / "film.mp4", pictures, fps=8.75)
+    write_video(tmp_path / "film.mp4", np.stack(pictures), 8.75, scale=1)
     with av.open(str(tmp_path / "film.mp4")) as container:
         stream = container.streams.video[0]
         assert stream.codec_context.name == "h264"
