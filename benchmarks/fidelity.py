@@ -64,6 +64,8 @@ class EvaluateOptions:
     """Of the choice of clips, and of the noise."""
     device: str = "auto"
     """auto, cpu or cuda."""
+    pictures: bool = True
+    """Also leave plots, strips of frames and films."""
     policies: tuple[str, ...] = ("baselines",)
     """Ranking: which policies play; `baselines` are noop, left, uniform and four sweeps."""
     episodes: int = 20
@@ -87,7 +89,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     Raises:
         NFDError: if the world or the data set are missing, or do not fit each other.
     """
-    from benchmarks import fidelity_report
+    from benchmarks import fidelity_report, pictures
 
     started = time.perf_counter()
     world = load_rollout(options.world if world is None else world, options.device)[0]
@@ -123,7 +125,10 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
                 on_frames=tell,
             )
         by_steps[str(steps)] = results
-        _write_pictures(out, steps, clips, frames, long_clips, long_frames, float(world.config.fps))
+        if options.pictures:
+            pictures.write_strip(out / f"clips-{steps}.png", clips, frames)
+            film = out / f"rollout-{steps}.mp4"
+            pictures.write_comparison(film, long_clips, long_frames, float(world.config.fps))
     document = write_benchmark(
         out / "fidelity.json",
         "fidelity",
@@ -136,7 +141,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     for steps, results in document["results"]["by_steps"].items():
         for table in fidelity_report.tables(results, f"{world.model_id}, {steps} sampling steps"):
             console.print(table)
-        if has_matplotlib(console):
+        if options.pictures and has_matplotlib(console):
             fidelity_report.plot(results, out / f"fidelity-{steps}.png")
     console.print(f"{machine_line()}\n{document['seconds']:.0f} s; everything is in {out}")
     return document
@@ -181,21 +186,6 @@ def has_matplotlib(console: Console) -> bool:
 def _frames(options: EvaluateOptions, clips: Clips, long_clips: Clips) -> int:
     sampled = min(options.sampled_clips, len(clips)) * options.samples if options.samples > 1 else 0
     return (2 * len(clips) + sampled) * options.horizon + len(long_clips) * options.rollout_steps
-
-
-def _write_pictures(
-    out: Path,
-    steps: int,
-    clips: Clips,
-    frames: np.ndarray,
-    long_clips: Clips,
-    long_frames: np.ndarray,
-    fps: float,
-) -> None:
-    from benchmarks import pictures
-
-    pictures.write_strip(out / f"clips-{steps}.png", clips, frames)
-    pictures.write_comparison(out / f"rollout-{steps}.mp4", long_clips, long_frames, fps)
 
 
 def main(argv: list[str]) -> int:

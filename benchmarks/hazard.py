@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents.statistics import Interval
 from benchmarks.clips import Clips
 from benchmarks.intervals import ratio_intervals
 from world_model.outcome_metrics import binary_metrics
@@ -24,9 +23,10 @@ def score_hazard(
     Steps after the end of an episode are unknown, so each step is asked of a living player.
 
     Returns:
-        ``ends`` (real ones), ``expected_ends`` (sum of hazards), ``ratio`` of the two with its
-        interval, ``scores`` (see :class:`world_model.outcome_metrics.BinaryMetrics`; None where
-        nothing, or everything, ended) and ``bins`` of equally many steps for a reliability plot.
+        ``ends`` (real ones), ``expected_ends`` (sum of hazards), ``ratio`` of the second to the
+        first with its interval (infinite where nothing ended), ``scores`` (see
+        :class:`world_model.outcome_metrics.BinaryMetrics`; None where nothing, or everything,
+        ended) and ``bins`` of equally many steps for a reliability plot.
     """
     known = ~np.isnan(ended)
     happened = np.where(known, ended, 0.0)
@@ -40,7 +40,7 @@ def score_hazard(
         "steps": int(known.sum()),
         "ends": int(happened.sum()),
         "expected_ends": float(expected.sum()),
-        "ratio": _finite(ratio),
+        "ratio": ratio.to_dict(),
         "scores": scores,
         "bins": reliability_bins(probability[known], ended[known]),
     }
@@ -82,8 +82,3 @@ def hazard_on_real_frames(world: Any, clips: Clips) -> np.ndarray | None:
         frames = torch.from_numpy(clips.frames[:, h].copy()).to(device)
         memory = model.observe(memory, frames, action)
     return np.stack(hazards, axis=1)
-
-
-def _finite(interval: Interval) -> dict[str, float] | None:
-    """None where nothing ended, so that JSON holds no infinities."""
-    return interval.to_dict() if np.isfinite(list(interval.to_dict().values())).all() else None

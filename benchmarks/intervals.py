@@ -52,7 +52,12 @@ def ratio_intervals(
     intervals = []
     for column in range(tops.shape[1]):
         known = draws[~np.isnan(draws[:, column]), column]
-        ends = np.quantile(known, [tail, 1 - tail]) if len(known) else (np.nan, np.nan)
+        # A drawn value, never one between two: a ratio may be infinite in some draws.
+        ends = (
+            np.quantile(known, [tail, 1 - tail], method="inverted_cdf")
+            if len(known)
+            else (np.nan, np.nan)
+        )
         intervals.append(
             Interval(float(estimate[column]), float(ends[0]), float(ends[1]), confidence)
         )

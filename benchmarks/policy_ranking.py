@@ -77,7 +77,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
             seconds=time.perf_counter() - started,
         )
         console.print(table(figures, f"{world.model_id}, {steps} sampling steps"))
-        if has_matplotlib(console):
+        if options.pictures and has_matplotlib(console):
             plot(figures, out / f"ranking-{steps}.png")
     console.print(f"{machine_line()}\n{document['seconds']:.0f} s; everything is in {out}")
     return document

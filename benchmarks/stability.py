@@ -81,8 +81,9 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
         seconds=trace.seconds,
     )
     console.print(table(document["results"], world.model_id))
-    write_strip(out / "stability-frames.png", trace)
-    if has_matplotlib(console):
+    if options.pictures:
+        write_strip(out / "stability-frames.png", trace)
+    if options.pictures and has_matplotlib(console):
         plot(trace, usual, out / "stability.png")
     console.print(f"{machine_line()}\n{document['seconds']:.0f} s; everything is in {out}")
     return document

@@ -1,0 +1,141 @@
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from benchmarks import fidelity, fidelity_report
+from benchmarks.fidelity import EvaluateOptions
+from benchmarks.results import check_benchmark
+from tests.benchmarks import sliding
+from tests.world_model.tiny import tiny_world
+from world_model.errors import ContextError, NFDError
+
+CAP = 58.9  # dB, of equal frames
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return sliding.make_dataset(tmp_path_factory.mktemp("data"))
+
+
+def evaluate(data, out, world, **changes):
+    settings = {"clips": 16, "horizon": 4, "samples": 3, "sampled_clips": 6, "rollouts": 3,
+                "rollout_steps": 6, "pictures": False, **changes}  # fmt: skip
+    console = Console(quiet=True)
+    options = EvaluateOptions(data=data, out=out, **settings)
+    return fidelity.run(options, console, world)["results"]["by_steps"]
+
+
+def curve(part):
+    return [point["estimate"] for point in part]
+
+
+@pytest.fixture(scope="module")
+def perfect(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("perfect")
+    return evaluate(data, out, sliding.SlidingWorld(), clips=40, pictures=True)["1"], out
+
+
+def test_a_perfect_world(perfect):
+    results, _ = perfect
+    np.testing.assert_allclose(curve(results["psnr"]["model"]), CAP, atol=0.1)
+    np.testing.assert_allclose(curve(results["psnr_changed"]["model"]), CAP, atol=0.1)
+    for baseline in ("repeat_last", "shuffled_actions", "blurred"):
+        assert all(point["low"] > 0 for point in results["psnr_gain_over"][baseline][1:])
+    assert max(curve(results["samples"]["energy_score"]["samples"])) == 0
+    assert curve(results["small_things"]["ball"]["presence"]["model"]["recall"]) == [1, 1, 1, 1]
+    assert results["long_rollouts"]["objects"]["ball"]["ratio"]["estimate"] == 1
+    hazard = results["hazard"]["imagined"]
+    assert hazard["ends"] > 0
+    assert hazard["expected_ends"] == hazard["ends"]
+    assert hazard["scores"]["brier"] < 1e-6
+
+
+def test_everything_is_left_behind(perfect):
+    _, out = perfect
+    files = {path.name for path in out.iterdir()}
+    assert files == {"fidelity.json", "fidelity-1.png", "clips-1.png", "rollout-1.mp4"}
+    document = json.loads((out / "fidelity.json").read_text())
+    check_benchmark(document)
+    assert document["data"]["split"] == "validation"
+    assert document["settings"]["seed"] == 0
+    assert document["settings"]["clips"] == 40
+    assert "out" not in document["settings"]
+
+
+def test_tables_show_every_curve(perfect):
+    results, _ = perfect
+    tables = fidelity_report.tables(results, "title")
+    assert [len(table.columns) for table in tables] == [3, 3, 5]  # horizons 1 and 4 of 1, 4, 16
+    rows = results["psnr"].keys() | set()
+    sections = ("psnr", "psnr_gain_over", "psnr_changed")
+    expected = sum(1 + len(results[name]) for name in sections)
+    expected += sum(1 + len(part) for k, part in results["samples"].items() if k != "clips")
+    assert tables[0].row_count == expected
+    assert {"model", "repeat_last", "shuffled_actions"} <= rows
+    wide = Console(width=120, record=True, quiet=True, file=None)
+    with wide.capture() as captured:
+        for table in tables:
+            wide.print(table)
+    assert captured.get() is not None
+
+
+def test_a_frozen_world_gains_nothing_over_the_last_frame(data, tmp_path):
+    results = evaluate(data, tmp_path, sliding.SlidingWorld("frozen"))["1"]
+    assert curve(results["psnr_gain_over"]["repeat_last"]) == [0, 0, 0, 0]
+    assert curve(results["psnr_gain_over"]["shuffled_actions"]) == [0, 0, 0, 0]
+    assert curve(results["psnr"]["model"])[3] < 40
+
+
+def test_a_deaf_world_is_as_good_under_other_actions(data, tmp_path):
+    results = evaluate(data, tmp_path, sliding.SlidingWorld("deaf"))["1"]
+    assert curve(results["psnr_gain_over"]["shuffled_actions"]) == [0, 0, 0, 0]
+
+
+def test_a_blind_world_loses_the_ball_though_psnr_hardly_minds(data, tmp_path):
+    results = evaluate(data, tmp_path, sliding.SlidingWorld("blind"))["1"]
+    ball = results["small_things"]["ball"]
+    assert curve(ball["presence"]["model"]["recall"]) == [0, 0, 0, 0]
+    assert curve(ball["presence"]["real_frames"]["recall"]) == [1, 1, 1, 1]
+    assert results["long_rollouts"]["objects"]["ball"]["ratio"]["estimate"] == 0
+
+
+def test_a_random_world_has_a_best_sample_and_a_spread(data, tmp_path):
+    results = evaluate(data, tmp_path, sliding.SlidingWorld("random"), samples=6)["1"]["samples"]
+    assert curve(results["psnr"]["best_of_6"])[0] > curve(results["psnr"]["one_sample"])[0] + 1
+    score = results["energy_score"]
+    assert curve(score["samples"])[2] < curve(score["mean_of_6"])[2]
+
+
+def test_an_overcautious_world_is_caught(data, tmp_path):
+    results = evaluate(data, tmp_path, sliding.SlidingWorld(hazard=0.5), clips=40)["1"]
+    assert results["hazard"]["imagined"]["ratio"]["low"] > 2
+
+
+def test_a_real_world_with_several_numbers_of_steps(data, tmp_path):
+    world = tiny_world()
+    results = evaluate(data, tmp_path, world, steps=(1, 2), clips=4, sampled_clips=2, horizon=2)
+    assert list(results) == ["1", "2"]
+    assert set(results["1"]["hazard"]) == {"imagined", "real_frames"}
+    assert np.isfinite(curve(results["2"]["psnr"]["model"])).all()
+
+
+def test_data_that_do_not_fit(tmp_path):
+    from tests.world_model.data.episodes import make_dataset
+
+    data = make_dataset(tmp_path / "data", [8, 8])
+    with pytest.raises(ContextError, match="learned from"):
+        evaluate(data, tmp_path, tiny_world())
+
+
+def test_nothing_to_measure():
+    with pytest.raises(NFDError, match="nothing to measure"):
+        fidelity.main(["toy", "--measure"])
+
+
+def test_help_needs_no_world(capsys):
+    with pytest.raises(SystemExit) as leaving:
+        fidelity.main(["--help"])
+    assert leaving.value.code == 0
+    assert "--sampled-clips" in capsys.readouterr().out

@@ -1,0 +1,67 @@
+import json
+import tarfile
+
+import pytest
+from rich.console import Console
+
+from benchmarks.gpu_train import GpuTrainOptions, run, unpack_resume
+from benchmarks.pieces import join_pieces, split_file
+from tests.benchmarks import sliding
+from world_model.errors import CheckpointError
+from world_model.world import World
+
+
+def test_pieces_make_the_whole(tmp_path):
+    content = bytes(range(256)) * 700
+    path = tmp_path / "file.tar"
+    path.write_bytes(content)
+    pieces = split_file(path, piece_mb=0.05)
+    assert len(pieces) == 4
+    assert all(piece.stat().st_size <= 0.05 * 2**20 for piece in pieces)
+    assert not path.exists()
+    assert join_pieces(tmp_path, "file.tar", tmp_path / "whole").read_bytes() == content
+    pieces[1].unlink()
+    with pytest.raises(FileNotFoundError, match="a piece of"):
+        join_pieces(tmp_path, "file.tar", tmp_path / "whole")
+
+
+def test_small_files_stay_whole(tmp_path):
+    path = tmp_path / "file.tar"
+    path.write_bytes(b"x")
+    assert split_file(path, piece_mb=1) == [path]
+    assert join_pieces(tmp_path, "file.tar", tmp_path / "whole").read_bytes() == b"x"
+
+
+def options(tmp_path, out, **changes):
+    return GpuTrainOptions(
+        out=tmp_path / out, preset="tiny", minutes=0.06, outcome_minutes=0.02, outcome_steps=0,
+        batch_size=4, compile=False, work=tmp_path / f"work-{out}", device="cpu", piece_mb=0.2,
+        **changes,
+    )  # fmt: skip
+
+
+def record(_, folder):
+    if not folder.exists():
+        sliding.make_dataset(folder)
+
+
+@pytest.mark.slow
+def test_trains_packs_and_goes_on(tmp_path):
+    console = Console(quiet=True)
+    first = run(options(tmp_path, "first"), console, record)
+    out = tmp_path / "first"
+    assert first["steps"] >= 1
+    assert json.loads((out / "summary.json").read_text())["world"] == first["world"]
+    assert len(list(out.glob("resume.tar.*"))) > 1
+    assert all(path.stat().st_size <= 0.2 * 2**20 for path in out.iterdir())
+    join_pieces(out, "world.tar", tmp_path / "world.tar")
+    with tarfile.open(tmp_path / "world.tar") as archive:
+        archive.extractall(tmp_path, filter="data")
+    assert World.from_pretrained(tmp_path / "world").model_id == first["world"]
+    second = run(options(tmp_path, "second", resume=out), console, record)
+    assert second["steps"] > first["steps"]
+
+
+def test_pieces_that_are_not_there(tmp_path):
+    with pytest.raises(CheckpointError, match="Bring all of its pieces"):
+        unpack_resume(tmp_path, tmp_path / "run")

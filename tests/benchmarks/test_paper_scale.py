@@ -1,0 +1,115 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from gymnasium import spaces
+from rich.console import Console
+
+from benchmarks import paper_scale
+from benchmarks.latent_streams import LatentStreams, resident_frequencies
+from benchmarks.paper_scale import PaperScaleOptions
+from benchmarks.results import check_benchmark
+from world_model import presets
+from world_model.action_spec import ActionSpec
+from world_model.flow import FlowConfig
+from world_model.network import NetworkConfig, NextFrameDiffusion
+
+SMALL = NetworkConfig(
+    grid=(2, 3), token_dim=16, width=32, layers=2, heads=2, mlp="swiglu", mlp_width=64, window=4
+)
+FLOW = FlowConfig(prediction="v", loss="v")
+
+
+def streams(batch=2, steps=2):
+    torch.manual_seed(0)
+    network = NextFrameDiffusion(SMALL, ActionSpec.from_space(spaces.Discrete(3))).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return LatentStreams(network, batch, steps, FLOW)
+
+
+def test_streams_move_on_in_place():
+    ours = streams()
+    latent, index, address = ours.latent.clone(), ours.index.clone(), ours.latent.data_ptr()
+    ours.advance()
+    assert ours.latent.data_ptr() == address, "a graph would not find a new buffer"
+    assert (ours.index == index + 1).all()
+    assert not torch.equal(ours.latent, latent)
+    assert torch.isfinite(ours.latent).all()
+
+
+def test_the_window_is_full_from_the_start():
+    ours = streams()
+    sizes = [(ours.cache.frames[0] >= 0).sum().item()]
+    for _ in range(6):
+        ours.advance()
+        sizes.append((ours.cache.frames[0] >= 0).sum().item())
+    assert sizes == [SMALL.window + 1] * 7
+    newest = ours.cache.frames.max(dim=1).values
+    assert (newest == ours.index).all(), "the frame just imagined is the newest in sight"
+
+
+def test_resident_frequencies_change_nothing():
+    plain, resident = streams(), streams()
+    resident.cache.keys.copy_(plain.cache.keys)
+    resident.cache.values.copy_(plain.cache.values)
+    resident.latent.copy_(plain.latent)
+    plain.advance()
+    with resident_frequencies(resident.network):
+        resident.advance()
+    assert torch.equal(plain.latent, resident.latent)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    preset = replace(presets.get_preset("nfd-130m"), network=SMALL)
+    monkeypatch.setitem(presets.PRESETS, "small", preset)
+    return PaperScaleOptions(
+        presets=("small",), batches=(1, 2), modes=("eager", "graph"), frames=2, repeats=3,
+        device="cpu", dtype="float32",
+    )  # fmt: skip
+
+
+def test_what_fails_is_written_down_and_the_rest_measured(small, tmp_path):
+    options = replace(small, out=tmp_path / "r.json")
+    paper_scale.run(options, Console(quiet=True))
+    document = json.loads(options.out.read_text())
+    check_benchmark(document)
+    rows = document["results"]["rows"]
+    assert len(rows) == 2 * 2 * 2
+    for row in rows:
+        if row["mode"] == "eager":
+            assert row["frames_per_second"] > 0
+        else:
+            assert "needs a GPU" in row["failed"]
+    assert paper_scale.table(rows).row_count == 8
+
+
+def test_it_goes_on_where_it_stopped(small, tmp_path, monkeypatch):
+    options = replace(small, out=tmp_path / "r.json", modes=("eager",))
+    paper_scale.run(replace(options, steps=(1,)), Console(quiet=True))
+    first = json.loads(options.out.read_text())["results"]["rows"]
+    measured = []
+    original = paper_scale.measure
+    monkeypatch.setattr(
+        paper_scale, "measure", lambda *a, **k: measured.append(a[4]) or original(*a, **k)
+    )
+    paper_scale.run(options, Console(quiet=True))
+    assert measured == [4, 4]
+    rows = json.loads(options.out.read_text())["results"]["rows"]
+    assert rows[: len(first)] == first
+    paper_scale.run(options, Console(quiet=True))
+    assert measured == [4, 4], "nothing is left to do"
+
+
+def test_no_time_no_measurement(small, tmp_path):
+    options = replace(small, out=tmp_path / "r.json", minutes=-1.0)
+    assert paper_scale.run(options, Console(quiet=True))["results"]["rows"] == []
+
+
+def test_the_papers_sizes_are_the_default():
+    assert PaperScaleOptions().presets == ("nfd-130m", "nfd-310m", "nfd-774m")
+    for name in PaperScaleOptions().presets:
+        config = presets.get_preset(name).network
+        assert (config.tokens, config.window) == (84, 32)

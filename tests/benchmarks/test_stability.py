@@ -1,0 +1,87 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from benchmarks import stability, stability_report
+from benchmarks.fidelity import EvaluateOptions
+from benchmarks.frame_statistics import frame_statistics, frame_statistics_of
+from benchmarks.results import check_benchmark
+from tests.benchmarks import sliding
+from tests.world_model.tiny import tiny_world
+from world_model.data import open_store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return open_store(sliding.make_dataset(tmp_path_factory.mktemp("data")))
+
+
+def judged(store, fault, steps=300):
+    trace = stability.play_long(sliding.SlidingWorld(fault), steps, seed=0)
+    return stability.judge(trace, frame_statistics_of(store)), trace
+
+
+def test_a_stable_world_stays_within_the_range(store):
+    results, trace = judged(store, "none")
+    for part in results["statistics"].values():
+        assert part["share_in_full_range"] == 1.0
+    assert results["bad_numbers"] == 0
+    assert len(trace.memory_mb) == 3
+    assert trace.statistics.shape == (300, 3)
+    assert trace.shots[-1][0] == 300
+
+
+def test_a_fading_world_is_caught(store):
+    results, _ = judged(store, "fading")
+    mean = results["statistics"]["mean"]
+    assert mean["share_in_usual_range"] < 0.2
+    assert mean["last_tenth_mean"] < mean["first_tenth_mean"] / 2
+
+
+def test_a_frozen_world_is_caught(store):
+    assert judged(store, "frozen")[0]["frozen_share"] == 1.0
+    assert judged(store, "none")[0]["frozen_share"] < 0.95
+
+
+def test_growing_memory_is_caught():
+    flat = stability.growth([100.0, 100.1, 99.9, 100.0], every=100)
+    assert abs(flat) < 0.5
+    assert stability.growth([100.0 + i for i in range(10)], every=100) == pytest.approx(10)
+
+
+def test_bad_numbers_are_seen():
+    world = tiny_world()
+    from world_model.rollout import Rollout
+
+    rollout = Rollout(world)
+    state = rollout.begin(world.contexts.pick([0]), torch.tensor([1]))
+    state, _ = rollout.advance(state, torch.zeros(1, 1))
+    assert stability.state_is_finite(state)
+    state.memory[0, 0] = float("nan")
+    assert not stability.state_is_finite(state)
+
+
+def test_statistics_by_hand():
+    before = np.zeros((1, 4, 4, 3), np.uint8)
+    after = before.copy()
+    after[0, :2] = 10
+    np.testing.assert_allclose(frame_statistics(before, after), [[5, 5, 5]])
+
+
+def test_memory_is_measured():
+    assert 10 < stability.resident_mb() < 100_000
+
+
+def test_the_whole_command(store, tmp_path):
+    options = EvaluateOptions(data=store.root, out=tmp_path, stable_steps=120)
+    stability.run(options, Console(quiet=True), tiny_world())
+    document = json.loads((tmp_path / "stability.json").read_text())
+    check_benchmark(document)
+    assert document["results"]["steps"] == 120
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"stability.json", "stability.png", "stability-frames.png"}
+    table = stability_report.table(document["results"], "tiny")
+    assert (table.row_count, len(table.columns)) == (3, 5)
