@@ -96,6 +96,9 @@ def borrowed_actions(clips: Clips, seed: int) -> np.ndarray:
     return clips.actions[lender]
 
 
-def make_rollout(world: Any, device: str, sampling_steps: int | None = None) -> Any:
+def make_rollout(
+    world: Any, device: str, sampling_steps: int | None = None, sampler: str | None = None
+) -> Any:
     """What imagines ``world`` without ever ending an episode."""
-    return load_rollout(world, device, sampling_steps=sampling_steps, termination_mode="never")[1]
+    settings = {"sampling_steps": sampling_steps, "sampler": sampler}
+    return load_rollout(world, device, termination_mode="never", **settings)[1]

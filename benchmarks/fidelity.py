@@ -42,6 +42,8 @@ class EvaluateOptions:
     (ranking), one very long episode (stability)."""
     steps: tuple[int, ...] = ()
     """Numbers of sampling steps to measure (default: the world's own)."""
+    sampler: str | None = None
+    """Sampler (default: the world's own)."""
     out: Path | None = None
     """Folder for JSON, plots and films (default: runs/evaluate-NAME)."""
     split: str = "validation"
@@ -114,7 +116,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
         ) as tell:
             results, frames, long_frames = measure_all(
                 world,
-                make_rollout(world, options.device, steps),
+                make_rollout(world, options.device, steps, options.sampler),
                 clips,
                 long_clips,
                 classes,

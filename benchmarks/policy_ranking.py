@@ -64,6 +64,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
                 on_episode=lambda tell=tell: tell(1),  # type: ignore[misc]
                 device=options.device,
                 sampling_steps=steps,
+                sampler=options.sampler,
             )
         figures = compare_rankings(real, imagined)
         results["by_steps"][str(steps)] = figures

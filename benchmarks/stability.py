@@ -69,14 +69,22 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     out = find_out(options, world)
     usual = frame_statistics_of(store)
     with counting(console, "one endless episode", options.stable_steps) as tell:
-        trace = play_long(world, options.stable_steps, options.seed, tell, device=options.device)
+        trace = play_long(
+            world,
+            options.stable_steps,
+            options.seed,
+            tell,
+            device=options.device,
+            sampling_steps=options.steps[0] if options.steps else None,
+            sampler=options.sampler,
+        )
     results = judge(trace, usual)
     document = write_benchmark(
         out / "stability.json",
         "stability",
         world=world.model_id,
         data=describe_data(store, "train"),
-        settings={"steps": options.stable_steps, "seed": options.seed, "policy": "random"},
+        settings={**options.figures(), "policy": "random"},
         results=results,
         seconds=trace.seconds,
     )
