@@ -61,11 +61,6 @@ def uniform(keys: Tensor) -> Tensor:
     return (_hash32(keys, 1)[:, 0].to(torch.int64) & 0xFFFFFF).to(torch.float32) / 2**24
 
 
-def derive_seeds(seeds: Tensor, counter: Tensor) -> Tensor:
-    """New int64 seeds (B,) for the ``counter``-th successor of each stream, in [0, 2**62)."""
-    return _mix64(_mix64(seeds ^ 0x5EED) ^ counter) & (2**62 - 1)
-
-
 def _mix64(x: Tensor) -> Tensor:
     """splitmix64's finaliser (Steele, Lea and Flood 2014) on int64, wrapping around."""
     x = x + _signed64(0x9E3779B97F4A7C15)

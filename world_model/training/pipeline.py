@@ -198,7 +198,7 @@ class Stages:
         """
         assert world.outcome is not None
         rollout = Rollout(
-            replace_outcome(world),
+            replace(world, outcome=None),  # frames alone are faster to imagine
             device=self.device,
             termination_mode="never",
             precision=self.train.precision,
@@ -229,11 +229,6 @@ class Stages:
             )
         held_out = islice(sequences("validation", 2), settings.calibration_batches)
         return calibrate_outcome(world.outcome, held_out)
-
-
-def replace_outcome(world: World, outcome: OutcomeModel | None = None) -> World:
-    """The same world with another outcome model, or none: frames alone are faster to imagine."""
-    return replace(world, outcome=outcome)
 
 
 def describe_hardware(device: torch.device | str) -> str:
