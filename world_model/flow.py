@@ -39,6 +39,10 @@ class FlowConfig:
     """Extra loss weight of pixels that changed between the two frames before. It depends on what
     the network is given, never on what it predicts: a weight that looked at the target would
     bias the samples towards change."""
+    object_weights: tuple[float, ...] = ()
+    """Extra loss weight of pixels near an object in one of the two frames before, one number per
+    class of the data set's labels. Small things that matter are learned in a fraction of the time.
+    Needed in training alone; like ``motion_weight`` it never looks at the target."""
 
     def __post_init__(self) -> None:
         if self.prediction not in ("x", "v"):

@@ -71,9 +71,15 @@ SMALL_GAME = WorldPreset(
         previous_frames=2,
         transport=(1, 6),
     ),
-    # Few sampling steps from pure noise: an unweighted loss, which large t dominates.
+    # Few sampling steps from pure noise: an unweighted loss, which large t dominates. Fireballs
+    # (the second class of the labels) are small and decide the game.
     flow=FlowConfig(
-        loss="x", shift=2.0, noise_fraction=0.25, context_fraction=0.05, motion_weight=3.0
+        loss="x",
+        shift=2.0,
+        noise_fraction=0.25,
+        context_fraction=0.05,
+        motion_weight=2.0,
+        object_weights=(2.0, 12.0),
     ),
     train=TrainConfig(steps=7200, batch_size=8, length=8, learning_rate=2e-3),
 )

@@ -49,6 +49,8 @@ class Batch:
     """uint8 (B, T, H, W, 3)."""
     actions: torch.Tensor
     """float32 (B, T, K); ``actions[:, i]`` produced frame i, NaN rows are the null action."""
+    labels: torch.Tensor | None = None
+    """uint8 (B, T, H, W), object class of each pixel (0: background), where it was recorded."""
 
 
 @dataclass(frozen=True)

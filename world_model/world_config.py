@@ -107,7 +107,7 @@ class WorldParts:
             parts = cls(
                 config=WorldConfig(**_tuples(data["world"])),
                 network=NetworkConfig(**_tuples(data["network"])),
-                flow=FlowConfig(**data["flow"]),
+                flow=FlowConfig(**_tuples(data["flow"])),
                 tokenizer=data["tokenizer"],
                 action_spec=ActionSpec.from_dict(data["action_spec"]),
                 outcome=data["outcome"],

@@ -80,10 +80,18 @@ class WindowSampler:
         return np.where(at_start, self._first_rows[starts], rows)
 
     def sample(self, step: int) -> Batch:
-        """Batch number ``step``: frames uint8 (B, T, H, W, 3), actions float32 (B, T, K)."""
-        frames = np.empty((self.batch_size, self.length, *self.store.frame_shape), np.uint8)
+        """Batch number ``step``, with labels where the data set has them."""
+        shape, recorded = self.store.frame_shape, self.store.labels
+        frames = np.empty((self.batch_size, self.length, *shape), np.uint8)
+        labels = None if recorded is None else np.empty(frames.shape[:-1], np.uint8)
         actions = np.empty((self.batch_size, self.length, self.store.action_spec.dim), np.float32)
         for i, row in enumerate(self.rows(step)):
             frames[i] = self.store.frames[row : row + self.length]
             actions[i] = self._produced_by[row : row + self.length]
-        return Batch(torch.from_numpy(frames), torch.from_numpy(actions))
+            if labels is not None and recorded is not None:
+                labels[i] = recorded[row : row + self.length]
+        return Batch(
+            torch.from_numpy(frames),
+            torch.from_numpy(actions),
+            None if labels is None else torch.from_numpy(labels),
+        )

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from world_model.action_spec import ActionSpec
 from world_model.data import EpisodeStore, WindowSampler
@@ -22,13 +21,9 @@ from world_model.storage import recover_folder
 from world_model.tokenizer import PixelPatchTokenizer
 from world_model.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from world_model.training.config import TrainConfig
+from world_model.training.loss_weights import loss_weights
 from world_model.training.optimisation import EMA, build_optimizers, learning_rate
 from world_model.world import World
-
-MOTION_THRESHOLD = 0.1
-"""Change, in standard deviations, from which a pixel counts as moving."""
-MOTION_REACH = 5
-"""Pixels around a moving pixel that count as moving too (side of a square)."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +148,7 @@ class Trainer:
         batch = self._windows.sample(step)
         frames, actions = batch.frames.to(self.device), batch.actions.to(self.device)
         latents = self.tokenizer.encode(frames)
-        weights = self._motion_weights(latents)
+        weights = loss_weights(self.tokenizer, self.flow, latents, batch.labels)
         generator = torch.Generator(self.device)
         generator.manual_seed((self.config.seed * 1_000_003 + step) * 1_009 + self.rank)
         rate = learning_rate(step, self.config)
@@ -218,18 +213,6 @@ class Trainer:
         if self.world_size > 1:
             forward = nn.parallel.DistributedDataParallel(model)
         return torch.compile(forward) if self.config.compile else forward
-
-    def _motion_weights(self, latents: Tensor) -> Tensor | None:
-        """Loss weights, mean 1: more where the two frames before differ; None for none."""
-        extra = self.flow.motion_weight
-        if not extra or latents.shape[1] < 3:
-            return None
-        images = self.tokenizer.unpatchify(latents)
-        moved = (images[:, 1:-1] - images[:, :-2]).abs().amax(-1) > MOTION_THRESHOLD
-        near = F.max_pool2d(moved.float(), MOTION_REACH, stride=1, padding=MOTION_REACH // 2)
-        weights = torch.ones_like(images)
-        weights[:, 2:] += extra * near[..., None]
-        return self.tokenizer.patchify(weights / weights.mean())
 
 
 def _copy_weights(world: World, model: NextFrameDiffusion, spec: ActionSpec) -> None:

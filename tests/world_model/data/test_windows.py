@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from tests.world_model.data.episodes import make_dataset
+from tests.world_model.data.episodes import INFO, make_dataset, make_episode
 from world_model.data import WindowSampler, open_store
+from world_model.data.writer import write_dataset
 from world_model.errors import DataError
 
 LENGTHS = [12, 5, 300, 9, 7, 30, 6, 11, 4, 8]
@@ -43,6 +46,18 @@ def test_windows_never_cross_episodes_and_actions_fit_frames(dataset):
         expected = (episodes + times - 1) % 3
         np.testing.assert_array_equal(actions[~at_start], expected[~at_start])
     assert seen == {i for i in train if LENGTHS[i] >= 6}
+
+
+def test_labels_come_with_their_frames(dataset, tmp_path):
+    sampler = WindowSampler(dataset, "train", 4, 8, seed=1)
+    batch = sampler.sample(2)
+    assert batch.labels is not None
+    for window, row in zip(batch.labels.numpy(), sampler.rows(2), strict=True):
+        np.testing.assert_array_equal(window, dataset.labels[row : row + 4])
+    info = replace(INFO, label_classes={})
+    episodes = [make_episode(i, 6, info=info) for i in range(4)]
+    plain = open_store(write_dataset(tmp_path / "plain", episodes, info))
+    assert WindowSampler(plain, "train", 4, 8, seed=1).sample(0).labels is None
 
 
 def test_a_batch_is_a_function_of_seed_and_step(dataset):

@@ -332,41 +332,21 @@ def test_processes_that_cannot_share_a_batch(bars, tmp_path, monkeypatch):
         make_trainer(bars, tmp_path, batch_size=4)
 
 
-# -- motion ------------------------------------------------------------------------------------
+# -- weights of the loss -------------------------------------------------------------------------
 
 
-def motion_trainer(bars, folder, length=5):
-    trainer = make_trainer(bars, folder, length=length)
-    trainer.flow = replace(trainer.flow, motion_weight=3.0)
-    return trainer
+def test_training_weighs_what_moves_and_objects(bars, tmp_path):
+    plain = make_trainer(bars, tmp_path / "plain")
+    moving = make_trainer(bars, tmp_path / "moving")
+    moving.flow = replace(moving.flow, motion_weight=3.0)
+    assert moving.train_step().loss not in (0.0, plain.train_step().loss)
 
 
-def test_what_moved_before_weighs_more(bars, tmp_path):
-    """The weight of frame i looks at frames i - 2 and i - 1, never at frame i itself."""
-    trainer = motion_trainer(bars, tmp_path)
-    images = torch.zeros(1, 5, 16, 16, 3)
-    images[:, 2:, 4, 4] = 1.0  # a pixel lights up in frame 2
-    weights = trainer.tokenizer.unpatchify(
-        trainer._motion_weights(trainer.tokenizer.patchify(images))
-    )
-    assert weights.mean().item() == pytest.approx(1.0)
-    base = weights[0, 0, 0, 0, 0]
-    heavy = (weights[0, ..., 0] > base * 2).nonzero().tolist()
-    assert heavy == [[3, y, x] for y in range(2, 7) for x in range(2, 7)]
-    assert weights[0, 3, 4, 4, 0].item() == pytest.approx(4 * base.item())
-
-
-def test_windows_too_short_for_motion_are_weighted_alike(bars, tmp_path):
-    trainer = motion_trainer(bars, tmp_path, length=2)
-    assert trainer._motion_weights(torch.zeros(1, 2, 4, 192)) is None
-    assert trainer.train_step().loss > 0
-    trainer.flow = replace(trainer.flow, motion_weight=0.0)
-    assert trainer._motion_weights(torch.zeros(1, 5, 4, 192)) is None
-
-
-def test_training_with_motion_weights(bars, tmp_path):
-    trainer = motion_trainer(bars, tmp_path)
-    assert trainer.train_step().loss > 0
+def test_object_weights_for_data_without_labels(bars, tmp_path):
+    trainer = make_trainer(bars, tmp_path)
+    trainer.flow = replace(trainer.flow, object_weights=(2.0,))
+    with pytest.raises(ConfigError, match="the data set has no labels"):
+        trainer.train_step()
 
 
 # -- beginning with a world ----------------------------------------------------------------------

@@ -1,0 +1,67 @@
+"""Where the training loss counts more: where things move, and near the things that matter.
+
+A weight may depend on what the network is given, never on what it predicts. One that looked at the
+target would bias the samples: of two futures, the one with more change in it would be learned as
+the likelier one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from world_model.errors import ConfigError
+from world_model.flow import FlowConfig
+from world_model.tokenizer import PixelPatchTokenizer
+
+MOTION_THRESHOLD = 0.1
+"""Change, in standard deviations, from which a pixel counts as moving."""
+MOTION_REACH = 5
+"""Pixels around a moving pixel that count as moving too (side of a square)."""
+OBJECT_REACH = 17
+"""Pixels around an object's pixel that count as near it (side of a square): as far as a small
+thing moves in two frames."""
+
+
+def loss_weights(
+    tokenizer: PixelPatchTokenizer, flow: FlowConfig, latents: Tensor, labels: Tensor | None
+) -> Tensor | None:
+    """Weights with mean 1 of every number of a batch; None where all count the same.
+
+    Args:
+        tokenizer: knows which token holds which pixel.
+        flow: says what counts more, and how much.
+        latents: clean tokens (B, F, N, D).
+        labels: uint8 (B, F, H, W), object class of each pixel, or None where none was recorded.
+
+    Raises:
+        ConfigError: if ``flow.object_weights`` does not fit the labels.
+    """
+    frames = latents.shape[1]
+    if frames < 3 or not (flow.motion_weight or flow.object_weights):
+        return None
+    images = tokenizer.unpatchify(latents)
+    weights = torch.ones_like(images)
+    if flow.motion_weight:
+        moved = (images[:, 1:-1] - images[:, :-2]).abs().amax(-1) > MOTION_THRESHOLD
+        weights[:, 2:] += flow.motion_weight * near(moved, MOTION_REACH)[..., None]
+    if flow.object_weights:
+        if labels is None or int(labels.max()) > len(flow.object_weights):
+            have = "no labels" if labels is None else f"labels up to class {int(labels.max())}"
+            raise ConfigError(
+                f"object_weights={flow.object_weights} weighs {len(flow.object_weights)} classes "
+                f"of labels, but the data set has {have}. Record it with labels, or set "
+                "object_weights to one number per class (none: an empty tuple)."
+            )
+        for number, extra in enumerate(flow.object_weights, start=1):
+            here = (labels == number).to(images.device)
+            before = here[:, 1:-1] | here[:, :-2]
+            weights[:, 2:] += extra * near(before, OBJECT_REACH)[..., None]
+    return tokenizer.patchify(weights / weights.mean())
+
+
+def near(marked: Tensor, reach: int) -> Tensor:
+    """float (B, F, H, W): one within a square of side ``reach`` around a marked pixel."""
+    rows = F.max_pool2d(marked.float(), (1, reach), stride=1, padding=(0, reach // 2))
+    return F.max_pool2d(rows, (reach, 1), stride=1, padding=(reach // 2, 0))
