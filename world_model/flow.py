@@ -41,8 +41,8 @@ class FlowConfig:
     bias the samples towards change."""
     object_weights: tuple[float, ...] = ()
     """Extra loss weight of pixels near an object in one of the two frames before, one number per
-    class of the data set's labels. Small things that matter are learned in a fraction of the time.
-    Needed in training alone; like ``motion_weight`` it never looks at the target."""
+    class of the data set's labels; see :mod:`world_model.training.loss_weights`. For small things
+    that matter. Needed in training alone; like ``motion_weight`` it never looks at the target."""
 
     def __post_init__(self) -> None:
         if self.prediction not in ("x", "v"):

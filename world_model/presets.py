@@ -79,7 +79,7 @@ SMALL_GAME = WorldPreset(
         noise_fraction=0.25,
         context_fraction=0.05,
         motion_weight=2.0,
-        object_weights=(2.0, 12.0),
+        object_weights=(3.0, 20.0),
     ),
     train=TrainConfig(steps=7200, batch_size=8, length=8, learning_rate=2e-3),
 )

@@ -22,6 +22,9 @@ MOTION_REACH = 5
 OBJECT_REACH = 17
 """Pixels around an object's pixel that count as near it (side of a square): as far as a small
 thing moves in two frames."""
+OBJECT_SHARE = 0.1
+"""Share of a frame up to which the surroundings of a class weigh in full. What is larger weighs as
+much in all, so that an explosion that fills the view does not outweigh a hundred small things."""
 
 
 def loss_weights(
@@ -56,8 +59,9 @@ def loss_weights(
             )
         for number, extra in enumerate(flow.object_weights, start=1):
             here = (labels == number).to(images.device)
-            before = here[:, 1:-1] | here[:, :-2]
-            weights[:, 2:] += extra * near(before, OBJECT_REACH)[..., None]
+            around = near(here[:, 1:-1] | here[:, :-2], OBJECT_REACH)
+            share = around.mean(dim=(2, 3), keepdim=True).clamp(min=OBJECT_SHARE)
+            weights[:, 2:] += extra * (around * OBJECT_SHARE / share)[..., None]
     return tokenizer.patchify(weights / weights.mean())
 
 

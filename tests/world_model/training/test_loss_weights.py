@@ -6,9 +6,14 @@ import torch
 from world_model.errors import ConfigError
 from world_model.flow import FlowConfig
 from world_model.tokenizer import PixelPatchConfig, PixelPatchTokenizer
-from world_model.training.loss_weights import MOTION_REACH, OBJECT_REACH, loss_weights
+from world_model.training.loss_weights import (
+    MOTION_REACH,
+    OBJECT_REACH,
+    OBJECT_SHARE,
+    loss_weights,
+)
 
-SIDE = 40
+SIDE = 64
 TOKENIZER = PixelPatchTokenizer(PixelPatchConfig((SIDE, SIDE, 3), patch_size=8))
 
 
@@ -52,6 +57,16 @@ def test_near_an_object_of_the_two_frames_before_weighs_more():
     torch.testing.assert_close(weights / weights[0, 0, 0], expected)
 
 
+def test_the_large_does_not_outweigh_the_small():
+    labels = torch.zeros(1, 3, SIDE, SIDE, dtype=torch.uint8)
+    labels[0, 0, :, : SIDE // 2] = 1  # with its surroundings, 40 columns of 64
+    weights = weigh(FlowConfig(object_weights=(5.0,)), torch.zeros(3, SIDE, SIDE, 3), labels)
+    extra = weights[2] / weights[0, 0, 0] - 1
+    assert extra.mean().item() == pytest.approx(5.0 * OBJECT_SHARE)
+    assert extra[0, 39].item() == pytest.approx(5.0 * OBJECT_SHARE * 64 / 40)
+    assert extra[0, 40].item() == pytest.approx(0.0, abs=1e-5)
+
+
 def test_classes_and_motion_add_up():
     images = torch.zeros(3, SIDE, SIDE, 3)
     images[1, 20, 20] = 1.0
@@ -63,7 +78,7 @@ def test_classes_and_motion_add_up():
 
 
 def test_nothing_to_weigh():
-    tokens = torch.zeros(1, 4, 25, 192)
+    tokens = torch.zeros(1, 4, 64, 192)
     assert loss_weights(TOKENIZER, FlowConfig(), tokens, None) is None
     motion = FlowConfig(motion_weight=3.0)
     assert loss_weights(TOKENIZER, motion, tokens[:, :2], None) is None  # too short to see motion
@@ -76,4 +91,4 @@ def test_nothing_to_weigh():
 def test_weights_that_do_not_fit_the_labels(labels, match):
     flow = FlowConfig(object_weights=(1.0, 2.0))
     with pytest.raises(ConfigError, match=match):
-        loss_weights(TOKENIZER, flow, torch.zeros(1, 4, 25, 192), labels)
+        loss_weights(TOKENIZER, flow, torch.zeros(1, 4, 64, 192), labels)
