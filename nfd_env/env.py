@@ -52,10 +52,12 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
         device: ``"auto"`` (a GPU if there is one), or what torch calls a device.
         sampling_steps: denoising steps per frame; default: the world's own.
         sampler: name of the sampler; default: the world's own.
-        contexts: where episodes start: ``"bundled"`` clips, the folder of a data set, the id of a
-            Gymnasium environment, ``"module:function"`` that makes an environment, or a list of
-            these to mix.
-        max_episode_steps: truncate episodes after so many steps; default: the world's own.
+        contexts: where episodes start: ``"bundled"`` clips, the folder of a data set (anywhere in
+            the episodes of its training split; ``"folder#validation"`` or ``"folder#all"`` for
+            others), the id of a Gymnasium environment, ``"module:function"`` that makes an
+            environment, or a list of these to mix.
+        max_episode_steps: truncate episodes after so many imagined steps, wherever in a recorded
+            episode they started; default: the world's own.
         endless: never terminate and ignore the horizon.
         max_uncertainty: truncate an episode where a step's uncertainty exceeds this.
         reward_mode: ``"expected"``, ``"sample"`` or ``"threshold"``; default: expected.

@@ -13,21 +13,34 @@ from nfd_env.seeding import draw_index
 from world_model.errors import ContextError, DataError
 from world_model.types import Context
 
+SPLITS = ("train", "validation", "all")
+
 
 class DatasetStarts:
     """Clips cut out of recorded episodes, every possible place equally likely.
+
+    An imagined episode begins where its clip ends: its steps, and so its horizon, are counted from
+    there, however many steps of the recorded episode came before. The outcome model is shown those
+    as well, so that it remembers what happened in them, and how long they took.
 
     Args:
         dataset: folder of a data set, or an opened ``EpisodeStore``.
         world: the world that the clips are for.
         length: frames in a clip; by default the world's context length.
+        split: the episodes to cut from, ``"train"``, ``"validation"`` or ``"all"``. An agent that
+            trains from clips of the training split can be judged on the others.
 
     Raises:
-        DataError: if no episode is long enough.
-        ContextError: if the data set has other frames or actions than the world.
+        DataError: if no episode of the split is long enough.
+        ContextError: if the data set has other frames or actions than the world, or there is no
+            such split.
     """
 
-    def __init__(self, dataset: Any, world: Any, length: int | None = None) -> None:
+    def __init__(
+        self, dataset: Any, world: Any, length: int | None = None, split: str = "train"
+    ) -> None:
+        if split not in SPLITS:
+            raise ContextError(f"split={split!r} of a data set: expected one of {SPLITS}.")
         if isinstance(dataset, str | Path):
             from world_model.data import open_store
 
@@ -46,22 +59,24 @@ class DatasetStarts:
         self.store = dataset
         self.world = world
         self.length = int(world.config.context_length) if length is None else length
+        episodes = np.arange(dataset.num_episodes) if split == "all" else dataset.split(split)
         # A clip never ends at an episode's last frame, after which nothing may come.
-        self._ends = np.cumsum(np.maximum(dataset.lengths - self.length, 0))
-        if self._ends[-1] == 0:
+        room = np.maximum(dataset.lengths[episodes] - self.length, 0)
+        if room.sum() == 0:
             raise DataError(
-                f"none of the {dataset.num_episodes} episodes is longer than the {self.length} "
-                "frames that a start needs. Record longer episodes."
+                f"none of the {len(episodes)} episodes of the split {split!r} is longer than the "
+                f"{self.length} frames that a start needs. Record more or longer episodes."
             )
+        self._episodes, self._ends = episodes, np.cumsum(room)
 
     def draw(self, seeds: Sequence[int]) -> list[Context]:
         """See :class:`nfd_env.starts.StartProvider`."""
         return [self._clip(draw_index(seed, int(self._ends[-1]))) for seed in seeds]
 
     def _clip(self, place: int) -> Context:
-        index = int(np.searchsorted(self._ends, place, side="right"))
-        first = place - (int(self._ends[index - 1]) if index > 0 else 0)
-        begin = int(self.store.offsets[index])
+        row = int(np.searchsorted(self._ends, place, side="right"))
+        first = place - (int(self._ends[row - 1]) if row > 0 else 0)
+        begin = int(self.store.offsets[self._episodes[row]])
         rows = slice(begin, begin + first + self.length)
         frames = torch.from_numpy(np.array(self.store.frames[rows]))[None]
         # To the network's alignment: row i is the action that produced frame i.

@@ -97,7 +97,8 @@ def make_starts(contexts: Any, world: Any) -> StartProvider:
     """The provider that ``contexts`` names.
 
     Args:
-        contexts: ``"bundled"``; the folder of a data set; the id of a Gymnasium environment;
+        contexts: ``"bundled"``; the folder of a data set, for its training split, or
+            ``"folder#validation"`` or ``"folder#all"``; the id of a Gymnasium environment;
             ``"module:function"`` or a callable that makes an environment; a :class:`StartProvider`;
             or a list: of :class:`Context` (each used once), or of any of the others (mixed).
         world: the world that the contexts are for.
@@ -123,6 +124,9 @@ def make_starts(contexts: Any, world: Any) -> StartProvider:
             return BundledStarts(world)
         if name and Path(name).is_dir():
             return start_sources.DatasetStarts(name, world)
+        folder, _, split = name.rpartition("#")
+        if folder and Path(folder).is_dir():
+            return start_sources.DatasetStarts(folder, world, split=split)
         if re.search(r"-v\d+$", name):
             return start_sources.RealEnvStarts(start_sources.gymnasium_maker(name), world)
         if ":" in name:

@@ -29,6 +29,9 @@ class Store:
         self.actions = np.concatenate(pad).astype(np.float32)
         self.episodes = episodes
 
+    def split(self, name):
+        return {"train": np.array([0, 2]), "validation": np.array([1, 3])}[name]
+
 
 @pytest.fixture
 def store():
@@ -36,7 +39,7 @@ def store():
 
 
 def test_clips_are_cut_out_with_the_actions_that_produced_their_frames(store):
-    starts = DatasetStarts(store, WORLD, length=3)
+    starts = DatasetStarts(store, WORLD, length=3, split="all")
     seen = set()
     for seed in range(200):
         (context,) = starts.draw([seed])
@@ -56,8 +59,31 @@ def test_clips_are_cut_out_with_the_actions_that_produced_their_frames(store):
     assert {i for i, _ in seen} == {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize(
+    ("options", "chosen"),
+    [({}, {0, 2}), ({"split": "train"}, {0, 2}), ({"split": "validation"}, {1, 3})],
+)
+def test_an_agent_in_training_sees_no_held_out_episode(store, options, chosen):
+    for index, episode in enumerate(store.episodes):
+        episode.frames[:] = index
+    store.frames = np.concatenate([episode.frames for episode in store.episodes])
+    starts = DatasetStarts(store, WORLD, length=3, **options)
+    drawn = torch.cat([context.frames for context in starts.draw(range(200))])
+    assert set(drawn.unique().tolist()) == chosen
+    # No clip mixes episodes.
+    assert (drawn == drawn[:, :1]).all()
+
+
+def test_a_split_that_does_not_exist_or_is_empty(store):
+    with pytest.raises(ContextError, match=r"'test'.*'train', 'validation', 'all'"):
+        DatasetStarts(store, WORLD, split="test")
+    store.split = lambda name: np.zeros(0, np.int64)
+    with pytest.raises(DataError, match="0 episodes of the split 'validation'"):
+        DatasetStarts(store, WORLD, split="validation")
+
+
 def test_no_clip_ends_at_an_episodes_last_frame(store):
-    starts = DatasetStarts(store, WORLD, length=int(store.lengths.max()) - 1)
+    starts = DatasetStarts(store, WORLD, length=int(store.lengths.max()) - 1, split="all")
     (context,) = starts.draw([0])
     longest = store.episodes[int(store.lengths.argmax())]
     assert np.array_equal(context.frames[0].numpy(), longest.frames[:-1])
@@ -88,8 +114,8 @@ def test_the_outcome_model_is_shown_what_came_before(store):
 
 
 def test_data_without_room_for_a_start(store):
-    with pytest.raises(DataError, match="4 episodes is longer than the 500"):
-        DatasetStarts(store, WORLD, length=500)
+    with pytest.raises(DataError, match=r"4 episodes of .* longer than the 500"):
+        DatasetStarts(store, WORLD, length=500, split="all")
 
 
 def test_data_of_another_shape_or_action_space(store):
@@ -102,20 +128,43 @@ def test_data_of_another_shape_or_action_space(store):
         DatasetStarts(store, WORLD)
 
 
-def test_a_folder_of_recorded_episodes_starts_an_environment(tmp_path):
+@pytest.fixture
+def folder(tmp_path):
     from world_model.data import write_dataset
     from world_model.data.metadata import DatasetInfo
 
     info = DatasetInfo(
         action_spec=WORLD.action_spec, frame_shape=FRAME_SHAPE, fps=10.0, state_names=STATE_NAMES
     )
-    episodes = record_episodes(3)
-    write_dataset(tmp_path / "data", episodes, info)
-    env = NFDWorldEnv(WORLD, contexts=str(tmp_path / "data"))
-    frames = np.concatenate([episode.frames for episode in episodes])
+    write_dataset(tmp_path / "data", record_episodes(3), info)
+    return str(tmp_path / "data")
+
+
+@pytest.mark.parametrize("split", [None, "train", "validation", "all"])
+def test_a_folder_of_recorded_episodes_starts_an_environment(folder, split):
+    from world_model.data import open_store
+
+    env = NFDWorldEnv(WORLD, contexts=folder if split is None else f"{folder}#{split}")
+    store = open_store(folder)
+    chosen = range(3) if split == "all" else store.split(split or "train")
+    assert 0 < len(chosen) < 3 or split == "all"
+    frames = np.concatenate([store.episode(i).frames for i in chosen])
     for seed in range(5):
         assert (env.reset(seed=seed)[0] == frames).all((1, 2, 3)).any()
         env.step(0)
+
+
+def test_a_folder_has_no_other_split(folder):
+    with pytest.raises(ContextError, match="'test'"):
+        make_starts(f"{folder}#test", WORLD)
+
+
+def test_the_horizon_counts_imagined_steps_wherever_a_clip_was_cut_out(store):
+    starts = DatasetStarts(store, WORLD, length=1)
+    late = next(seed for seed in range(99) if not starts.draw([seed])[0].actions.isnan().any())
+    env = NFDWorldEnv(ToyWorld(max_misses=99), contexts=starts, max_episode_steps=4)
+    assert env.reset(seed=late)[1]["imagined_steps"] == 0
+    assert [env.step(0)[3] for _ in range(4)] == [False, False, False, True]
 
 
 def test_a_real_environment_starts_episodes():
