@@ -56,7 +56,8 @@ def time_parts(rollout: Any, device: str = "cpu") -> Iterator[Stopwatches]:
     watches = Stopwatches(torch.cuda.synchronize if cuda else lambda: None)
     world = rollout.world
     places: list[tuple[Any, str, str]] = [
-        (getattr(rollout, "_network", world.network), "stream", "network"),
+        # Of the class: a rollout in another precision runs a copy of the world's network.
+        (type(world.network), "stream", "network"),
         (world.outcome, "observe", "outcome"),
         (world.outcome, "termination_logits", "outcome"),
         (world.outcome, "reward", "outcome"),
@@ -71,7 +72,7 @@ def time_parts(rollout: Any, device: str = "cpu") -> Iterator[Stopwatches]:
         for owner, name, part in places:
             if owner is None or not hasattr(owner, name):
                 continue
-            # A method found on the class is shadowed by an attribute of the object, which goes.
+            # A method found on an object's class is shadowed by an attribute, which goes again.
             replaced.append((owner, name, vars(owner).get(name)))
             setattr(owner, name, watches.around(part, getattr(owner, name)))
         yield watches
