@@ -86,7 +86,7 @@ def difference_interval(
     draws_a = _resample(a, _mean, resamples, rng, resample_strata)
     draws_b = _resample(b, _mean, resamples, rng, resample_strata)
     estimate = _mean(np.concatenate(a)) - _mean(np.concatenate(b))
-    return _interval(estimate, draws_a - draws_b, confidence)
+    return percentile_interval(estimate, draws_a - draws_b, confidence)
 
 
 def bootstrap(
@@ -110,7 +110,26 @@ def bootstrap(
     """
     strata = as_strata(samples)
     draws = _resample(strata, statistic, resamples, np.random.default_rng(seed), resample_strata)
-    return _interval(statistic(np.concatenate(strata)), draws, confidence)
+    return percentile_interval(statistic(np.concatenate(strata)), draws, confidence)
+
+
+def percentile_interval(
+    estimate: float, draws: np.ndarray, confidence: float, *, between: bool = True
+) -> Interval:
+    """The interval that holds the share ``confidence`` of bootstrap draws; NaN ones do not count.
+
+    Args:
+        estimate: the statistic of the samples themselves.
+        draws: float (N,), the statistic of each bootstrap sample.
+        confidence: share of them inside the interval.
+        between: whether an end may lie between two draws, not where some are infinite.
+    """
+    known = draws[~np.isnan(draws)]
+    if not len(known):
+        return Interval(float(estimate), np.nan, np.nan, confidence)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(known, [tail, 1 - tail], method="linear" if between else "inverted_cdf")
+    return Interval(float(estimate), float(low), float(high), confidence)
 
 
 def interquartile_mean(values: np.ndarray) -> float:
@@ -178,7 +197,7 @@ def rank_agreement(
     estimate = spearman(
         [_mean(np.asarray(p)) for p in real], [_mean(np.asarray(p)) for p in imagined]
     )
-    return _interval(estimate, draws, confidence)
+    return percentile_interval(estimate, draws, confidence)
 
 
 def as_strata(samples: ArrayLike | Strata) -> list[np.ndarray]:
@@ -215,9 +234,3 @@ def _resample(
         drawn = [part[rng.integers(part.size, size=part.size)] for part in chosen]
         draws[i] = statistic(np.concatenate(drawn))
     return draws
-
-
-def _interval(estimate: float, draws: np.ndarray, confidence: float) -> Interval:
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    return Interval(float(estimate), float(low), float(high), confidence)

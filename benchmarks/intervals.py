@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from agents.statistics import Interval
+from agents.statistics import Interval, percentile_interval
 
 RESAMPLES = 2000
 
@@ -48,20 +48,11 @@ def ratio_intervals(
     with np.errstate(divide="ignore", invalid="ignore"):
         estimate = transform(tops.sum(0) / bottoms.sum(0))
         draws = transform((weights @ tops) / (weights @ bottoms))
-    tail = (1 - confidence) / 2
-    intervals = []
-    for column in range(tops.shape[1]):
-        known = draws[~np.isnan(draws[:, column]), column]
-        # A drawn value, never one between two: a ratio may be infinite in some draws.
-        ends = (
-            np.quantile(known, [tail, 1 - tail], method="inverted_cdf")
-            if len(known)
-            else (np.nan, np.nan)
-        )
-        intervals.append(
-            Interval(float(estimate[column]), float(ends[0]), float(ends[1]), confidence)
-        )
-    return intervals
+    # Ratios may be infinite in some draws.
+    return [
+        percentile_interval(estimate[column], draws[:, column], confidence, between=False)
+        for column in range(tops.shape[1])
+    ]
 
 
 def mean_intervals(values: np.ndarray, episodes: np.ndarray, **options: object) -> list[Interval]:
