@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from gymnasium import spaces
@@ -18,9 +18,29 @@ DEFAULT_WORLD = "doom-take-cover"
 RENDER_MODES = ("rgb_array", "human")
 
 
+class EnvOptions(TypedDict, total=False):
+    """What each face of the environment takes by keyword, all of it explained in NFDWorldEnv.
+
+    For type checkers and editors: at run time :func:`build_core` refuses other names.
+    """
+
+    device: str
+    sampling_steps: int | None
+    sampler: str | None
+    contexts: Any
+    max_episode_steps: int | None
+    endless: bool
+    max_uncertainty: float | None
+    reward_mode: str | None
+    termination_mode: str | None
+    precision: str | None
+    reward_function: str | RewardFunction | None
+
+
 def build_core(
     num_envs: int,
-    world: str | Path | Any = DEFAULT_WORLD,
+    world: str | Path | Any,
+    /,
     *,
     device: str = "auto",
     sampling_steps: int | None = None,
@@ -34,7 +54,7 @@ def build_core(
     precision: str | None = None,
     reward_function: str | RewardFunction | None = None,
 ) -> ImaginedCore:
-    """The core of ``num_envs`` streams; the arguments are those of :class:`NFDWorldEnv`."""
+    """The core of ``num_envs`` streams; the keywords are those of :class:`EnvOptions`."""
     world, rollout = load_rollout(
         world,
         device,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import gymnasium as gym
 import numpy as np
@@ -12,12 +12,12 @@ from gymnasium.utils import EzPickle
 from nfd_env.building import (
     DEFAULT_WORLD,
     RENDER_MODES,
+    EnvOptions,
     action_space,
     build_core,
     check_render_mode,
     observation_space,
 )
-from nfd_env.core import RewardFunction
 from nfd_env.rendering import Window
 from nfd_env.snapshot import Snapshot
 
@@ -80,35 +80,12 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
         self,
         world: str | Path | Any = DEFAULT_WORLD,
         *,
-        device: str = "auto",
-        sampling_steps: int | None = None,
-        sampler: str | None = None,
-        contexts: Any = "bundled",
-        max_episode_steps: int | None = None,
-        endless: bool = False,
-        max_uncertainty: float | None = None,
-        reward_mode: str | None = None,
-        termination_mode: str | None = None,
-        precision: str | None = None,
-        reward_function: str | RewardFunction | None = None,
         render_mode: str | None = None,
+        **options: Unpack[EnvOptions],
     ) -> None:
-        settings: dict[str, Any] = {
-            "device": device,
-            "sampling_steps": sampling_steps,
-            "sampler": sampler,
-            "contexts": contexts,
-            "max_episode_steps": max_episode_steps,
-            "endless": endless,
-            "max_uncertainty": max_uncertainty,
-            "reward_mode": reward_mode,
-            "termination_mode": termination_mode,
-            "precision": precision,
-            "reward_function": reward_function,
-        }
-        EzPickle.__init__(self, world, render_mode=render_mode, **settings)
+        EzPickle.__init__(self, world, render_mode=render_mode, **options)
         self.render_mode = check_render_mode(render_mode)
-        self.core = build_core(1, world, **settings)
+        self.core = build_core(1, world, **options)
         self.world = self.core.world
         self.observation_space = observation_space(self.core)
         self.action_space = action_space(self.core)

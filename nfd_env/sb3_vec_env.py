@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import gymnasium as gym
 import numpy as np
@@ -12,6 +12,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices
 
 from nfd_env.building import (
     DEFAULT_WORLD,
+    EnvOptions,
     action_space,
     build_core,
     check_render_mode,
@@ -60,7 +61,7 @@ class NFDWorldVecEnv(VecEnv):
         num_envs: number of episodes at a time.
         world: see :class:`~nfd_env.env.NFDWorldEnv`.
         render_mode: ``"rgb_array"``, ``"human"`` (all episodes tiled in one window) or None.
-        settings: the other arguments of :class:`~nfd_env.env.NFDWorldEnv`.
+        options: the other arguments of :class:`~nfd_env.env.NFDWorldEnv`.
 
     Raises:
         The same as :class:`~nfd_env.env.NFDWorldEnv`.
@@ -72,10 +73,10 @@ class NFDWorldVecEnv(VecEnv):
         world: str | Path | Any = DEFAULT_WORLD,
         *,
         render_mode: str | None = None,
-        **settings: Any,
+        **options: Unpack[EnvOptions],
     ) -> None:
         check_render_mode(render_mode)
-        self.core = build_core(num_envs, world, **settings)
+        self.core = build_core(num_envs, world, **options)
         self.world = self.core.world
         self.model_id: str = self.core.world.model_id
         self.streams = [Stream(self.core, i, render_mode) for i in range(num_envs)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from gymnasium.error import ResetNeeded
@@ -14,6 +14,7 @@ from gymnasium.vector.utils import batch_space
 from nfd_env.building import (
     DEFAULT_WORLD,
     RENDER_MODES,
+    EnvOptions,
     action_space,
     build_core,
     check_render_mode,
@@ -43,7 +44,7 @@ class NFDWorldVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             last step returns it at once, the last frame is in ``info["final_obs"]``) or
             ``"disabled"``.
         render_mode: ``"rgb_array"``, ``"human"`` (all episodes tiled in one window) or None.
-        settings: the other arguments of :class:`~nfd_env.env.NFDWorldEnv`.
+        options: the other arguments of :class:`~nfd_env.env.NFDWorldEnv`.
 
     Raises:
         The same as :class:`~nfd_env.env.NFDWorldEnv`.
@@ -62,12 +63,12 @@ class NFDWorldVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         *,
         autoreset_mode: str | AutoresetMode = "next_step",
         render_mode: str | None = None,
-        **settings: Any,
+        **options: Unpack[EnvOptions],
     ) -> None:
         super().__init__()
         self.autoreset_mode = parse_autoreset_mode(autoreset_mode)
         self.render_mode = check_render_mode(render_mode)
-        self.core = build_core(num_envs, world, **settings)
+        self.core = build_core(num_envs, world, **options)
         self.world = self.core.world
         self.num_envs = num_envs
         self.single_observation_space = observation_space(self.core)
