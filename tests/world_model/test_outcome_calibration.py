@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.world_model.outcome_source import EpisodeList, toy_source, trained_on_toy
+from tests.world_model.outcome_source import EpisodeList
 from world_model.errors import DataError
 from world_model.outcome import OutcomeModel
 from world_model.outcome_calibration import (
@@ -20,16 +20,6 @@ from world_model.outcome_calibration import (
 from world_model.outcome_metrics import evaluate_outcome
 from world_model.outcome_training import OutcomeTraining
 from world_model.types import Episode
-
-
-@pytest.fixture(scope="module")
-def source() -> EpisodeList:
-    return toy_source()
-
-
-@pytest.fixture(scope="module")
-def trained() -> OutcomeModel:
-    return trained_on_toy()
 
 
 def imagine(episode: Episode, start: int, rng: np.random.Generator) -> GeneratedSequence:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from tests.world_model.outcome_source import SMALL, EpisodeList, toy_source, trained_on_toy
+from tests.world_model.outcome_source import SMALL, EpisodeList
 from world_model.action_spec import ActionSpec
 from world_model.errors import CheckpointError, DataError
 from world_model.outcome import OutcomeModel
@@ -20,16 +20,6 @@ from world_model.outcome_training import (
     outcome_config,
     train_outcome,
 )
-
-
-@pytest.fixture(scope="module")
-def source() -> EpisodeList:
-    return toy_source()
-
-
-@pytest.fixture(scope="module")
-def trained() -> OutcomeModel:
-    return trained_on_toy()
 
 
 def predictions(model: OutcomeModel, source: EpisodeList, reset_every: int | None = None):
