@@ -44,7 +44,14 @@ class FlowConfig:
     class of the data set's labels; see :mod:`world_model.training.loss_weights`. For small things
     that matter. Needed in training alone; like ``motion_weight`` it never looks at the target."""
 
+    own_fraction: float = 0.0
+    """Share of windows in which the frames given as previous ones are the network's own estimates
+    of them, as in streaming, instead of the real ones. What fades a little in every estimate is
+    then restored in the next, instead of fading away."""
+
     def __post_init__(self) -> None:
+        if not 0 <= self.own_fraction <= 1:
+            raise ValueError(f"own_fraction must lie in [0, 1], not {self.own_fraction}.")
         if self.prediction not in ("x", "v"):
             raise ValueError(f"prediction must be 'x' or 'v', not {self.prediction!r}.")
         if self.loss not in ("x_ramp", "x", "v"):
@@ -155,6 +162,9 @@ def flow_loss(
         level = torch.rand(shape[:2], generator=generator, device=device).square()
         level = level * config.context_noise_max
         given, given_t = previous_frames(latents, previous, level, generator)
+        if config.own_fraction:
+            own = _own_estimates(network, latents, actions, config, generator, given, given_t)
+            given, given_t = previous_frames(own, previous, level, generator)
         first = 1  # a first frame has nothing to be predicted from: it only serves as context
     raw = network(x_t, t, actions, given, given_t)
     if config.loss == "v":
@@ -168,3 +178,28 @@ def flow_loss(
     if weights is not None:
         error = error * weights
     return error[:, first:].mean()
+
+
+@torch.no_grad()
+def _own_estimates(
+    network: Callable[..., Tensor],
+    latents: Tensor,
+    actions: Tensor,
+    config: FlowConfig,
+    generator: torch.Generator,
+    given: Tensor,
+    given_t: Tensor,
+) -> Tensor:
+    """Clean tokens as latents, in a share of the windows replaced by estimates of them.
+
+    An estimate from little noise knows what happened, one from much noise does not: the network
+    meets both, events that it foresaw and events that it missed.
+    """
+    shape, device = latents.shape, latents.device
+    t = sample_times(shape[:2], config, generator)
+    x_t = add_noise(latents, torch.randn(shape, generator=generator, device=device), t)
+    estimates = predict_x0(network(x_t, t, actions, given, given_t), x_t, t, given, config)
+    replaced = torch.rand(shape[0], 1, generator=generator, device=device) < config.own_fraction
+    replaced = replaced.repeat(1, shape[1])
+    replaced[:, 0] = False  # nothing predicts a first frame
+    return torch.where(replaced[..., None, None], estimates.float(), latents)

@@ -80,6 +80,7 @@ SMALL_GAME = WorldPreset(
         context_fraction=0.05,
         motion_weight=2.0,
         object_weights=(3.0, 20.0),
+        own_fraction=0.5,
     ),
     train=TrainConfig(steps=7200, batch_size=8, length=8, learning_rate=2e-3),
 )

@@ -130,3 +130,44 @@ def test_unknown_settings_are_refused():
         FlowConfig(prediction="eps")
     with pytest.raises(ValueError, match="loss must be"):
         FlowConfig(loss="l1")
+
+
+class Recorder:
+    """Stands for a network: answers with a constant and keeps what it was given."""
+
+    def __init__(self, answer: float) -> None:
+        self.answer = answer
+        self.given: list[torch.Tensor] = []
+
+    def __call__(self, x_t, t, actions, given, given_t):
+        self.given.append(given)
+        assert torch.is_grad_enabled() == (len(self.given) == 2)
+        return torch.full_like(x_t, self.answer)
+
+
+def test_own_estimates_stand_for_previous_frames():
+    """With x-prediction an answer of 5 means "5 more than the frame before"."""
+    latents = torch.arange(4.0)[None, :, None, None].repeat(3, 1, 2, 6)  # frame i is all i
+    config = FlowConfig(own_fraction=1.0, context_noise_max=0.0)
+    network = Recorder(5.0)
+    flow_loss(network, latents, torch.zeros(3, 4, 1), config, torch.Generator(), previous=2)
+    real, own = network.given
+    # Frame 3 is given frames 2 and 1; their estimates are frames 1 and 0, and 5 more.
+    assert real[:, 3].unique().tolist() == [1.0, 2.0]
+    assert (own[:, 3, :, :6] == 6.0).all()
+    assert (own[:, 3, :, 6:] == 5.0).all()
+    # Frame 0 has no estimate, so frame 1 is given the real one.
+    assert (own[:, 1, :, :6] == 0.0).all()
+
+
+def test_a_share_of_the_windows_keeps_the_real_frames():
+    latents = torch.ones(400, 3, 1, 6)
+    config = FlowConfig(own_fraction=0.25, context_noise_max=0.0)
+    network = Recorder(5.0)
+    generator = torch.Generator().manual_seed(0)
+    flow_loss(network, latents, torch.zeros(400, 3, 1), config, generator, previous=1)
+    replaced = network.given[1][:, 2, 0] == 6.0
+    assert (replaced.all(-1) == replaced.any(-1)).all()
+    assert 0.18 < replaced[:, 0].float().mean() < 0.32
+    with pytest.raises(ValueError, match="own_fraction must lie in"):
+        FlowConfig(own_fraction=1.5)
