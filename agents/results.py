@@ -35,7 +35,7 @@ def write_results(path: Path, kind: str, content: dict[str, Any]) -> None:
         "format_version": FORMAT_VERSION,
         "kind": kind,
         **content,
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": {name: package_version(name) for name in _PACKAGES},
         "machine": describe_machine(),
     }
     with atomic_file(path) as temporary:
@@ -123,7 +123,8 @@ def describe_comparison(summary: dict[str, Any], unit: str = "") -> str:
 _PACKAGES = ("nfd-world", "torch", "numpy", "gymnasium", "stable-baselines3", "vizdoom")
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
+    """The installed version of ``package``; None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

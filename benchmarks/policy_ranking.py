@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from agents.arena import EVALUATION_SEED, find_policies
 from agents.environments import real_environment, source_of
 from agents.evaluation import Evaluation, evaluate
 from agents.policies import Policy
+from agents.results import package_version
 from agents.statistics import rank_agreement
 from benchmarks.plotting import COLOURS, GREY, figure, save
 from benchmarks.progress import counting
@@ -121,7 +121,7 @@ def play_real(
     name = source_of(world)
     key = {
         "environment": name,
-        "vizdoom": _version("vizdoom"),
+        "vizdoom": package_version("vizdoom"),
         "first_seed": EVALUATION_SEED,
         "episodes": episodes,
     }
@@ -233,10 +233,3 @@ def _write_cache(path: Path, key: dict[str, Any], known: dict[str, Evaluation]) 
 
 def _text(interval: dict[str, float]) -> str:
     return f"{interval['estimate']:.0f} [{interval['low']:.0f}, {interval['high']:.0f}]"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
