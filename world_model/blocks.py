@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -9,6 +10,17 @@ from world_model.network_config import NetworkConfig
 from world_model.rope import rotate
 
 NORM_EPS = 1e-6
+
+
+def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """``x * (1 + scale) + shift`` in one pass over x (B, F, N, width), as adaLN has it.
+
+    Args:
+        x: (B, F, N, width).
+        shift: (B, F, 1, width).
+        scale: as shift.
+    """
+    return torch.addcmul(shift, x, 1 + scale)
 
 
 class RMSNorm(nn.RMSNorm):
@@ -62,12 +74,13 @@ class Block(nn.Module):
         self, x: Tensor, shift: Tensor, scale: Tensor, cos: Tensor, sin: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised, rotated queries and keys, and values: three (B, F, N, heads, d)."""
-        x = self.norm_attention(x) * (1 + scale) + shift
+        x = modulated(self.norm_attention(x), shift, scale)
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)
         return rotate(self.norm_q(q), cos, sin), rotate(self.norm_k(k), cos, sin), v
 
     def finish(self, x: Tensor, attended: Tensor, modulation: tuple[Tensor, ...]) -> Tensor:
         """Everything after attention."""
         _, _, gate, shift, scale, gate_mlp = modulation
-        x = x + gate * self.project(attended.flatten(-2))
-        return x + gate_mlp * self.mlp(self.norm_mlp(x) * (1 + scale) + shift)
+        x = torch.addcmul(x, gate, self.project(attended.flatten(-2)))
+        changed = self.mlp(modulated(self.norm_mlp(x), shift, scale))
+        return torch.addcmul(x, gate_mlp, changed)

@@ -70,4 +70,5 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotates pairs (first half, second half) of the last dimension; x is (B, F, N, heads, d)."""
     cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    turned = torch.addcmul(first * cos, second, sin, value=-1)
+    return torch.cat([turned, torch.addcmul(second * cos, first, sin)], dim=-1)

@@ -51,12 +51,13 @@ def transport(images: Tensor, weights: Tensor, offsets: list[tuple[int, int]]) -
     reach_y = max(abs(y) for y, _ in offsets)
     reach_x = max(abs(x) for _, x in offsets)
     padded = F.pad(images, (reach_x, reach_x, reach_y, reach_y), mode="replicate")
+    # One weight per pixel, copied once: products that broadcast over blocks of four are slow.
     by_block = weights.permute(3, 0, 1, 2)[:, :, None, :, None, :, None]  # (K, B, 1, h, 1, w, 1)
+    by_pixel = by_block.expand(-1, -1, -1, -1, BLOCK, -1, BLOCK).flatten(-4, -3).flatten(-2)
     change: Tensor | None = None
-    for weight, (y, x) in zip(by_block, offsets, strict=True):
+    for weight, (y, x) in zip(by_pixel, offsets, strict=True):
         top, left = reach_y + y, reach_x + x
         difference = padded[:, :, top : top + height, left : left + width] - images
-        part = weight * difference.unflatten(-1, (-1, BLOCK)).unflatten(-3, (-1, BLOCK))
-        change = part if change is None else change + part
+        change = weight * difference if change is None else change.addcmul_(weight, difference)
     assert change is not None
-    return change.flatten(-4, -3).flatten(-2)
+    return change
