@@ -29,7 +29,7 @@ def test_every_configuration_is_measured(tmp_path):
         assert 0 < time["low"] <= time["estimate"] <= time["high"]
         assert row["ms_p95"] >= time["estimate"]
         parts = row["parts_ms"]
-        assert all(value > 0 for value in parts.values())
+        assert parts["network"] > 0.3 * sum(parts.values())
         assert set(parts) == {*PARTS, "python"}
     assert rows[1]["speed_up"] == pytest.approx(1, abs=0.05), "one stream at the world's own steps"
     table = speed.table(document["results"], "tiny")
