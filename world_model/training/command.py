@@ -68,6 +68,9 @@ class TrainCommand:
     """Frames per window."""
     learning_rate: float | None = None
     """Peak learning rate."""
+    object_weights: tuple[float, ...] | None = None
+    """Extra loss weight near objects, one number per class of the data's labels; no numbers for
+    data without labels (default: the preset's)."""
     precision: str = "auto"
     """auto, float32 or bfloat16."""
     compile: bool = False
@@ -144,6 +147,9 @@ def _plan(
     """The command's own settings over those of the preset."""
     PixelPatchConfig(store.frame_shape, preset.patch_size)  # refuses what no patch divides
     preset = with_frame_shape(preset, store.frame_shape)
+    if command.object_weights is not None:
+        flow = replace(preset.flow, object_weights=command.object_weights)
+        preset = replace(preset, flow=flow)
     names = ("steps", "batch_size", "length", "learning_rate", "save_every", "sample_every")
     given: dict[str, Any] = {name: getattr(command, name) for name in names}
     train = replace(

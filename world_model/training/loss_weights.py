@@ -54,8 +54,8 @@ def loss_weights(
             have = "no labels" if labels is None else f"labels up to class {int(labels.max())}"
             raise ConfigError(
                 f"object_weights={flow.object_weights} weighs {len(flow.object_weights)} classes "
-                f"of labels, but the data set has {have}. Record it with labels, or set "
-                "object_weights to one number per class (none: an empty tuple)."
+                f"of labels, but the data set has {have}. Record it with labels, or give one "
+                "number per class: nfd train --object-weights N N ... (no numbers: no weights)."
             )
         for number, extra in enumerate(flow.object_weights, start=1):
             here = (labels == number).to(images.device)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
@@ -23,6 +24,8 @@ from tests.world_model.test_video import read
 from tests.world_model.training.bars import INFO, make_bars, play
 from world_model.data.writer import write_dataset
 from world_model.errors import StorageError
+from world_model.flow import FlowConfig
+from world_model.presets import PRESETS, get_preset
 from world_model.training import command
 from world_model.world import World
 
@@ -195,6 +198,16 @@ def test_a_full_disk_says_so_and_keeps_the_checkpoint(bars, tmp_path):
     assert World.from_pretrained(run / "world").model_id == before
 
 
+def test_object_weights_can_be_left_out(bars, tmp_path, monkeypatch):
+    """A preset that weighs objects trains on data without labels, if told so."""
+    weighing = replace(get_preset("tiny"), flow=FlowConfig(object_weights=(2.0,)))
+    monkeypatch.setitem(PRESETS, "tiny", weighing)
+    given = arguments(bars, tmp_path, *NO_OUTCOME)
+    assert nfd(["train", *given]) == 1
+    assert nfd(["train", *given, "--object-weights"]) == 0
+    assert World.from_pretrained(tmp_path / "world").flow.object_weights == ()
+
+
 # -- what cannot be ----------------------------------------------------------------------------
 
 
@@ -205,6 +218,7 @@ def test_a_full_disk_says_so_and_keeps_the_checkpoint(bars, tmp_path):
         ("tiny", ["--steps", "0"], "steps must be at least 1, not 0"),
         ("tiny", ["--precision", "float16"], "precision must be one of"),
         ("tiny", ["--learning-rate", "-1"], "learning_rate must be positive, not -1"),
+        ("tiny", ["--object-weights", "2"], "data set has no labels.*nfd train --object-weights"),
         ("tiny", ["--device", "abacus"], "there is no device 'abacus'"),
         ("tiny", ["--length", "1"], "length=1 leaves nothing to learn"),
         ("tiny", ["--length", "1000"], "has 1000 frames"),
