@@ -43,11 +43,11 @@ class FlowConfig:
     """Extra loss weight of pixels near an object in one of the two frames before, one number per
     class of the data set's labels; see :mod:`world_model.training.loss_weights`. For small things
     that matter. Needed in training alone; like ``motion_weight`` it never looks at the target."""
-
     own_fraction: float = 0.0
     """Share of windows in which the frames given as previous ones are the network's own estimates
     of them, as in streaming, instead of the real ones. What fades a little in every estimate is
-    then restored in the next, instead of fading away."""
+    then restored in the next, instead of fading away. Needs ``previous_frames``, and one more
+    forward pass."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.own_fraction <= 1:
