@@ -9,6 +9,7 @@ mixture of clean, half-noised and unknown frames, among them the one that stream
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,7 +27,8 @@ class FlowConfig:
     prediction: str = "x"
     """What the network's output stands for: ``x`` (clean tokens) or ``v`` (velocity)."""
     loss: str = "x_ramp"
-    """``x_ramp``: squared error of x weighted by 1 - 0.9 t; ``x``: unweighted; ``v``: of v."""
+    """``x_ramp``: squared error of x weighted by 1 - 0.9 t; ``x``: unweighted; ``v``: of v;
+    ``energy``: one-step samples under a scoring rule, see :mod:`world_model.scoring`."""
     shift: float = 1.0
     """k of ``t <- k t / (1 + (k - 1) t)``: larger means noisier training."""
     noise_fraction: float = 0.1
@@ -44,18 +46,18 @@ class FlowConfig:
     class of the data set's labels; see :mod:`world_model.training.loss_weights`. For small things
     that matter. Needed in training alone; like ``motion_weight`` it never looks at the target."""
     own_fraction: float = 0.0
-    """Share of windows in which the frames given as previous ones are the network's own estimates
-    of them, as in streaming, instead of the real ones. What fades a little in every estimate is
-    then restored in the next, instead of fading away. Needs ``previous_frames``, and one more
-    forward pass."""
+    """Share of windows (rounded up) in which the frames given as previous ones are the network's
+    own estimates of them, as in streaming, instead of the real ones. What fades a little in every
+    estimate is then restored in the next, instead of fading away. Needs ``previous_frames``, and
+    one more forward pass of those windows."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.own_fraction <= 1:
             raise ValueError(f"own_fraction must lie in [0, 1], not {self.own_fraction}.")
         if self.prediction not in ("x", "v"):
             raise ValueError(f"prediction must be 'x' or 'v', not {self.prediction!r}.")
-        if self.loss not in ("x_ramp", "x", "v"):
-            raise ValueError(f"loss must be 'x_ramp', 'x' or 'v', not {self.loss!r}.")
+        if self.loss not in ("x_ramp", "x", "v", "energy"):
+            raise ValueError(f"loss must be 'x_ramp', 'x', 'v' or 'energy', not {self.loss!r}.")
 
 
 def add_noise(x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
@@ -190,16 +192,17 @@ def _own_estimates(
     given: Tensor,
     given_t: Tensor,
 ) -> Tensor:
-    """Clean tokens as latents, in a share of the windows replaced by estimates of them.
+    """Clean tokens as latents, in the first windows replaced by estimates of them.
 
     An estimate from little noise knows what happened, one from much noise does not: the network
     meets both, events that it foresaw and events that it missed.
     """
-    shape, device = latents.shape, latents.device
-    t = sample_times(shape[:2], config, generator)
-    x_t = add_noise(latents, torch.randn(shape, generator=generator, device=device), t)
-    estimates = predict_x0(network(x_t, t, actions, given, given_t), x_t, t, given, config)
-    replaced = torch.rand(shape[0], 1, generator=generator, device=device) < config.own_fraction
-    replaced = replaced.repeat(1, shape[1])
-    replaced[:, 0] = False  # nothing predicts a first frame
-    return torch.where(replaced[..., None, None], estimates.float(), latents)
+    count = math.ceil(config.own_fraction * latents.shape[0])  # always as many: one compiled shape
+    real, given, given_t = latents[:count], given[:count], given_t[:count]
+    t = sample_times(real.shape[:2], config, generator)
+    noise = torch.randn(real.shape, generator=generator, device=real.device)
+    x_t = add_noise(real, noise, t)
+    raw = network(x_t, t, actions[:count], given, given_t)
+    own = predict_x0(raw, x_t, t, given, config).float()
+    own = torch.cat([real[:, :1], own[:, 1:]], dim=1)  # nothing predicts a first frame
+    return torch.cat([own, latents[count:]])

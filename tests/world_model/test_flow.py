@@ -161,13 +161,12 @@ def test_own_estimates_stand_for_previous_frames():
 
 
 def test_a_share_of_the_windows_keeps_the_real_frames():
-    latents = torch.ones(400, 3, 1, 6)
+    latents = torch.ones(5, 3, 1, 6)
     config = FlowConfig(own_fraction=0.25, context_noise_max=0.0)
     network = Recorder(5.0)
-    generator = torch.Generator().manual_seed(0)
-    flow_loss(network, latents, torch.zeros(400, 3, 1), config, generator, previous=1)
+    flow_loss(network, latents, torch.zeros(5, 3, 1), config, torch.Generator(), previous=1)
+    assert len(network.given[0]) == 2  # a quarter of five, rounded up: no more are estimated
     replaced = network.given[1][:, 2, 0] == 6.0
-    assert (replaced.all(-1) == replaced.any(-1)).all()
-    assert 0.18 < replaced[:, 0].float().mean() < 0.32
+    assert replaced.all(-1).tolist() == [True, True, False, False, False]
     with pytest.raises(ValueError, match="own_fraction must lie in"):
         FlowConfig(own_fraction=1.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from world_model.errors import ConfigError, DivergenceError
 from world_model.flow import FlowConfig, flow_loss
 from world_model.network import NetworkConfig, NextFrameDiffusion
 from world_model.precision import choose_precision
+from world_model.scoring import energy_loss
 from world_model.storage import recover_folder
 from world_model.tokenizer import PixelPatchTokenizer
 from world_model.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
@@ -116,6 +118,10 @@ class Trainer:
             seed=train.seed * 1_000_003 + self.rank,
         )
         self._dtype = choose_precision(train.precision, self.device)
+        self._loss: Callable[..., Tensor] = flow_loss
+        if flow.loss == "energy":
+            parts = 2 if tokenizer.config.patch_size % 2 == 0 else 1
+            self._loss = partial(energy_loss, grid=tokenizer.grid, parts=parts)
 
     @property
     def model(self) -> NextFrameDiffusion:
@@ -156,7 +162,7 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = rate
         with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
-            loss = flow_loss(
+            loss = self._loss(
                 self._forward,
                 latents,
                 actions,

@@ -1,0 +1,133 @@
+"""Training for one step: samples of the next frame, judged by a proper scoring rule.
+
+The regression losses of :mod:`world_model.flow` teach the network the mean of all possible clean
+frames, so that sampling has to find one of them step by step, and a single step is a blur. Here the
+network itself is the sampler: from pure noise it makes a frame, twice from different noise, and the
+energy score rewards pairs that are as far from each other as from what really happened:
+
+    S = (d(x, y) + d(x', y)) / 2  -  d(x, x') / 2,     x, x' imagined,  y real
+
+Its expectation is smallest when x has the distribution of y, for distances d that are norms
+(Gneiting & Raftery 2007). De Bortoli et al. 2025 (*Distributional Diffusion Models with Scoring
+Rules*, arXiv 2502.02483) train diffusion models so, to sample in few steps. As distance we take the
+sum of the norms over squares of the frame, small ones, in which a few pixels count, and larger
+ones, which hold things together: a sum of scores of parts is a proper score too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from world_model.flow import FlowConfig, add_noise, predict_x0, previous_frames
+from world_model.network_config import CHANNELS
+
+SIZES = 3
+"""Sizes of the squares, each twice as wide as the one before."""
+SMOOTH = 1e-4
+"""Added to mean squares before the root, in squared standard deviations: below the rounding of
+pixels, and gradients stay finite."""
+
+
+def energy_loss(
+    network: Callable[..., Tensor],
+    latents: Tensor,
+    actions: Tensor,
+    config: FlowConfig,
+    generator: torch.Generator,
+    *,
+    previous: int,
+    weights: Tensor | None = None,
+    grid: tuple[int, int],
+    parts: int = 1,
+) -> Tensor:
+    """Energy score of frames made in one step.
+
+    A share ``config.noise_fraction`` of the frames is made from pure noise; the others stand at the
+    small noise level of context frames, for these to look back at.
+
+    Args:
+        network: the transformer, or a wrapper of it.
+        latents: clean tokens, float32 (B, F, N, D).
+        actions: float32 (B, F, K), the action that produced each frame.
+        config: what is predicted.
+        generator: source of the noise and the noise levels, on the latents' device.
+        previous: how many frames before each frame the network is given.
+        weights: optional weight of every number, as latents; mean about 1. They may depend on what
+            the network is given, never on ``latents`` at the same frame.
+        grid: rows and columns of tokens.
+        parts: where tokens are square patches of RGB pixels: into how many rows and columns a patch
+            is cut for the smallest squares.
+
+    Returns:
+        A scalar.
+    """
+    shape, device = latents.shape, latents.device
+
+    def normal(*size: int) -> Tensor:
+        return torch.randn(size, generator=generator, device=device)
+
+    def uniform(*size: int) -> Tensor:
+        return torch.rand(size, generator=generator, device=device)
+
+    made = uniform(*shape[:2]) < config.noise_fraction
+    made[:, -1] = True  # nothing looks back at the last one
+    made[:, 0] &= not previous  # a first frame has nothing to be made from
+    context_t = uniform(*shape[:2]) * config.context_noise_max
+    t = torch.where(made, torch.ones_like(context_t), context_t)
+    given = given_t = None
+    if previous:
+        level = uniform(*shape[:2]).square() * config.context_noise_max
+        given, given_t = previous_frames(latents, previous, level, generator)
+        if config.own_fraction:
+            count = max(1, round(config.own_fraction * shape[0]))
+            x_t = add_noise(latents[:count], normal(count, *shape[1:]), t[:count])
+            with torch.no_grad():
+                raw = network(x_t, t[:count], actions[:count], given[:count], given_t[:count])
+                own = predict_x0(raw, x_t, t[:count], given[:count], config).float()
+            own = torch.where(made[:count, :, None, None], own, latents[:count])
+            own = torch.cat([own, latents[count:]])
+            given, given_t = previous_frames(own, previous, level, generator)
+    x_t = torch.cat([add_noise(latents, normal(*shape), t) for _ in range(2)])
+    t, actions = t.repeat(2, 1), actions.repeat(2, 1, 1)
+    if given is not None and given_t is not None:
+        given, given_t = given.repeat(2, 1, 1, 1), given_t.repeat(2, 1)
+    raw = network(x_t, t, actions, given, given_t)
+    one, other = predict_x0(raw, x_t, t, given, config).chunk(2)
+    to_real = distance(one, latents, weights, grid, parts)
+    to_real = to_real + distance(other, latents, weights, grid, parts)
+    score = (to_real - distance(one, other, weights, grid, parts)) / 2
+    return (score * made).sum() / made.sum()
+
+
+def distance(
+    a: Tensor, b: Tensor, weights: Tensor | None, grid: tuple[int, int], parts: int
+) -> Tensor:
+    """Root mean square difference inside a square, averaged over squares of :data:`SIZES` sizes.
+
+    Args:
+        a: (B, F, N, D).
+        b: as a.
+        weights: as a, or None.
+        grid: rows and columns of tokens, whose product is N.
+        parts: rows and columns of the smallest squares within a token.
+
+    Returns:
+        (B, F).
+    """
+    squares = (a - b).square()
+    if weights is not None:
+        squares = squares * weights
+    patch = round((a.shape[-1] / CHANNELS) ** 0.5) if parts > 1 else 1
+    cut = squares.unflatten(-1, (parts, patch // parts, parts, -1)).mean(dim=(-3, -1))
+    cut = cut.flatten(0, 1).unflatten(1, grid)  # (B * F, rows, columns, parts, parts)
+    errors = cut.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    total = torch.zeros(len(errors), device=a.device)
+    for size in range(SIZES):
+        if size:
+            errors = F.avg_pool2d(errors[:, None], 2, ceil_mode=True, count_include_pad=False)[:, 0]
+        total = total + (errors + SMOOTH).sqrt().mean(dim=(1, 2))
+    return total.unflatten(0, a.shape[:2]) / SIZES
