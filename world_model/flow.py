@@ -161,12 +161,7 @@ def flow_loss(
     given = given_t = None
     first = 0
     if previous:
-        level = torch.rand(shape[:2], generator=generator, device=device).square()
-        level = level * config.context_noise_max
-        given, given_t = previous_frames(latents, previous, level, generator)
-        if config.own_fraction:
-            own = _own_estimates(network, latents, actions, config, generator, given, given_t)
-            given, given_t = previous_frames(own, previous, level, generator)
+        given, given_t = given_frames(network, latents, actions, config, generator, previous)
         first = 1  # a first frame has nothing to be predicted from: it only serves as context
     raw = network(x_t, t, actions, given, given_t)
     if config.loss == "v":
@@ -180,6 +175,36 @@ def flow_loss(
     if weights is not None:
         error = error * weights
     return error[:, first:].mean()
+
+
+def given_frames(
+    network: Callable[..., Tensor],
+    latents: Tensor,
+    actions: Tensor,
+    config: FlowConfig,
+    generator: torch.Generator,
+    count: int,
+) -> tuple[Tensor, Tensor]:
+    """The frames before each frame as training gives them: real, or the network's own.
+
+    Args:
+        network: the transformer, or a wrapper of it.
+        latents: clean tokens, float32 (B, F, N, D).
+        actions: float32 (B, F, K), the action that produced each frame.
+        config: how much they are noised, and how many windows get the network's own.
+        generator: source of the noise and the noise levels, on the latents' device.
+        count: how many frames before each.
+
+    Returns:
+        As :func:`previous_frames`.
+    """
+    level = torch.rand(latents.shape[:2], generator=generator, device=latents.device).square()
+    level = level * config.context_noise_max
+    given, given_t = previous_frames(latents, count, level, generator)
+    if config.own_fraction:
+        own = _own_estimates(network, latents, actions, config, generator, given, given_t)
+        given, given_t = previous_frames(own, count, level, generator)
+    return given, given_t
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from world_model.flow import FlowConfig, add_noise, predict_x0, previous_frames
+from world_model.flow import FlowConfig, add_noise, given_frames, predict_x0, sample_times
 from world_model.network_config import CHANNELS
 
 SIZES = 3
@@ -44,16 +44,16 @@ def energy_loss(
     grid: tuple[int, int],
     parts: int = 1,
 ) -> Tensor:
-    """Energy score of frames made in one step.
+    """Energy score of frames made in one step, from every noise level that training meets.
 
-    A share ``config.noise_fraction`` of the frames is made from pure noise; the others stand at the
-    small noise level of context frames, for these to look back at.
+    From pure noise, a share ``config.noise_fraction`` of the frames, that is all of sampling; from
+    less, it is what a further step can mend.
 
     Args:
         network: the transformer, or a wrapper of it.
         latents: clean tokens, float32 (B, F, N, D).
         actions: float32 (B, F, K), the action that produced each frame.
-        config: what is predicted.
+        config: what is predicted, and from which noise levels.
         generator: source of the noise and the noise levels, on the latents' device.
         previous: how many frames before each frame the network is given.
         weights: optional weight of every number, as latents; mean about 1. They may depend on what
@@ -66,32 +66,17 @@ def energy_loss(
         A scalar.
     """
     shape, device = latents.shape, latents.device
-
-    def normal(*size: int) -> Tensor:
-        return torch.randn(size, generator=generator, device=device)
-
-    def uniform(*size: int) -> Tensor:
-        return torch.rand(size, generator=generator, device=device)
-
-    made = uniform(*shape[:2]) < config.noise_fraction
-    made[:, -1] = True  # nothing looks back at the last one
-    made[:, 0] &= not previous  # a first frame has nothing to be made from
-    context_t = uniform(*shape[:2]) * config.context_noise_max
-    t = torch.where(made, torch.ones_like(context_t), context_t)
+    t = sample_times(shape[:2], config, generator)
     given = given_t = None
+    first = 0
     if previous:
-        level = uniform(*shape[:2]).square() * config.context_noise_max
-        given, given_t = previous_frames(latents, previous, level, generator)
-        if config.own_fraction:
-            count = max(1, round(config.own_fraction * shape[0]))
-            x_t = add_noise(latents[:count], normal(count, *shape[1:]), t[:count])
-            with torch.no_grad():
-                raw = network(x_t, t[:count], actions[:count], given[:count], given_t[:count])
-                own = predict_x0(raw, x_t, t[:count], given[:count], config).float()
-            own = torch.where(made[:count, :, None, None], own, latents[:count])
-            own = torch.cat([own, latents[count:]])
-            given, given_t = previous_frames(own, previous, level, generator)
-    x_t = torch.cat([add_noise(latents, normal(*shape), t) for _ in range(2)])
+        given, given_t = given_frames(network, latents, actions, config, generator, previous)
+        first = 1  # a first frame has nothing to be made from: it only serves as context
+    noise, fresh = torch.randn(2, *shape, generator=generator, device=device)
+    # Twins must differ in what tells nothing of the truth. Below t = 1 their noise does tell, so
+    # they share it, and the score becomes the distance to the truth alone.
+    twin = torch.where((t == 1)[..., None, None], fresh, noise)
+    x_t = torch.cat([add_noise(latents, noise, t), add_noise(latents, twin, t)])
     t, actions = t.repeat(2, 1), actions.repeat(2, 1, 1)
     if given is not None and given_t is not None:
         given, given_t = given.repeat(2, 1, 1, 1), given_t.repeat(2, 1)
@@ -100,7 +85,7 @@ def energy_loss(
     to_real = distance(one, latents, weights, grid, parts)
     to_real = to_real + distance(other, latents, weights, grid, parts)
     score = (to_real - distance(one, other, weights, grid, parts)) / 2
-    return (score * made).sum() / made.sum()
+    return score[:, first:].mean()
 
 
 def distance(

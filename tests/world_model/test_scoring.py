@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +11,10 @@ from world_model.flow import FlowConfig
 from world_model.scoring import SMOOTH, distance, energy_loss
 from world_model.tokenizer import PixelPatchConfig, PixelPatchTokenizer
 
-PLAIN = FlowConfig(loss="energy", noise_fraction=1.0, context_noise_max=0.0)
+PLAIN = FlowConfig(
+    loss="energy", noise_fraction=1.0, context_fraction=0.0, context_noise_max=0.0
+)  # fmt: skip
+"""Every frame is made from pure noise."""
 
 
 def test_distance_is_the_error_inside_squares_of_three_sizes():
@@ -103,29 +108,48 @@ def test_one_step_learns_both_sides_of_a_coin():
     assert ((made.abs() - 1).abs() < 0.3).all(-1).float().mean() > 0.65
 
 
-def test_only_frames_made_from_noise_are_scored():
-    """Frames at the level of context, and a first frame without one before it, are not."""
-
-    class Wrong(nn.Module):
+def test_a_first_frame_only_serves_as_context():
+    class WrongAtFirst(nn.Module):
         def forward(self, x_t, t, actions, given, given_t):
-            error = torch.where(t == 1, 0.0, 100.0)  # wrong wherever it should not matter
+            error = torch.zeros_like(x_t)
             error[:, 0] = 100.0
-            return error[..., None, None].expand_as(x_t)
+            return error
+
+    latents = torch.zeros(4, 3, 4, 6)  # nothing changes, so the frame before is right
+    actions, generator = torch.zeros(4, 3, 1), torch.Generator()
+    for previous, (low, high) in {1: (0.0, 0.1), 0: (10.0, 100.0)}.items():
+        result = energy_loss(
+            WrongAtFirst(), latents, actions, PLAIN, generator, previous=previous, grid=(2, 2)
+        )
+        assert low <= result.item() <= high
+
+
+def test_twins_differ_in_pure_noise_alone():
+    """Below t = 1 the noise tells of the truth: to be far from the twin must earn nothing."""
+    seen = []
+
+    class Eyes(nn.Module):
+        def forward(self, x_t, t, actions, given, given_t):
+            seen.append((x_t, t))
+            return x_t
 
     config = FlowConfig(loss="energy", noise_fraction=0.5)
-    latents = torch.zeros(40, 5, 4, 6)  # nothing changes, so the frame before is right
-    result = energy_loss(
-        Wrong(), latents, torch.zeros(40, 5, 1), config, torch.Generator(), previous=1, grid=(2, 2)
+    latents = torch.randn(50, 4, 4, 6)
+    energy_loss(
+        Eyes(), latents, torch.zeros(50, 4, 1), config, torch.Generator(), previous=0, grid=(2, 2)
     )
-    assert result.item() < 0.1
+    ((x_t, t),) = seen
+    (one, other), (level, same_level) = x_t.chunk(2), t.chunk(2)
+    assert torch.equal(level, same_level)
+    assert 0.3 < (level == 1).float().mean() < 0.7
+    assert torch.equal((one != other).all(-1).all(-1), level == 1)
+    assert torch.equal((one == other).all(-1).all(-1), level != 1)
 
 
 def test_own_samples_stand_for_previous_frames():
     """With x-prediction an answer of 5 means "5 more than the frame before"."""
     latents = torch.arange(4.0)[None, :, None, None].repeat(4, 1, 4, 6)  # frame i is all i
-    config = FlowConfig(
-        loss="energy", noise_fraction=1.0, own_fraction=0.5, context_noise_max=0.0
-    )  # fmt: skip
+    config = replace(PLAIN, own_fraction=0.5)
     network = Recorder(5.0)
     energy_loss(
         network, latents, torch.zeros(4, 4, 1), config, torch.Generator(), previous=2, grid=(2, 2)
