@@ -60,7 +60,7 @@ class LatentStreams:
             assert raw is not None
             return predict_x0(raw[:, 0], x, now, None, self.flow)
 
-        self.latent.copy_(euler(noise, self.grid, estimate))
+        self.latent.copy_(euler(lambda _: noise, self.grid, estimate))
         self.index.add_(1)
 
 

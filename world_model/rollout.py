@@ -30,7 +30,7 @@ class Rollout:
         world: the world; its modules are moved to ``device`` and never written to, so that many
             rollouts can share it.
         sampling_steps: denoising steps per frame; None for the world's default.
-        sampler: ``euler`` or ``dpmpp2m``; None for the world's default.
+        sampler: ``euler``, ``dpmpp2m`` or ``consistency``; None for the world's default.
         device: where to compute.
         reward_mode: ``expected`` value, a ``sample``, or the most likely value (``threshold``).
         termination_mode: ``sample`` with the predicted probability, ``threshold`` at one half,
@@ -191,9 +191,11 @@ class Rollout:
         last = self._noised(state.latent, state.seeds, index, Purpose.PREVIOUS)
         previous = torch.cat([last, state.previous], -1)[..., : state.previous.shape[-1]]
         level = torch.full_like(state.previous_t, self.context_noise)
-        keys = stream_keys(state.seeds, following, Purpose.SAMPLE)
-        noise = normal(keys, tuple(state.latent.shape[1:]))
         estimates: list[Tensor] = []
+
+        def draw(step: int) -> Tensor:
+            keys = stream_keys(state.seeds, following, Purpose.SAMPLE, step)
+            return normal(keys, tuple(state.latent.shape[1:]))
 
         def estimate(x: Tensor, t: float, step: int) -> Tensor:
             now = torch.full_like(level, t)
@@ -224,7 +226,7 @@ class Rollout:
                 estimates.append(x0)
             return x0
 
-        latents = self._sample(noise, self._grid, estimate)
+        latents = self._sample(draw, self._grid, estimate)
         state.previous, state.previous_t = previous, level
         return latents, estimates[0]
 

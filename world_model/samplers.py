@@ -1,6 +1,8 @@
 """Samplers: from noise to a frame, given a function that estimates the clean frame.
 
 Stateless: a sampler is a function of the noise, the grid of noise levels and the estimator.
+Euler and DPM-Solver++(2M) follow the flow of a network that estimates the *mean* of all clean
+frames. The consistency sampler is for one that makes a clean frame at once, and then betters it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from torch import Tensor
 
 from world_model.flow import shift_time
 
+Draw = Callable[[int], Tensor]
+"""``step -> noise`` of unit variance, (B, ..., D); step 0 is where sampling starts."""
 Estimate = Callable[[Tensor, float, int], Tensor]
 """``(x_t, t, step) -> x0``, the network's estimate of the clean tokens."""
 
@@ -29,18 +33,18 @@ def time_grid(steps: int, shift: float = 1.0) -> list[float]:
     return [float(t) for t in shift_time(grid, shift)]
 
 
-def euler(noise: Tensor, grid: list[float], estimate: Estimate) -> Tensor:
+def euler(draw: Draw, grid: list[float], estimate: Estimate) -> Tensor:
     """Euler steps along the flow ``dx/dt = (x_t - x0) / t``.
 
     Args:
-        noise: x at t = 1, (B, ..., D).
+        draw: gives x at t = 1.
         grid: noise levels, from :func:`time_grid`.
         estimate: see :data:`Estimate`.
 
     Returns:
-        The clean tokens, as noise. With one step, the estimate itself.
+        The clean tokens (B, ..., D). With one step, the estimate itself.
     """
-    x = noise
+    x = draw(0)
     for step, (t, following) in enumerate(pairwise(grid)):
         x0 = estimate(x, t, step)
         # x + (following - t) * (x - x0) / t, written so that following = 0 gives x0 exactly
@@ -48,7 +52,7 @@ def euler(noise: Tensor, grid: list[float], estimate: Estimate) -> Tensor:
     return x
 
 
-def dpmpp_2m(noise: Tensor, grid: list[float], estimate: Estimate) -> Tensor:
+def dpmpp_2m(draw: Draw, grid: list[float], estimate: Estimate) -> Tensor:
     """DPM-Solver++(2M) for the flow's schedule (alpha = 1 - t, sigma = t).
 
     Second-order multistep in the clean estimate; the first and the last step are first-order.
@@ -56,14 +60,14 @@ def dpmpp_2m(noise: Tensor, grid: list[float], estimate: Estimate) -> Tensor:
     lambda is minus infinity, so the first step is an Euler step, which is exact there.
 
     Args:
-        noise: x at t = 1, (B, ..., D).
+        draw: gives x at t = 1.
         grid: noise levels, from :func:`time_grid`.
         estimate: see :data:`Estimate`.
 
     Returns:
-        The clean tokens, as noise.
+        The clean tokens (B, ..., D).
     """
-    x = noise
+    x = draw(0)
     previous_x0: Tensor | None = None
     previous_h = 0.0
     last = len(grid) - 2
@@ -82,18 +86,39 @@ def dpmpp_2m(noise: Tensor, grid: list[float], estimate: Estimate) -> Tensor:
     return x
 
 
+def consistency(draw: Draw, grid: list[float], estimate: Estimate) -> Tensor:
+    """Estimates a clean frame, noises it anew to the next level, estimates it again, ...
+
+    Multistep consistency sampling (Song et al. 2023, arXiv 2303.01469, algorithm 1): for networks
+    whose estimate is a sample, not a mean. With one step it is the same as all the others.
+
+    Args:
+        draw: gives x at t = 1, and the noise of every further step.
+        grid: noise levels, from :func:`time_grid`; the last one, 0, is not visited.
+        estimate: see :data:`Estimate`.
+
+    Returns:
+        The clean tokens (B, ..., D).
+    """
+    x0 = estimate(draw(0), grid[0], 0)
+    for step, t in enumerate(grid[1:-1], start=1):
+        x0 = estimate((1 - t) * x0 + t * draw(step), t, step)
+    return x0
+
+
 def _log_snr(t: float) -> float:
     """``log(alpha / sigma)`` of the flow at t in (0, 1)."""
     return float(torch.logit(torch.tensor(1 - t, dtype=torch.float64)))
 
 
-SAMPLERS: dict[str, Callable[[Tensor, list[float], Estimate], Tensor]] = {
+SAMPLERS: dict[str, Callable[[Draw, list[float], Estimate], Tensor]] = {
     "euler": euler,
     "dpmpp2m": dpmpp_2m,
+    "consistency": consistency,
 }
 
 
-def get_sampler(name: str) -> Callable[[Tensor, list[float], Estimate], Tensor]:
+def get_sampler(name: str) -> Callable[[Draw, list[float], Estimate], Tensor]:
     """The sampler of that name.
 
     Raises:
