@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import tyro
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress
 
-from world_model.data import EpisodeStore, open_store
-from world_model.errors import ConfigError, DataError, NFDError
+from world_model.data import EpisodeStore
+from world_model.errors import DataError
 from world_model.outcome_training import OutcomeProgress
 from world_model.presets import PRESETS, WorldPreset, get_preset, with_frame_shape
 from world_model.storage import atomic_file
 from world_model.tokenizer import PixelPatchConfig
-from world_model.training.interruption import interruptible, stopping_between_steps
+from world_model.training.console import (
+    clear_errors,
+    console,
+    open_data,
+    progress_bar,
+    train_with_progress,
+)
+from world_model.training.interruption import interruptible
 from world_model.training.log import Log
 from world_model.training.pipeline import OutcomeSettings, Stages
 from world_model.training.processes import (
@@ -41,9 +38,6 @@ from world_model.training.processes import (
 from world_model.training.samples import sample_world
 from world_model.training.trainer import Trainer
 from world_model.world import World
-
-console = Console(stderr=True)
-SECONDS_BETWEEN_LINES = 60.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +93,7 @@ def run(command: TrainCommand) -> Path:
         DivergenceError: if the training diverges.
         StorageError: if the disk is full.
     """
-    with _clear_errors():
+    with clear_errors():
         preset = get_preset(command.preset)
         device = find_device(command.device)
     distributed = join_processes(device)
@@ -107,17 +101,14 @@ def run(command: TrainCommand) -> Path:
         console.print(hint)
     finished = False
     try:
-        store = _open_data(command.data or Path("data") / command.preset, distributed)
-        with _clear_errors():
+        store = open_data(command.data or Path("data") / command.preset, distributed)
+        with clear_errors():
             stages = _plan(command, preset, store, device)
         stages.check()
         trainer = stages.trainer()
-        log = Log(stages.folder, trainer.state.step) if is_first() else None
-        try:
-            _train_transformer(stages, trainer, log)
-        finally:
-            if log is not None:
-                log.close()
+        train_with_progress(
+            trainer, stages.folder, lambda log, step: _sample(stages, trainer, log, step)
+        )
         finished = True
     finally:
         if distributed:
@@ -171,40 +162,6 @@ def _plan(
     )
 
 
-def _train_transformer(stages: Stages, trainer: Trainer, log: Log | None) -> None:
-    config = stages.train
-    losses: list[float] = []
-    spoken = time.monotonic()
-    with (
-        _progress(log is not None) as progress,
-        stopping_between_steps() as check_for_signals,
-        closing(trainer.run()) as reports,  # closed at once, so that it saves at once
-    ):
-        task = progress.add_task(
-            "transformer", total=config.steps, completed=trainer.state.step, note=""
-        )
-        for report in reports:
-            check_for_signals()
-            losses.append(report.loss)
-            progress.update(task, completed=report.step, note=f"loss {report.loss:.4f}")
-            if log is None:
-                continue
-            if report.step % config.log_every == 0:
-                log.write(
-                    report.step,
-                    loss=sum(losses) / len(losses),
-                    learning_rate=report.learning_rate,
-                    gradient_norm=report.gradient_norm,
-                )
-                losses.clear()
-                if not console.is_terminal and time.monotonic() - spoken > SECONDS_BETWEEN_LINES:
-                    # Where no progress bar can be drawn, a log file shall show life.
-                    spoken = time.monotonic()
-                    console.print(f"step {report.step} of {config.steps}: loss {report.loss:.4f}")
-            if config.sample_every and report.step % config.sample_every == 0:
-                _sample(stages, trainer, log, report.step)
-
-
 def _sample(stages: Stages, trainer: Trainer, log: Log, step: int) -> None:
     report = sample_world(
         stages.world(trainer),
@@ -223,7 +180,7 @@ def _finish(stages: Stages, trainer: Trainer, *, half: bool) -> Path:
     """Outcome model, calibration, and the folder of the world."""
     outcome = None
     if stages.outcome.steps:
-        with _progress() as progress:
+        with progress_bar() as progress:
             task = progress.add_task("outcome model", total=stages.outcome.steps, note="")
             outcome = stages.train_outcome(_on_progress(progress, task))
     world = stages.world(trainer, outcome)
@@ -235,7 +192,7 @@ def _finish(stages: Stages, trainer: Trainer, *, half: bool) -> Path:
 
 def _adapt_outcome(stages: Stages, world: World) -> None:
     try:
-        with _progress() as progress:
+        with progress_bar() as progress:
             task = progress.add_task(
                 "outcome model on imagined frames", total=stages.outcome.finetune_steps, note=""
             )
@@ -258,48 +215,6 @@ def _on_progress(progress: Progress, task: Any) -> Callable[[OutcomeProgress], N
         progress.update(task, completed=report.step, note=note)
 
     return update
-
-
-def _progress(visible: bool = True) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=console,
-        disable=not visible or not console.is_terminal,
-    )
-
-
-@contextmanager
-def _clear_errors() -> Iterator[None]:
-    """Settings that do not fit are the user's to correct, not a crash."""
-    try:
-        yield
-    except NFDError:
-        raise
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
-def _open_data(path: Path, distributed: bool) -> EpisodeStore:
-    """Opens the data set; the first process builds its cache, the others wait for it."""
-    first = is_first()
-    if distributed and not first:
-        torch.distributed.barrier()
-    with _progress(first) as progress:
-        task = progress.add_task("decoding frames", total=None, note="", visible=False)
-        store = open_store(
-            path,
-            progress=lambda done, total: progress.update(
-                task, completed=done, total=total, visible=True
-            ),
-        )
-    if distributed and first:
-        torch.distributed.barrier()
-    return store
 
 
 def _describe() -> str:

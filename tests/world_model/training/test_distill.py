@@ -1,0 +1,123 @@
+"""``nfd distill`` from end to end: a world that samples in few steps comes out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+import nfd_env  # noqa: F401  (registers the environment)
+from nfd_env.cli.main import main as nfd
+from tests.world_model.training.bars import INFO, play
+from world_model.data.writer import write_dataset
+from world_model.errors import ConfigError
+from world_model.training.distill import DistillCommand, run
+from world_model.world import World
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def teacher(bars, tmp_path_factory):
+    """Folder of a world of bars, barely trained, without an outcome model."""
+    folder = tmp_path_factory.mktemp("teacher") / "run"
+    options = ["--steps", "4", "--batch-size", "2", "--outcome.steps", "0"]
+    options += ["--precision", "float32", "--name", "bars"]
+    assert nfd(["train", "tiny", "--data", str(bars.root), "--out", str(folder), *options]) == 0
+    return folder / "world"
+
+
+@pytest.fixture(scope="module")
+def quick(bars, teacher, tmp_path_factory):
+    """A command that is done in a second."""
+    return DistillCommand(
+        str(teacher),
+        data=bars.root,
+        out=tmp_path_factory.mktemp("distill") / "run",
+        steps=5,
+        batch_size=2,
+        length=4,
+        precision="float32",
+    )
+
+
+@pytest.fixture(scope="module")
+def student(quick):
+    """Folder of the world that was made from the teacher."""
+    return run(quick)
+
+
+def test_the_result_samples_in_few_steps(teacher, student):
+    before, after = World.from_pretrained(teacher), World.from_pretrained(student)
+    assert (after.config.sampler, after.config.sampling_steps) == ("consistency", 2)
+    assert before.flow.loss != "energy"
+    assert after.flow.loss == "energy"
+    assert after.network.config == before.network.config
+    assert after.config.name == "bars"
+    assert after.contexts is not None
+    assert before.contexts is not None
+    assert np.array_equal(after.contexts.frames, before.contexts.frames)
+    changed = [
+        not torch.equal(a, b)
+        for a, b in zip(before.network.parameters(), after.network.parameters(), strict=True)
+    ]
+    assert sum(changed) > len(changed) / 2
+
+
+def test_the_result_can_be_played(student):
+    for options in ({}, {"sampling_steps": 1}, {"sampling_steps": 4}):
+        env = gym.make("NFD-World-v0", world=str(student), **options)
+        env.reset(seed=0)
+        frames = [env.step(action)[0] for action in (0, 1, 2)]
+        assert all(frame.shape == (16, 16, 3) for frame in frames)
+        env.close()
+
+
+def test_a_second_time_must_be_asked_for(quick, student, tmp_path):
+    again = replace(quick, world=str(student), out=tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"was distilled before. Give --further"):
+        run(again)
+    assert not (tmp_path / "run").exists()
+    path = run(replace(again, further=True, sampling_steps=1))
+    assert World.from_pretrained(path).config.sampling_steps == 1
+
+
+def test_it_goes_on_where_it_was(quick, tmp_path):
+    """Three steps, at a rate that has not begun to fall, and then the rest are as good as all."""
+    parts = replace(quick, out=tmp_path / "run")
+    run(replace(parts, steps=3))
+    continued = run(replace(parts, steps=12))
+    whole = run(replace(quick, out=tmp_path / "whole", steps=12))
+    first, second = (World.from_pretrained(path).network for path in (continued, whole))
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_data_of_another_shape_are_refused(quick, tmp_path):
+    other = replace(INFO, frame_shape=(8, 8, 3))
+    episodes = [
+        replace(episode, frames=episode.frames[:, :8, :8])
+        for episode in (play(seed, 19) for seed in range(20))
+    ]
+    data = write_dataset(tmp_path / "set", episodes, other, shard_episodes=20)
+    with pytest.raises(ConfigError, match=r"frames of \(8, 8, 3\), bars@1"):
+        run(replace(quick, data=data, out=tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--sampling-steps", "0"], "sampling_steps must be at least 1, not 0"),
+        (["--learning-rate", "-1"], "learning_rate must be positive"),
+        (["--data", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_settings_give_one_line(teacher, tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.chdir(tmp_path)
+    assert nfd(["distill", str(teacher), *options]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error

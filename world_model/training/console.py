@@ -1,0 +1,124 @@
+"""What the training commands share: the progress bar, the log, and opening the data set."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from world_model.data import EpisodeStore, open_store
+from world_model.errors import ConfigError, NFDError
+from world_model.training.interruption import stopping_between_steps
+from world_model.training.log import Log
+from world_model.training.processes import is_first
+from world_model.training.trainer import Trainer
+
+console = Console(stderr=True)
+SECONDS_BETWEEN_LINES = 60.0
+
+
+def train_with_progress(
+    trainer: Trainer, folder: Path, sample: Callable[[Log, int], None] | None = None
+) -> None:
+    """Trains to the last step with a progress bar and a log; an interruption saves and raises.
+
+    Args:
+        trainer: what to train.
+        folder: of the run, where the log goes.
+        sample: called every ``sample_every`` steps with the log and the step.
+    """
+    log = Log(folder, trainer.state.step) if is_first() else None
+    try:
+        _train(trainer, log, sample)
+    finally:
+        if log is not None:
+            log.close()
+
+
+def _train(trainer: Trainer, log: Log | None, sample: Callable[[Log, int], None] | None) -> None:
+    config = trainer.config
+    losses: list[float] = []
+    spoken = time.monotonic()
+    with (
+        progress_bar(log is not None) as progress,
+        stopping_between_steps() as check_for_signals,
+        closing(trainer.run()) as reports,  # closed at once, so that it saves at once
+    ):
+        task = progress.add_task(
+            "transformer", total=config.steps, completed=trainer.state.step, note=""
+        )
+        for report in reports:
+            check_for_signals()
+            losses.append(report.loss)
+            progress.update(task, completed=report.step, note=f"loss {report.loss:.4f}")
+            if log is None:
+                continue
+            if report.step % config.log_every == 0:
+                log.write(
+                    report.step,
+                    loss=sum(losses) / len(losses),
+                    learning_rate=report.learning_rate,
+                    gradient_norm=report.gradient_norm,
+                )
+                losses.clear()
+                if not console.is_terminal and time.monotonic() - spoken > SECONDS_BETWEEN_LINES:
+                    # Where no progress bar can be drawn, a log file shall show life.
+                    spoken = time.monotonic()
+                    console.print(f"step {report.step} of {config.steps}: loss {report.loss:.4f}")
+            if sample and config.sample_every and report.step % config.sample_every == 0:
+                sample(log, report.step)
+
+
+def progress_bar(visible: bool = True) -> Progress:
+    """A progress bar where someone can see it, nothing elsewhere."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        disable=not visible or not console.is_terminal,
+    )
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Settings that do not fit are the user's to correct, not a crash."""
+    try:
+        yield
+    except NFDError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def open_data(path: Path, distributed: bool) -> EpisodeStore:
+    """Opens the data set; the first process builds its cache, the others wait for it."""
+    first = is_first()
+    if distributed and not first:
+        torch.distributed.barrier()
+    with progress_bar(first) as progress:
+        task = progress.add_task("decoding frames", total=None, note="", visible=False)
+        store = open_store(
+            path,
+            progress=lambda done, total: progress.update(
+                task, completed=done, total=total, visible=True
+            ),
+        )
+    if distributed and first:
+        torch.distributed.barrier()
+    return store

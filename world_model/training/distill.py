@@ -1,0 +1,171 @@
+"""``nfd distill``: a world that samples in many steps in, one that samples in few out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+
+from world_model.data import EpisodeStore
+from world_model.errors import ConfigError
+from world_model.flow import FlowConfig
+from world_model.training.config import TrainConfig
+from world_model.training.console import clear_errors, console, open_data, train_with_progress
+from world_model.training.interruption import interruptible
+from world_model.training.pipeline import describe_hardware
+from world_model.training.processes import find_device, is_first, join_processes, leave_processes
+from world_model.training.trainer import Trainer
+from world_model.world import World
+
+FEW_STEP_LOSSES = ("energy",)
+"""Losses of worlds whose network makes samples, not means."""
+
+
+@dataclass(frozen=True)
+class DistillCommand:
+    """Teaches a world to sample in few steps; start it again to go on after an interruption."""
+
+    world: Annotated[str, tyro.conf.Positional]
+    """World to begin with: a name, a folder or a hub id."""
+    method: Literal["energy"] = "energy"
+    """energy: one-step samples of recorded frames under the energy score (no teacher)."""
+    sampling_steps: int = 2
+    """Default sampling steps of the result."""
+    data: Path | None = None
+    """Folder of the data set that the world was learned from (default: data/NAME)."""
+    out: Path | None = None
+    """Folder of the run (default: runs/distill-NAME); the world ends up in its folder ``world``."""
+    further: bool = False
+    """Goes on from a world that was distilled before."""
+    steps: int = 4000
+    """Optimiser steps."""
+    batch_size: int = 12
+    """Windows per step."""
+    length: int = 8
+    """Frames per window."""
+    learning_rate: float = 1e-3
+    """Peak learning rate."""
+    precision: str = "auto"
+    """auto, float32 or bfloat16."""
+    compile: bool = False
+    """Compile the network (a minute or two at the start; needs a C++ compiler on a CPU)."""
+    seed: int = 0
+    """Seed of everything that is drawn."""
+    save_every: int = 200
+    """Steps between checkpoints."""
+    device: str = "auto"
+    """auto, cpu, cuda, ..."""
+    half: bool = True
+    """Store the transformer's weights as float16."""
+
+
+def run(command: DistillCommand) -> Path:
+    """Trains, and writes the world with the contexts and the outcome model that it had.
+
+    Raises:
+        ConfigError: if a setting is out of range, or the world does not fit the data or was
+            distilled before.
+        DataError: if the data set is missing, damaged or too small.
+        CheckpointError: if the folder holds a damaged checkpoint, or one of another run.
+        DivergenceError: if the training diverges.
+        StorageError: if the disk is full.
+    """
+    if command.sampling_steps < 1:
+        raise ConfigError(f"sampling_steps must be at least 1, not {command.sampling_steps}.")
+    teacher = World.from_pretrained(command.world)
+    if teacher.flow.loss in FEW_STEP_LOSSES and not command.further:
+        raise ConfigError(
+            f"{teacher.model_id} was distilled before. Give --further to train it on, or begin "
+            "with the world that it was made from."
+        )
+    name = teacher.config.name
+    folder = command.out or Path("runs") / f"distill-{name}"
+    with clear_errors():
+        device = find_device(command.device)
+        train = TrainConfig(
+            steps=command.steps,
+            batch_size=command.batch_size,
+            length=command.length,
+            learning_rate=command.learning_rate,
+            precision=command.precision,
+            compile=command.compile,
+            seed=command.seed,
+            save_every=command.save_every,
+            sample_every=0,
+        )
+    distributed = join_processes(device)
+    finished = False
+    try:
+        store = open_data(command.data or Path("data") / name, distributed)
+        flow = few_step_flow(teacher, store)
+        trainer = Trainer(
+            store,
+            teacher.tokenizer,
+            teacher.network.config,
+            flow,
+            train,
+            folder,
+            device,
+            teacher,
+        )
+        train_with_progress(trainer, folder)
+        finished = True
+    finally:
+        if distributed:
+            leave_processes(together=finished)
+    if not is_first():
+        return folder / "world"
+    config = replace(
+        teacher.config,
+        sampler="consistency",
+        sampling_steps=command.sampling_steps,
+        sampling_shift=1.0,
+        hardware=describe_hardware(device),
+    )
+    network = trainer.averaged_network()
+    student = replace(teacher, config=config, network=network, flow=flow, card="", _networks={})
+    dtype = torch.float16 if command.half else torch.float32
+    return student.save_pretrained(folder / "world", dtype=dtype)
+
+
+def few_step_flow(world: World, store: EpisodeStore) -> FlowConfig:
+    """How the world's transformer is trained to make samples.
+
+    Most frames are made from pure noise, where sampling starts; the rest teaches what a second
+    step needs, and what context looks like.
+
+    Raises:
+        ConfigError: if the data are of another shape than the world.
+    """
+    if tuple(store.frame_shape) != tuple(world.config.frame_shape):
+        raise ConfigError(
+            f"{store.root} has frames of {tuple(store.frame_shape)}, {world.model_id} of "
+            f"{tuple(world.config.frame_shape)}. Give the data that the world was learned from."
+        )
+    return replace(
+        world.flow,
+        loss="energy",
+        noise_fraction=0.55,
+        context_fraction=0.3,
+        object_weights=world.flow.object_weights if store.labels is not None else (),
+        own_fraction=0.5 if world.network.config.previous_frames else 0.0,
+    )
+
+
+def main(argv: list[str]) -> int:
+    """Entry point of ``nfd distill``."""
+    command = tyro.cli(
+        DistillCommand, args=argv, prog="nfd distill", description=DistillCommand.__doc__
+    )
+    try:
+        with interruptible():
+            path = run(command)
+    except KeyboardInterrupt:
+        console.print("Interrupted; the checkpoint is saved. Start the same command to go on.")
+        return 130
+    if is_first():
+        print(path)
+    return 0
