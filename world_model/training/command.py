@@ -23,9 +23,9 @@ from world_model.training.console import (
     console,
     open_data,
     progress_bar,
+    run_to_the_end,
     train_with_progress,
 )
-from world_model.training.interruption import interruptible
 from world_model.training.log import Log
 from world_model.training.pipeline import OutcomeSettings, Stages
 from world_model.training.processes import (
@@ -121,15 +121,7 @@ def run(command: TrainCommand) -> Path:
 def main(argv: list[str]) -> int:
     """Entry point of ``nfd train``."""
     command = tyro.cli(TrainCommand, args=argv, prog="nfd train", description=_describe())
-    try:
-        with interruptible():
-            path = run(command)
-    except KeyboardInterrupt:
-        console.print("Interrupted; the checkpoint is saved. Start the same command to go on.")
-        return 130
-    if is_first():
-        print(path)
-    return 0
+    return run_to_the_end(lambda: run(command))
 
 
 def _plan(

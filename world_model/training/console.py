@@ -20,13 +20,30 @@ from rich.progress import (
 
 from world_model.data import EpisodeStore, open_store
 from world_model.errors import ConfigError, NFDError
-from world_model.training.interruption import stopping_between_steps
+from world_model.training.interruption import interruptible, stopping_between_steps
 from world_model.training.log import Log
 from world_model.training.processes import is_first
 from world_model.training.trainer import Trainer
 
 console = Console(stderr=True)
 SECONDS_BETWEEN_LINES = 60.0
+
+
+def run_to_the_end(run: Callable[[], Path]) -> int:
+    """Runs a command and prints the folder that it made; an interruption is no error.
+
+    Returns:
+        The exit code: 0, or 130 when interrupted.
+    """
+    try:
+        with interruptible():
+            path = run()
+    except KeyboardInterrupt:
+        console.print("Interrupted; the checkpoint is saved. Start the same command to go on.")
+        return 130
+    if is_first():
+        print(path)
+    return 0
 
 
 def train_with_progress(

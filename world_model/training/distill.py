@@ -13,8 +13,12 @@ from world_model.data import EpisodeStore
 from world_model.errors import ConfigError
 from world_model.flow import FlowConfig
 from world_model.training.config import TrainConfig
-from world_model.training.console import clear_errors, console, open_data, train_with_progress
-from world_model.training.interruption import interruptible
+from world_model.training.console import (
+    clear_errors,
+    open_data,
+    run_to_the_end,
+    train_with_progress,
+)
 from world_model.training.pipeline import describe_hardware
 from world_model.training.processes import find_device, is_first, join_processes, leave_processes
 from world_model.training.trainer import Trainer
@@ -160,12 +164,4 @@ def main(argv: list[str]) -> int:
     command = tyro.cli(
         DistillCommand, args=argv, prog="nfd distill", description=DistillCommand.__doc__
     )
-    try:
-        with interruptible():
-            path = run(command)
-    except KeyboardInterrupt:
-        console.print("Interrupted; the checkpoint is saved. Start the same command to go on.")
-        return 130
-    if is_first():
-        print(path)
-    return 0
+    return run_to_the_end(lambda: run(command))
