@@ -26,7 +26,8 @@ from world_model.data import open_store
 from world_model.errors import CheckpointError
 from world_model.presets import get_preset, with_frame_shape
 from world_model.storage import save_tensors
-from world_model.training.pipeline import OutcomeSettings, Stages
+from world_model.training.adaptation import OutcomeSettings, adapt_outcome, learn_outcome
+from world_model.training.pipeline import Stages
 
 TIMED_STEPS = 40
 """Steps that the rate is measured on, after half as many to warm up."""
@@ -117,10 +118,12 @@ def run(
     reports.close()  # saves
     pack_resume(run_folder / "checkpoint", options.out, options.piece_mb)
 
-    outcome = stages.train_outcome(lambda progress: None) if options.outcome_steps else None
+    outcome = None
+    if options.outcome_steps:
+        outcome = learn_outcome(store, stages.outcome, run_folder, device=stages.device)
     world = stages.world(trainer, outcome)
     if outcome is not None:
-        stages.adapt_outcome(world, lambda progress: None)
+        adapt_outcome(world, store, stages.outcome, device=stages.device)
     folder = world.save_pretrained(options.work / "world", dtype=torch.float16)
     with tarfile.open(options.out / "world.tar", "w") as archive:
         archive.add(folder, arcname="world")

@@ -57,7 +57,13 @@ def attend_within_frames(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return out.transpose(1, 2).unflatten(0, (batch, frames))
 
 
-def attend_window(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
+def attend_window(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    window: int,
+    past: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """Attention of each frame of a sequence to itself and the ``window - 1`` frames before.
 
     Gathers every frame's window instead of masking a square of all frames against all, so the
@@ -68,6 +74,8 @@ def attend_window(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
         k: as q.
         v: as q.
         window: frames in sight, the query's own included.
+        past: keys and values of other versions of the same frames, (B', F, N, heads, d) where B'
+            divides B: what a frame sees of the frames before it, instead of ``k`` and ``v``.
 
     Returns:
         (B, F, N, heads, d).
@@ -75,17 +83,23 @@ def attend_window(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
     batch, frames, tokens = q.shape[:3]
     window = min(window, frames)
 
-    def gather(x: Tensor) -> Tensor:  # (B * F, heads, window * N, d)
-        padded = F.pad(x, (0, 0, 0, 0, 0, 0, window - 1, 0))
+    def gather(x: Tensor, before: Tensor | None) -> Tensor:  # (B * F, heads, window * N, d)
+        padded = F.pad(x if before is None else before, (0, 0, 0, 0, 0, 0, window - 1, 0))
         windows = padded.unfold(1, window, 1)  # (B, F, N, heads, d, window)
-        return windows.permute(0, 1, 3, 5, 2, 4).flatten(3, 4).flatten(0, 1)
+        windows = windows.permute(0, 1, 3, 5, 2, 4)  # (B, F, heads, window, N, d)
+        if before is not None:
+            windows = windows[:, :, :, :-1].repeat(batch // len(before), 1, 1, 1, 1, 1)
+            windows = torch.cat([windows, x.transpose(2, 3)[:, :, :, None]], dim=3)
+        return windows.flatten(3, 4).flatten(0, 1)
 
     # The first frames have fewer than window - 1 frames before them: mask the padding.
     slot = torch.arange(window, device=q.device)
     index = torch.arange(frames, device=q.device)
     seen = slot[None] >= window - 1 - index[:, None]  # (F, window)
     mask = seen.repeat_interleave(tokens, dim=1)[:, None, None].repeat(batch, 1, 1, 1)
-    out = softmax_attention(q.flatten(0, 1).transpose(1, 2), gather(k), gather(v), mask)
+    past_k, past_v = past or (None, None)
+    keys, values = gather(k, past_k), gather(v, past_v)
+    out = softmax_attention(q.flatten(0, 1).transpose(1, 2), keys, values, mask)
     return out.transpose(1, 2).unflatten(0, (batch, frames))
 
 

@@ -49,11 +49,21 @@ class FlowConfig:
     """Share of windows (rounded up) in which the frames given as previous ones are the network's
     own estimates of them, as in streaming, instead of the real ones. What fades a little in every
     estimate is then restored in the next, instead of fading away. Needs ``previous_frames``, and
-    one more forward pass of those windows."""
+    one more forward pass of those windows. With the loss ``energy`` all that is looked back at is
+    imagined, frame after frame; see :mod:`world_model.history`."""
+    junk_fraction: float = 0.0
+    """Share of windows in which what is looked back at is covered with misplaced tokens, so that
+    a view that was lost is found again. With the loss ``energy`` alone."""
+
+    @property
+    def makes_samples(self) -> bool:
+        """Whether a single step gives a possible clean frame, not the mean of all of them."""
+        return self.loss == "energy"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.own_fraction <= 1:
-            raise ValueError(f"own_fraction must lie in [0, 1], not {self.own_fraction}.")
+        for name in ("own_fraction", "junk_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], not {getattr(self, name)}.")
         if self.prediction not in ("x", "v"):
             raise ValueError(f"prediction must be 'x' or 'v', not {self.prediction!r}.")
         if self.loss not in ("x_ramp", "x", "v", "energy"):

@@ -9,9 +9,15 @@ import torch
 
 from world_model.data import EpisodeStore
 from world_model.errors import DataError
+from world_model.history import own_frames
 from world_model.outcome_calibration import GeneratedSequence
 from world_model.rollout import Rollout
 from world_model.types import Context, Episode
+from world_model.world import World
+
+RETRACING_T = (0.6, 0.9)
+"""Noise levels from which recorded frames are retraced: what is in the picture shows through, how
+it looks does not."""
 
 
 def episode_context(episode: Episode, start: int, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -66,6 +72,14 @@ def imagined_sequences(
         DataError: if no episode of the split is longer than the context.
     """
     context = rollout.world.config.context_length
+    for chosen, starts, seeds in _draw_stretches(store, split, context, batch, seed):
+        yield imagine_episodes(rollout, chosen, starts, horizon, torch.from_numpy(seeds))
+
+
+def _draw_stretches(
+    store: EpisodeStore, split: str, context: int, batch: int, seed: int
+) -> Iterator[tuple[list[Episode], list[int], np.ndarray]]:
+    """Endless batches of episodes, a frame of each, and a seed of each."""
     episodes = store.split(split)
     episodes = episodes[store.lengths[episodes] > context]
     if len(episodes) == 0:
@@ -83,8 +97,68 @@ def imagined_sequences(
             episode = store.episode(int(index))
             chosen.append(episode)
             starts.append(int(rng.integers(context, len(episode.frames))))
-        seeds = torch.from_numpy(rng.integers(0, 2**62, size=batch))
-        yield imagine_episodes(rollout, chosen, starts, horizon, seeds)
+        yield chosen, starts, rng.integers(0, 2**62, size=batch)
+
+
+def retraced_sequences(
+    world: World,
+    store: EpisodeStore,
+    split: str,
+    *,
+    horizon: int,
+    batch: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+) -> Iterator[list[GeneratedSequence]]:
+    """As :func:`imagined_sequences`, but what is imagined stays near what happened.
+
+    Every frame is made in one step from the recorded one under noise, of a level drawn for each
+    sequence from :data:`RETRACING_T`: the network draws the picture, the recording says what is
+    in it.
+
+    Args:
+        world: one whose network makes samples (``world.flow.makes_samples``).
+        store: recorded episodes.
+        split: ``train`` or ``validation``.
+        horizon: imagined frames of each sequence; fewer where the episode ends earlier.
+        batch: sequences per batch.
+        seed: of episodes, starts and noise.
+        device: where to compute.
+
+    Raises:
+        DataError: if no episode of the split is longer than the context.
+    """
+    world = world.to(device)
+    context, tokenizer = world.config.context_length, world.tokenizer
+    stretches = _draw_stretches(store, split, context, batch, seed)
+    for number, (episodes, starts, _) in enumerate(stretches):
+        generator = torch.Generator(device).manual_seed(seed * 1_000_003 + number)
+        stops = [min(s + horizon, len(e.frames)) for e, s in zip(episodes, starts, strict=True)]
+        clips = [
+            episode_context(e, stop, stop - s + context)
+            for e, s, stop in zip(episodes, starts, stops, strict=True)
+        ]
+        # Shorter ones go on with their last frame; what comes of it is cut off below.
+        longest = max(len(frames) for frames, _ in clips)
+        rows = [np.minimum(np.arange(longest), len(frames) - 1) for frames, _ in clips]
+        frames = np.stack([frames[row] for (frames, _), row in zip(clips, rows, strict=True)])
+        actions = np.stack([actions[row] for (_, actions), row in zip(clips, rows, strict=True)])
+        low, high = RETRACING_T
+        made = own_frames(
+            world.network,
+            tokenizer.encode(torch.from_numpy(frames).to(device)),
+            torch.from_numpy(actions).to(device),
+            world.flow,
+            generator,
+            first=torch.full((batch,), context, device=device),
+            t=low + (high - low) * torch.rand(batch, generator=generator, device=device),
+            level=torch.full((batch,), world.config.context_noise, device=device),
+        )
+        pictures = tokenizer.decode(made[:, context:]).cpu().numpy()
+        yield [
+            GeneratedSequence(e, s, pictures[i, : stop - s])
+            for i, (e, s, stop) in enumerate(zip(episodes, starts, stops, strict=True))
+        ]
 
 
 def imagine_episodes(

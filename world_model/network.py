@@ -137,8 +137,13 @@ class NextFrameDiffusion(nn.Module):
         actions: Tensor,
         previous: Tensor | None = None,
         previous_t: Tensor | None = None,
+        past: Tensor | None = None,
+        past_t: Tensor | None = None,
     ) -> Tensor:
         """Runs all frames of a sequence under the sliding block-wise causal mask.
+
+        With ``past`` every frame is there twice, as in streaming: as what is looked back at, and
+        as what is being denoised.
 
         Args:
             latents: float (B, F, N, token_dim), noised tokens.
@@ -147,25 +152,46 @@ class NextFrameDiffusion(nn.Module):
             previous: float (B, F, N, previous_frames * token_dim), the frames before each, the
                 latest first, zeros where there is none; needed iff ``config.previous_frames``.
             previous_t: float (B, F), noise level of ``previous``; 1 where there is no frame before.
+            past: float (B', F, N, token_dim), how the frames look to later ones, where B' divides
+                B; row ``i`` of the batch looks back at row ``i % B'``, whose actions and previous
+                frames are taken to be the same. None: as ``latents``.
+            past_t: float (B', F), noise level of ``past``.
 
         Returns:
             float32 (B, F, N, token_dim), the raw output; :mod:`world_model.flow` says what it is.
         """
-        frames = t.shape[1]
+        frames, extra = t.shape[1], 0
         index = torch.arange(frames, device=t.device)
         cos, sin = self.rotation(index[None])
+        last, across = previous, self.config.across_frames
+        if past is not None and across:
+            assert past_t is not None
+            extra = len(past)
+            latents, t = torch.cat([past, latents]), torch.cat([past_t, t])
+            actions = torch.cat([actions[:extra], actions])
+            if previous is not None and previous_t is not None:
+                previous = torch.cat([previous[:extra], previous])
+                previous_t = torch.cat([previous_t[:extra], previous_t])
         condition = self.condition(t, actions, previous_t)
         x = self.embed_frames(latents, previous)
-        across = set(self.config.across_frames)
         for number, block in enumerate(self.blocks):
             modulation = block.modulate(condition)
             q, k, v = block.qkv_of(x, modulation[0], modulation[1], cos, sin)
-            if number in across:
+            if number not in across:
+                attended = attend_within_frames(q, k, v)
+            elif not extra:
                 attended = attend_window(q, k, v, self.config.window)
             else:
-                attended = attend_within_frames(q, k, v)
+                seen, window = (k[:extra], v[:extra]), self.config.window
+                attended = attend_window(q[extra:], k[extra:], v[extra:], window, seen)
+                if number == across[-1]:  # nobody looks at the past any more
+                    x, condition = x[extra:], condition[extra:]
+                    modulation, extra = tuple(m[extra:] for m in modulation), 0
+                else:
+                    context = attend_window(q[:extra], k[:extra], v[:extra], window)
+                    attended = torch.cat([context, attended])
             x = block.finish(x, attended, modulation)
-        return self.read_out(x, condition, previous)
+        return self.read_out(x, condition, last)
 
     # -- streaming: a few frames against the cache -----------------------------------------------
 

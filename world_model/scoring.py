@@ -22,7 +22,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from world_model.flow import FlowConfig, add_noise, given_frames, predict_x0, sample_times
+from world_model.flow import FlowConfig, add_noise, predict_x0, previous_frames, sample_times
+from world_model.history import history_of
+from world_model.network import NextFrameDiffusion
 from world_model.network_config import CHANNELS
 
 SIZES = 3
@@ -43,11 +45,13 @@ def energy_loss(
     weights: Tensor | None = None,
     grid: tuple[int, int],
     parts: int = 1,
+    model: NextFrameDiffusion | None = None,
 ) -> Tensor:
     """Energy score of frames made in one step, from every noise level that training meets.
 
     From pure noise, a share ``config.noise_fraction`` of the frames, that is all of sampling; from
-    less, it is what a further step can mend.
+    less, it is what a further step can mend. Each frame looks back at nearly clean ones, as in
+    streaming.
 
     Args:
         network: the transformer, or a wrapper of it.
@@ -61,6 +65,8 @@ def energy_loss(
         grid: rows and columns of tokens.
         parts: where tokens are square patches of RGB pixels: into how many rows and columns a patch
             is cut for the smallest squares.
+        model: the transformer itself, which imagines what is looked back at; not needed where
+            ``config.own_fraction`` is 0.
 
     Returns:
         A scalar.
@@ -69,8 +75,12 @@ def energy_loss(
     t = sample_times(shape[:2], config, generator)
     given = given_t = None
     first = 0
+    history = history_of(model, latents, actions, config, generator)
+    levels = torch.rand(2, *shape[:2], generator=generator, device=device).square()
+    level, past_t = levels * config.context_noise_max
+    past = add_noise(history, torch.randn(shape, generator=generator, device=device), past_t)
     if previous:
-        given, given_t = given_frames(network, latents, actions, config, generator, previous)
+        given, given_t = previous_frames(history, previous, level, generator)
         first = 1  # a first frame has nothing to be made from: it only serves as context
     noise, fresh = torch.randn(2, *shape, generator=generator, device=device)
     # Twins must differ in what tells nothing of the truth. Below t = 1 their noise does tell, so
@@ -80,7 +90,7 @@ def energy_loss(
     t, actions = t.repeat(2, 1), actions.repeat(2, 1, 1)
     if given is not None and given_t is not None:
         given, given_t = given.repeat(2, 1, 1, 1), given_t.repeat(2, 1)
-    raw = network(x_t, t, actions, given, given_t)
+    raw = network(x_t, t, actions, given, given_t, past, past_t)
     one, other = predict_x0(raw, x_t, t, given, config).chunk(2)
     to_real = distance(one, latents, weights, grid, parts)
     to_real = to_real + distance(other, latents, weights, grid, parts)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from tests.world_model.data.episodes import make_dataset, make_episode
+from tests.world_model.data.episodes import INFO, make_dataset, make_episode
 from tests.world_model.tiny import tiny_world
 from world_model.data import open_store
+from world_model.data.writer import write_dataset
 from world_model.errors import DataError
-from world_model.imagining import episode_context, imagine_episodes, imagined_sequences
+from world_model.imagining import (
+    episode_context,
+    imagine_episodes,
+    imagined_sequences,
+    retraced_sequences,
+)
 from world_model.rollout import Rollout
 from world_model.types import Episode
 
@@ -139,3 +146,33 @@ def test_with_a_real_rollout():
     assert made.frames.dtype == np.uint8
     (again,) = imagine_episodes(rollout, [episode], [CONTEXT], 4, seeds)
     np.testing.assert_array_equal(made.frames, again.frames)
+
+
+# -- retracing: imagined pictures of what happened -------------------------------------------------
+
+
+def test_retraced_frames_show_what_happened(tmp_path):
+    """With a network that answers with what it sees, they are the recorded frames under noise."""
+    world = tiny_world(outcome=False)
+    info = replace(INFO, frame_shape=world.config.frame_shape)
+    episodes = [make_episode(i, n, info=info) for i, n in enumerate([5, 12, 9] * 8)]
+    store = open_store(write_dataset(tmp_path / "set", episodes, info, shard_episodes=8))
+
+    def stream(x, t, actions, index, cache, previous, previous_t):
+        last = previous[:, 1, :, : x.shape[-1]]
+        return ((x[:, 1] / (1 - t[:, 1, None, None])) - last)[:, None]
+
+    world.network.stream = stream
+    sequences = retraced_sequences(world, store, "train", horizon=6, batch=40, seed=1)
+    batch = next(sequences)
+    assert {len(s.frames) for s in batch} == {1, 2, 3, 4, 5, 6}
+    for sequence in batch:
+        stop = sequence.start + len(sequence.frames)
+        assert len(sequence.frames) == min(6, len(sequence.episode.frames) - sequence.start)
+        real = sequence.episode.frames[sequence.start : stop].astype(float)
+        unrelated = np.roll(real, 5, axis=2)
+        error, other = (np.abs(sequence.frames - x).mean() for x in (real, unrelated))
+        assert error < other
+    again = next(retraced_sequences(world, store, "train", horizon=6, batch=40, seed=1))
+    assert all(np.array_equal(a.frames, b.frames) for a, b in zip(batch, again, strict=True))
+    assert not np.array_equal(next(sequences)[0].frames, batch[0].frames)

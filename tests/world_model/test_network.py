@@ -415,3 +415,44 @@ def test_the_config_survives_json():
     for preset in PRESETS.values():
         data = json.loads(json.dumps(asdict(preset.network)))
         assert NetworkConfig(**_tuples(data)) == preset.network
+
+
+# -- every frame twice: what is looked back at, and what is denoised -----------------------------
+
+
+def test_looking_back_at_other_versions_of_the_frames_is_what_streaming_does():
+    config = replace(CONFIG, temporal_layers=(0, 2), previous_frames=2)
+    network = make(temporal_layers=(0, 2), previous_frames=2)
+    given, other = inputs(config=config), inputs(seed=1, config=config)
+    dense = network(**given, past=other["latents"], past_t=other["t"])
+    cache = network.empty_cache(2)
+    for i in range(1, FRAMES):
+        pair = slice(i - 1, i + 1)
+        streamed = network.stream(
+            torch.stack([other["latents"][:, i - 1], given["latents"][:, i]], dim=1),
+            torch.stack([other["t"][:, i - 1], given["t"][:, i]], dim=1),
+            given["actions"][:, pair],
+            torch.tensor([[i - 1, i]]).repeat(2, 1),
+            cache,
+            given["previous"][:, pair],
+            given["previous_t"][:, pair],
+        )
+        assert torch.allclose(streamed[:, 0], dense[:, i], atol=1e-5)
+
+
+def test_twins_share_what_they_look_back_at():
+    network, given, other = make(), inputs(), inputs(seed=1)
+    alone = network(**given, past=other["latents"], past_t=other["t"])
+    twice = {name: torch.cat([value, value]) for name, value in given.items()}
+    both = network(**twice, past=other["latents"], past_t=other["t"])
+    assert torch.allclose(both, torch.cat([alone, alone]), atol=1e-6)
+    assert not torch.allclose(alone, network(**given))
+
+
+def test_looking_back_at_the_same_versions_changes_nothing():
+    for layers in ((), (1,), None):
+        network, given = make(temporal_layers=layers), inputs()
+        plain = network(**given)
+        assert torch.allclose(
+            network(**given, past=given["latents"], past_t=given["t"]), plain, atol=1e-5
+        )

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
 
-from tests.world_model.test_flow import Recorder
+from world_model import scoring
 from world_model.flow import FlowConfig
 from world_model.scoring import SMOOTH, distance, energy_loss
 from world_model.tokenizer import PixelPatchConfig, PixelPatchTokenizer
@@ -51,7 +49,7 @@ class Sampler(nn.Module):
         super().__init__()
         self.low, self.high, self.threshold = low, high, threshold
 
-    def forward(self, x_t, t, actions, given, given_t):
+    def forward(self, x_t, t, actions, given, given_t, past, past_t):
         chosen = x_t[..., :1, :1] > self.threshold
         return torch.where(chosen, self.high, self.low).expand_as(x_t)
 
@@ -86,7 +84,7 @@ class Small(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(2, 64), nn.SiLU(), nn.Linear(64, 2))
 
-    def forward(self, x_t, t, actions, given, given_t):
+    def forward(self, x_t, t, actions, given, given_t, past, past_t):
         return self.layers(x_t)
 
 
@@ -102,7 +100,7 @@ def test_one_step_learns_both_sides_of_a_coin():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    made = network(torch.randn(4000, 1, 1, 2), None, None, None, None).squeeze()
+    made = network(torch.randn(4000, 1, 1, 2), *[None] * 6).squeeze()
     heads = made.mean(-1) > 0
     assert 0.4 < heads.float().mean() < 0.6
     assert ((made.abs() - 1).abs() < 0.3).all(-1).float().mean() > 0.65
@@ -110,7 +108,7 @@ def test_one_step_learns_both_sides_of_a_coin():
 
 def test_a_first_frame_only_serves_as_context():
     class WrongAtFirst(nn.Module):
-        def forward(self, x_t, t, actions, given, given_t):
+        def forward(self, x_t, t, actions, given, given_t, past, past_t):
             error = torch.zeros_like(x_t)
             error[:, 0] = 100.0
             return error
@@ -129,7 +127,7 @@ def test_twins_differ_in_pure_noise_alone():
     seen = []
 
     class Eyes(nn.Module):
-        def forward(self, x_t, t, actions, given, given_t):
+        def forward(self, x_t, t, actions, given, given_t, past, past_t):
             seen.append((x_t, t))
             return x_t
 
@@ -146,19 +144,25 @@ def test_twins_differ_in_pure_noise_alone():
     assert torch.equal((one == other).all(-1).all(-1), level != 1)
 
 
-def test_own_samples_stand_for_previous_frames():
-    """With x-prediction an answer of 5 means "5 more than the frame before"."""
-    latents = torch.arange(4.0)[None, :, None, None].repeat(4, 1, 4, 6)  # frame i is all i
-    config = replace(PLAIN, own_fraction=0.5)
-    network = Recorder(5.0)
-    energy_loss(
-        network, latents, torch.zeros(4, 4, 1), config, torch.Generator(), previous=2, grid=(2, 2)
-    )
-    real, own = network.given
-    assert len(real) == 2  # half of the windows are tried first
-    assert len(own) == 8  # all of them are then scored, each with a twin
-    assert (own[0, 3, :, :6] == 6.0).all()
-    assert (own[0, 3, :, 6:] == 5.0).all()
-    assert (own[0, 1, :, :6] == 0.0).all()  # frame 0 is real
-    assert (own[2, 3, :, :6] == 2.0).all()  # and so is everything in the other half
-    assert torch.equal(own[:4], own[4:])
+def test_everything_looked_back_at_is_the_history(monkeypatch):
+    """Previous frames and attention alike; the score compares with what was recorded."""
+    latents = torch.arange(4.0)[None, :, None, None].repeat(2, 1, 4, 6)  # frame i is all i
+    monkeypatch.setattr(scoring, "history_of", lambda model, latents, *rest: latents + 10)
+    given = []
+
+    class Repeats(nn.Module):
+        def forward(self, x_t, t, actions, previous, previous_t, past, past_t):
+            given.append((previous, past))
+            return torch.zeros_like(x_t)  # with x-prediction: the frame before
+
+    actions, generator = torch.zeros(2, 4, 1), torch.Generator()
+    result = energy_loss(
+        Repeats(), latents, actions, PLAIN, generator, previous=2, grid=(2, 2)
+    )  # fmt: skip
+    ((previous, past),) = given
+    assert len(previous) == 4  # two windows, each with a twin
+    assert len(past) == 2  # which share what they look back at
+    assert (past[:, 3] == 13).all()
+    assert (previous[:, 3, :, :6] == 12).all()
+    assert (previous[:, 3, :, 6:] == 11).all()
+    assert result.item() == pytest.approx(9.0, rel=1e-3)  # frame i - 1 + 10 is 9 more than i

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import tyro
-from rich.progress import Progress
 
 from world_model.data import EpisodeStore
-from world_model.errors import DataError
-from world_model.outcome_training import OutcomeProgress
 from world_model.presets import PRESETS, WorldPreset, get_preset, with_frame_shape
-from world_model.storage import atomic_file
 from world_model.tokenizer import PixelPatchConfig
+from world_model.training.adaptation import OutcomeSettings
 from world_model.training.console import (
+    adapt_with_progress,
     clear_errors,
     console,
+    learn_with_progress,
     open_data,
-    progress_bar,
     run_to_the_end,
     train_with_progress,
 )
 from world_model.training.log import Log
-from world_model.training.pipeline import OutcomeSettings, Stages
+from world_model.training.pipeline import Stages
 from world_model.training.processes import (
     advice,
     find_device,
@@ -170,43 +166,15 @@ def _sample(stages: Stages, trainer: Trainer, log: Log, step: int) -> None:
 
 def _finish(stages: Stages, trainer: Trainer, *, half: bool) -> Path:
     """Outcome model, calibration, and the folder of the world."""
+    where: dict[str, Any] = {"device": stages.device, "precision": stages.train.precision}
     outcome = None
     if stages.outcome.steps:
-        with progress_bar() as progress:
-            task = progress.add_task("outcome model", total=stages.outcome.steps, note="")
-            outcome = stages.train_outcome(_on_progress(progress, task))
+        outcome = learn_with_progress(stages.store, stages.outcome, stages.folder, **where)
     world = stages.world(trainer, outcome)
     if outcome is not None:
-        _adapt_outcome(stages, world)
+        adapt_with_progress(world, stages.store, stages.outcome, stages.folder, **where)
     dtype = torch.float16 if half else torch.float32
     return world.save_pretrained(stages.folder / "world", dtype=dtype)
-
-
-def _adapt_outcome(stages: Stages, world: World) -> None:
-    try:
-        with progress_bar() as progress:
-            task = progress.add_task(
-                "outcome model on imagined frames", total=stages.outcome.finetune_steps, note=""
-            )
-            report = stages.adapt_outcome(world, _on_progress(progress, task))
-    except DataError as error:
-        # Hours of training are worth more than a calibration.
-        console.print(f"Terminations are not calibrated: {error}")
-        return
-    with atomic_file(stages.folder / "calibration.json") as path:
-        path.write_text(json.dumps(asdict(report), indent=1))
-    console.print(
-        f"termination: negative log-likelihood {report.before.nll:.4f} before and "
-        f"{report.after.nll:.4f} after calibration on imagined frames"
-    )
-
-
-def _on_progress(progress: Progress, task: Any) -> Callable[[OutcomeProgress], None]:
-    def update(report: OutcomeProgress) -> None:
-        note = " ".join(f"{k} {v:.3f}" for k, v in list(report.losses.items())[:2])
-        progress.update(task, completed=report.step, note=note)
-
-    return update
 
 
 def _describe() -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -13,17 +15,23 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
 from world_model.data import EpisodeStore, open_store
-from world_model.errors import ConfigError, NFDError
+from world_model.errors import ConfigError, DataError, NFDError
+from world_model.outcome import OutcomeModel
+from world_model.outcome_training import OutcomeProgress
+from world_model.storage import atomic_file
+from world_model.training.adaptation import OutcomeSettings, adapt_outcome, learn_outcome
 from world_model.training.interruption import interruptible, stopping_between_steps
 from world_model.training.log import Log
 from world_model.training.processes import is_first
 from world_model.training.trainer import Trainer
+from world_model.world import World
 
 console = Console(stderr=True)
 SECONDS_BETWEEN_LINES = 60.0
@@ -96,6 +104,73 @@ def _train(trainer: Trainer, log: Log | None, sample: Callable[[Log, int], None]
                     console.print(f"step {report.step} of {config.steps}: loss {report.loss:.4f}")
             if sample and config.sample_every and report.step % config.sample_every == 0:
                 sample(log, report.step)
+
+
+def learn_with_progress(
+    store: EpisodeStore,
+    settings: OutcomeSettings,
+    folder: Path,
+    *,
+    device: torch.device | str,
+    precision: str,
+) -> OutcomeModel:
+    """:func:`learn_outcome` with a progress bar."""
+    with progress_bar() as progress:
+        task = progress.add_task("outcome model", total=settings.steps, note="")
+        return learn_outcome(
+            store,
+            settings,
+            folder,
+            device=device,
+            precision=precision,
+            on_progress=_on_progress(progress, task),
+        )
+
+
+def adapt_with_progress(
+    world: World,
+    store: EpisodeStore,
+    settings: OutcomeSettings,
+    folder: Path,
+    *,
+    device: torch.device | str,
+    precision: str,
+) -> None:
+    """:func:`adapt_outcome` with a progress bar; leaves ``calibration.json`` in ``folder``.
+
+    Where the data give nothing to calibrate on, it says so and goes on: hours of training are
+    worth more than a calibration.
+    """
+    try:
+        with progress_bar() as progress:
+            task = progress.add_task(
+                "outcome model on imagined frames", total=settings.finetune_steps, note=""
+            )
+            report = adapt_outcome(
+                world,
+                store,
+                settings,
+                device=device,
+                precision=precision,
+                on_progress=_on_progress(progress, task),
+            )
+    except DataError as error:
+        console.print(f"Terminations are not calibrated: {error}")
+        return
+    with atomic_file(folder / "calibration.json") as path:
+        path.write_text(json.dumps(asdict(report), indent=1))
+    console.print(
+        f"termination: negative log-likelihood {report.before.nll:.4f} before and "
+        f"{report.after.nll:.4f} after calibration on imagined frames"
+    )
+
+
+def _on_progress(progress: Progress, task: TaskID) -> Callable[[OutcomeProgress], None]:
+    def update(report: OutcomeProgress) -> None:
+        note = " ".join(f"{k} {v:.3f}" for k, v in list(report.losses.items())[:2])
+        progress.update(task, completed=report.step, note=note)
+
+    return update
 
 
 def progress_bar(visible: bool = True) -> Progress:

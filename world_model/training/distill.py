@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
@@ -12,9 +12,12 @@ import tyro
 from world_model.data import EpisodeStore
 from world_model.errors import ConfigError
 from world_model.flow import FlowConfig
+from world_model.training.adaptation import OutcomeSettings
 from world_model.training.config import TrainConfig
 from world_model.training.console import (
+    adapt_with_progress,
     clear_errors,
+    learn_with_progress,
     open_data,
     run_to_the_end,
     train_with_progress,
@@ -23,9 +26,6 @@ from world_model.training.pipeline import describe_hardware
 from world_model.training.processes import find_device, is_first, join_processes, leave_processes
 from world_model.training.trainer import Trainer
 from world_model.world import World
-
-FEW_STEP_LOSSES = ("energy",)
-"""Losses of worlds whose network makes samples, not means."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,12 @@ class DistillCommand:
     """auto, cpu, cuda, ..."""
     half: bool = True
     """Store the transformer's weights as float16."""
+    outcome: OutcomeSettings = field(default_factory=lambda: OutcomeSettings(steps=0))
+    """How the outcome model is adapted to the new frames (steps above 0: a new one is trained)."""
 
 
 def run(command: DistillCommand) -> Path:
-    """Trains, and writes the world with the contexts and the outcome model that it had.
+    """Trains, and writes the world with the contexts that it had.
 
     Raises:
         ConfigError: if a setting is out of range, or the world does not fit the data or was
@@ -80,7 +82,7 @@ def run(command: DistillCommand) -> Path:
     if command.sampling_steps < 1:
         raise ConfigError(f"sampling_steps must be at least 1, not {command.sampling_steps}.")
     teacher = World.from_pretrained(command.world)
-    if teacher.flow.loss in FEW_STEP_LOSSES and not command.further:
+    if teacher.flow.makes_samples and not command.further:
         raise ConfigError(
             f"{teacher.model_id} was distilled before. Give --further to train it on, or begin "
             "with the world that it was made from."
@@ -131,6 +133,12 @@ def run(command: DistillCommand) -> Path:
     )
     network = trainer.averaged_network()
     student = replace(teacher, config=config, network=network, flow=flow, card="", _networks={})
+    where: dict[str, Any] = {"device": device, "precision": command.precision}
+    if command.outcome.steps:
+        learned = learn_with_progress(store, command.outcome, folder, **where)
+        student = replace(student, outcome=learned, _networks={})
+    if student.outcome is not None:
+        adapt_with_progress(student, store, command.outcome, folder, **where)
     dtype = torch.float16 if command.half else torch.float32
     return student.save_pretrained(folder / "world", dtype=dtype)
 
@@ -139,7 +147,7 @@ def few_step_flow(world: World, store: EpisodeStore) -> FlowConfig:
     """How the world's transformer is trained to make samples.
 
     Most frames are made from pure noise, where sampling starts; the rest teaches what a second
-    step needs, and what context looks like.
+    step needs. Half of the windows look back at what the network imagined itself.
 
     Raises:
         ConfigError: if the data are of another shape than the world.
@@ -152,10 +160,11 @@ def few_step_flow(world: World, store: EpisodeStore) -> FlowConfig:
     return replace(
         world.flow,
         loss="energy",
-        noise_fraction=0.55,
-        context_fraction=0.3,
+        noise_fraction=0.75,
+        context_fraction=0.0,
         object_weights=world.flow.object_weights if store.labels is not None else (),
-        own_fraction=0.5 if world.network.config.previous_frames else 0.0,
+        own_fraction=0.5,
+        junk_fraction=0.08,
     )
 
 

@@ -5,9 +5,7 @@ Every stage leaves a checkpoint and is continued, or skipped, when the run is st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,25 +14,11 @@ import torch
 from world_model.contexts import ContextSet
 from world_model.data import EpisodeStore
 from world_model.errors import DataError
-from world_model.imagining import imagined_sequences
 from world_model.outcome import OutcomeModel
-from world_model.outcome_calibration import (
-    CalibrationReport,
-    GeneratedSequence,
-    calibrate_outcome,
-    finetune_outcome,
-)
 from world_model.outcome_data import check_splits
-from world_model.outcome_training import (
-    OutcomeProgress,
-    OutcomeTraining,
-    outcome_config,
-    train_outcome,
-)
-from world_model.precision import choose_precision
 from world_model.presets import WorldPreset
-from world_model.rollout import Rollout
 from world_model.tokenizer import PixelPatchConfig, PixelPatchTokenizer
+from world_model.training.adaptation import OutcomeSettings
 from world_model.training.config import TrainConfig
 from world_model.training.trainer import Trainer
 from world_model.world import World
@@ -42,29 +26,6 @@ from world_model.world_config import WorldConfig
 
 STATISTICS_FRAMES = 2_000
 """Frames, spread evenly over the data, that the pixel statistics are taken from."""
-
-FINETUNE_LEARNING_RATE = 2e-4
-"""Peak learning rate on imagined frames: a fifth of the first training's."""
-
-
-@dataclass(frozen=True)
-class OutcomeSettings:
-    """How much the outcome model is trained."""
-
-    steps: int = 1_200
-    """Steps on real sequences (0: a world without rewards and terminations)."""
-    finetune_steps: int = 100
-    """Steps on imagined frames beside real ones."""
-    calibration_batches: int = 25
-    """Batches of imagined, held-out sequences that the termination head is calibrated on."""
-    horizon: int = 16
-    """Imagined frames per sequence."""
-    batch: int = 24
-    """Sequences per step."""
-    state_names: tuple[str, ...] | None = None
-    """What of the real environment's state the memory is taught; None: ``health`` if recorded."""
-    contexts: int = 64
-    """Clips that start episodes."""
 
 
 @dataclass
@@ -167,68 +128,6 @@ class Stages:
             contexts=self.contexts(),
         )
         return world.to(self.device)
-
-    def train_outcome(self, on_progress: Callable[[OutcomeProgress], None]) -> OutcomeModel:
-        """Trains the outcome model on real sequences."""
-        names = self.outcome.state_names
-        if names is None:
-            names = tuple(n for n in self.store.state_names if n == "health")
-        return train_outcome(
-            self.store,
-            self.store.action_spec,
-            outcome_config(self.store, state_names=names),
-            steps=self.outcome.steps,
-            batch=self.outcome.batch,
-            training=OutcomeTraining(autocast=self._fast_bfloat16()),
-            checkpoint_dir=self.folder / "outcome",
-            on_progress=on_progress,
-            device=self.device,
-        )
-
-    def _fast_bfloat16(self) -> bool:
-        return choose_precision(self.train.precision, self.device) == torch.bfloat16
-
-    def adapt_outcome(
-        self, world: World, on_progress: Callable[[OutcomeProgress], None]
-    ) -> CalibrationReport:
-        """Fine-tunes and calibrates the world's outcome model on what the world imagines.
-
-        Raises:
-            DataError: if there is nothing to calibrate on, such as when no episode terminates.
-        """
-        assert world.outcome is not None
-        rollout = Rollout(
-            replace(world, outcome=None),  # frames alone are faster to imagine
-            device=self.device,
-            termination_mode="never",
-            precision=self.train.precision,
-        )
-        settings = self.outcome
-
-        def sequences(split: str, seed: int) -> Iterator[list[GeneratedSequence]]:
-            return imagined_sequences(
-                rollout,
-                self.store,
-                split,
-                horizon=settings.horizon,
-                batch=settings.batch,
-                seed=seed,
-            )
-
-        if settings.finetune_steps:
-            finetune_outcome(
-                world.outcome,
-                self.store,
-                sequences("train", 1),
-                steps=settings.finetune_steps,
-                batch=settings.batch,
-                training=OutcomeTraining(
-                    learning_rate=FINETUNE_LEARNING_RATE, autocast=self._fast_bfloat16()
-                ),
-                on_progress=on_progress,
-            )
-        held_out = islice(sequences("validation", 2), settings.calibration_batches)
-        return calibrate_outcome(world.outcome, held_out)
 
 
 def describe_hardware(device: torch.device | str) -> str:

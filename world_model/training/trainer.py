@@ -121,7 +121,7 @@ class Trainer:
         self._loss: Callable[..., Tensor] = flow_loss
         if flow.loss == "energy":
             parts = 2 if tokenizer.config.patch_size % 2 == 0 else 1
-            self._loss = partial(energy_loss, grid=tokenizer.grid, parts=parts)
+            self._loss = partial(energy_loss, model=model, grid=tokenizer.grid, parts=parts)
 
     @property
     def model(self) -> NextFrameDiffusion:

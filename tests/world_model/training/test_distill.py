@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import gymnasium as gym
@@ -14,6 +15,7 @@ from nfd_env.cli.main import main as nfd
 from tests.world_model.training.bars import INFO, play
 from world_model.data.writer import write_dataset
 from world_model.errors import ConfigError
+from world_model.training.adaptation import OutcomeSettings
 from world_model.training.distill import DistillCommand, run
 from world_model.world import World
 
@@ -121,3 +123,22 @@ def test_bad_settings_give_one_line(teacher, tmp_path, monkeypatch, capsys, opti
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+def test_an_outcome_model_is_learned_where_asked_for_and_adapted(quick, tmp_path):
+    """The second time it is kept, but for what the new frames teach it."""
+    settings = OutcomeSettings(
+        steps=3, finetune_steps=2, calibration_batches=3, horizon=4, batch=8
+    )  # fmt: skip
+    folder = run(replace(quick, out=tmp_path / "run", outcome=settings))
+    first = World.from_pretrained(folder)
+    assert first.outcome is not None
+    report = json.loads((tmp_path / "run" / "calibration.json").read_text())
+    assert report["scale"] == pytest.approx(first.outcome.termination_scale.item())
+    again = replace(quick, world=str(folder), further=True, out=tmp_path / "again")
+    kept = run(replace(again, outcome=replace(settings, steps=0, finetune_steps=0)))
+    second = World.from_pretrained(kept)
+    assert second.outcome is not None
+    for name, value in first.outcome.state_dict().items():
+        same = torch.equal(value, second.outcome.state_dict()[name])
+        assert same or name.startswith("termination_")

@@ -11,7 +11,8 @@ import torch
 from tests.world_model.training.bars import INFO, make_bars
 from world_model.errors import DataError
 from world_model.presets import get_preset
-from world_model.training.pipeline import OutcomeSettings, Stages, describe_hardware
+from world_model.training.adaptation import OutcomeSettings
+from world_model.training.pipeline import Stages, describe_hardware
 
 
 def stages_of(store, folder, **outcome) -> Stages:

@@ -63,7 +63,8 @@ def uninterrupted(bars, tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_loss_falls_and_imagined_frames_beat_the_last_real_one(bars, tmp_path):
-    from world_model.training.pipeline import OutcomeSettings, Stages
+    from world_model.training.adaptation import OutcomeSettings
+    from world_model.training.pipeline import Stages
     from world_model.training.samples import sample_world
 
     trainer = make_trainer(
