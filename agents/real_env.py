@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import chdir, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -171,10 +170,9 @@ class RealEnv(gym.Env[np.ndarray, Any]):
         self.render_mode = "rgb_array"
         self.observation_space = spaces.Box(0, 255, preset.frame_shape, np.uint8)
         self._labels_wanted = labels and bool(preset.label_classes)
-        # The game keeps its settings in a file. One of its own makes every game start from the
-        # same settings, and spares the working folder.
+        # The game keeps its settings in a file, and more in a folder where it is started. A folder
+        # of its own makes every game start from the same settings, whatever else is running.
         self._folder = tempfile.TemporaryDirectory(prefix="nfd-doom-")
-        self._litter = None if Path("_vizdoom").exists() else Path("_vizdoom").absolute()
         config = os.path.join(self._folder.name, "vizdoom.ini")
         self._game_env = _make_vizdoom(preset, self._labels_wanted, config)
         self._game: Any = self._game_env.unwrapped
@@ -198,7 +196,9 @@ class RealEnv(gym.Env[np.ndarray, Any]):
         if seed is None:
             seed, self._first_seed = self._first_seed, None
         super().reset(seed=seed)
-        observation, _ = self._game_env.reset(seed=seed, options=options)
+        started = self._game.game.is_running()
+        with nullcontext() if started else chdir(self._folder.name):
+            observation, _ = self._game_env.reset(seed=seed, options=options)
         self._steps = 0
         self._look(observation)
         return self._frame.copy(), self._info(frame_missing=False)
@@ -231,9 +231,6 @@ class RealEnv(gym.Env[np.ndarray, Any]):
         """Ends the game's process."""
         self._game_env.close()
         self._folder.cleanup()
-        if self._litter is not None:
-            with suppress(OSError):  # missing, or another game put something in it
-                self._litter.rmdir()
 
     def _info(self, frame_missing: bool) -> dict[str, Any]:
         info: dict[str, Any] = {"state": self._state.copy(), "frame_missing": frame_missing}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -168,6 +169,8 @@ def test_gymnasium_accepts_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     env = make_real_env("doom-take-cover", labels=False)
     check_env(env, skip_render_check=True)
+    # Games that run side by side must not share a folder that one of them may tidy up.
+    assert list(tmp_path.iterdir()) == []
+    assert Path.cwd() == tmp_path
     env.close()
     env.close()
-    assert list(tmp_path.iterdir()) == []  # the game leaves nothing in the working folder
