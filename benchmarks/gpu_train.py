@@ -1,4 +1,4 @@
-"""Trains a bundled world from nothing on a machine with a GPU, within a fixed time.
+"""Trains a bundled world, or distils one, on a machine with a GPU, within a fixed time.
 
 Records the data on the spot, times a few steps, chooses as many as fit, trains transformer and
 outcome model, and leaves everything in a few files of limited size: ``world.tar``, and the pieces
@@ -27,7 +27,9 @@ from world_model.errors import CheckpointError
 from world_model.presets import get_preset, with_frame_shape
 from world_model.storage import save_tensors
 from world_model.training.adaptation import OutcomeSettings, adapt_outcome, learn_outcome
+from world_model.training.distill import few_step_flow
 from world_model.training.pipeline import Stages
+from world_model.world import World
 
 TIMED_STEPS = 40
 """Steps that the rate is measured on, after half as many to warm up."""
@@ -41,6 +43,8 @@ class GpuTrainOptions:
     """Folder for the results, and nothing else."""
     preset: str = "doom-take-cover"
     """World to train."""
+    distill: str | None = None
+    """Begins with this world instead of fresh weights, and teaches it to sample in one step."""
     minutes: float = 9.0
     """Everything together, recording and packing included."""
     frames: int = 300_000
@@ -164,6 +168,17 @@ def record_game(options: GpuTrainOptions, folder: Path) -> None:
 def plan(options: GpuTrainOptions, store: Any, folder: Path, steps: int) -> Stages:
     """The stages of the training for a number of steps in all."""
     preset = with_frame_shape(get_preset(options.preset), store.frame_shape)
+    world = None
+    if options.distill is not None:
+        world = World.from_pretrained(options.distill)
+        preset = replace(
+            preset,
+            network=world.network.config,
+            flow=few_step_flow(world, store),
+            sampler="consistency",
+            sampling_steps=1,
+            sampling_shift=1.0,
+        )
     train = replace(
         preset.train,
         steps=steps,
@@ -175,7 +190,7 @@ def plan(options: GpuTrainOptions, store: Any, folder: Path, steps: int) -> Stag
         sample_every=0,
     )
     outcome = OutcomeSettings(steps=options.outcome_steps)
-    return Stages(store, preset, folder, options.preset, train, outcome, options.device)
+    return Stages(store, preset, folder, options.preset, train, outcome, options.device, world)
 
 
 def measure_rate(stages: Stages) -> float:

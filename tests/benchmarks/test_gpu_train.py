@@ -60,6 +60,12 @@ def test_trains_packs_and_goes_on(tmp_path):
     assert World.from_pretrained(tmp_path / "world").model_id == first["world"]
     second = run(options(tmp_path, "second", resume=out), console, record)
     assert second["steps"] > first["steps"]
+    student = run(options(tmp_path, "third", distill=str(tmp_path / "world")), console, record)
+    assert student["steps"] >= 1
+    folder = tmp_path / "work-third" / "world"
+    world = World.from_pretrained(folder)
+    assert world.flow.makes_samples
+    assert (world.config.sampler, world.config.sampling_steps) == ("consistency", 1)
 
 
 def test_pieces_that_are_not_there(tmp_path):

@@ -50,7 +50,9 @@ class Stages:
     """A world whose transformer's weights to begin with, or None."""
 
     def tokenizer(self) -> PixelPatchTokenizer:
-        """Pixel patches, scaled by the statistics of the data."""
+        """Pixel patches, scaled by the statistics of the data, or as the weights know them."""
+        if self.start_from is not None:
+            return self.start_from.tokenizer
         frames = self.store.frames[:: max(1, self.store.num_frames // STATISTICS_FRAMES)]
         pixels = np.asarray(frames, np.float64).reshape(-1, frames.shape[-1])
         mean = pixels.mean(axis=0)
