@@ -19,6 +19,11 @@ from torch import Tensor
 MIN_T = 1e-3
 """Below this, t is not divided by: v is a difference of nearly equal numbers."""
 
+REGRESSION_LOSSES = ("x_ramp", "x", "v")
+"""Losses that teach the network a mean; sampling takes many steps."""
+FEW_STEP_LOSSES = ("energy", "scm", "consistency")
+"""Losses that teach the network to make a possible clean frame at once."""
+
 
 @dataclass(frozen=True)
 class FlowConfig:
@@ -28,7 +33,8 @@ class FlowConfig:
     """What the network's output stands for: ``x`` (clean tokens) or ``v`` (velocity)."""
     loss: str = "x_ramp"
     """``x_ramp``: squared error of x weighted by 1 - 0.9 t; ``x``: unweighted; ``v``: of v;
-    ``energy``: one-step samples under a scoring rule, see :mod:`world_model.scoring`."""
+    ``energy``, ``scm``, ``consistency``: of few-step worlds, see
+    :mod:`world_model.distillation`."""
     shift: float = 1.0
     """k of ``t <- k t / (1 + (k - 1) t)``: larger means noisier training."""
     noise_fraction: float = 0.1
@@ -49,16 +55,24 @@ class FlowConfig:
     """Share of windows (rounded up) in which the frames given as previous ones are the network's
     own estimates of them, as in streaming, instead of the real ones. What fades a little in every
     estimate is then restored in the next, instead of fading away. Needs ``previous_frames``, and
-    one more forward pass of those windows. With the loss ``energy`` all that is looked back at is
-    imagined, frame after frame; see :mod:`world_model.history`."""
+    one more forward pass of those windows. In few-step training all that is looked back at is
+    imagined, frame after frame; see :mod:`world_model.distillation.history`."""
     junk_fraction: float = 0.0
     """Share of windows in which what is looked back at is covered with misplaced tokens, so that
-    a view that was lost is found again. With the loss ``energy`` alone."""
+    a view that was lost is found again. In few-step training alone."""
 
     @property
     def makes_samples(self) -> bool:
         """Whether a single step gives a possible clean frame, not the mean of all of them."""
-        return self.loss == "energy"
+        return self.loss in FEW_STEP_LOSSES
+
+    @property
+    def blended(self) -> bool:
+        """Whether estimates from little noise are blended with what is there.
+
+        See :mod:`world_model.distillation.boundary`.
+        """
+        return self.prediction == "x" and self.loss in ("scm", "consistency")
 
     def __post_init__(self) -> None:
         for name in ("own_fraction", "junk_fraction"):
@@ -66,8 +80,9 @@ class FlowConfig:
                 raise ValueError(f"{name} must lie in [0, 1], not {getattr(self, name)}.")
         if self.prediction not in ("x", "v"):
             raise ValueError(f"prediction must be 'x' or 'v', not {self.prediction!r}.")
-        if self.loss not in ("x_ramp", "x", "v", "energy"):
-            raise ValueError(f"loss must be 'x_ramp', 'x', 'v' or 'energy', not {self.loss!r}.")
+        if self.loss not in REGRESSION_LOSSES + FEW_STEP_LOSSES:
+            known = ", ".join(map(repr, REGRESSION_LOSSES + FEW_STEP_LOSSES))
+            raise ValueError(f"loss must be one of {known}, not {self.loss!r}.")
 
 
 def add_noise(x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from world_model.data import EpisodeStore
+from world_model.distillation.history import own_frames
 from world_model.errors import DataError
-from world_model.history import own_frames
 from world_model.outcome_calibration import GeneratedSequence
 from world_model.rollout import Rollout
 from world_model.types import Context, Episode

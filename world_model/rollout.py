@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from world_model.distillation.boundary import anchored
 from world_model.errors import ActionError, ContextError
 from world_model.flow import add_noise, predict_x0
 from world_model.noise import Purpose, normal, stream_keys, uniform
@@ -222,6 +223,8 @@ class Rollout:
             assert raw is not None
             base = previous if network.config.previous_frames else None
             x0 = predict_x0(raw[:, 0], x, now, base, flow)
+            if flow.blended:
+                x0 = anchored(x, now, x0)
             if not estimates:
                 estimates.append(x0)
             return x0

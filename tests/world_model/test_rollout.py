@@ -1,11 +1,13 @@
 """Streaming equals one dense pass; noise, batch, branches and resets never leak."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tests.world_model.tiny import tiny_world
 from world_model.errors import ActionError, ContextError
-from world_model.flow import add_noise, predict_x0
+from world_model.flow import FlowConfig, add_noise, predict_x0
 from world_model.noise import Purpose, normal, stream_keys
 from world_model.rollout import Rollout
 from world_model.types import Context
@@ -247,3 +249,17 @@ def test_bfloat16_stays_close_and_repeats():
     difference = (rough[0].frames.float() - exact[0].frames.float()).abs().mean()
     assert 0 < difference < 4  # grey levels
     assert world.network.embed.weight.dtype == torch.float32  # the world itself is untouched
+
+
+def test_consistency_functions_are_blended_only_where_there_is_little_noise():
+    world = tiny_world(outcome=False)
+    contexts, seeds, actions = world.contexts.pick([0]), torch.tensor([3]), torch.ones(1, 1)
+
+    def frame(loss: str, steps: int) -> torch.Tensor:
+        other = replace(world, flow=FlowConfig(loss=loss), _networks={})
+        rollout = Rollout(other, sampling_steps=steps, sampler="consistency")
+        return rollout.advance(rollout.begin(contexts, seeds), actions)[1].latents
+
+    for steps in (1, 2):  # noise levels 1 and 0.5
+        assert torch.equal(frame("energy", steps), frame("scm", steps))
+    assert not torch.allclose(frame("energy", 4), frame("scm", 4))

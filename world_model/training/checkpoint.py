@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ class TrainingState:
     """Its optimisers."""
     step: int = 0
     """Optimiser steps done."""
+    method: nn.Module | None = None
+    """The method of few-step training, which may learn something too."""
 
 
 def save_checkpoint(folder: Path, state: TrainingState, settings: dict[str, Any]) -> None:
@@ -47,6 +50,8 @@ def save_checkpoint(folder: Path, state: TrainingState, settings: dict[str, Any]
         save_tensors(
             _plain(dict(state.network.named_parameters())), temporary / "model.safetensors"
         )
+        if learned := _method_parameters(state):
+            save_tensors(_plain(learned), temporary / "method.safetensors")
         save_tensors(_plain(state.ema.weights), temporary / "ema.safetensors")
         save_tensors(_optimizer_tensors(state.optimizers), temporary / "optimizer.safetensors")
         meta = {"format": FORMAT_VERSION, "step": state.step, "settings": settings}
@@ -65,6 +70,8 @@ def load_checkpoint(folder: Path, state: TrainingState, settings: dict[str, Any]
         model = load_file(folder / "model.safetensors")
         average = load_file(folder / "ema.safetensors")
         optimizer = load_file(folder / "optimizer.safetensors")
+        learned = _method_parameters(state)
+        method = load_file(folder / "method.safetensors") if learned else {}
     except Exception as error:
         raise CheckpointError(
             f"the checkpoint {folder} cannot be read ({error!r}). Delete the folder to start anew."
@@ -85,6 +92,8 @@ def load_checkpoint(folder: Path, state: TrainingState, settings: dict[str, Any]
     with torch.no_grad():
         for name, parameter in state.network.named_parameters():
             parameter.copy_(_take(model, name, parameter, folder))
+        for name, parameter in learned.items():
+            parameter.copy_(_take(method, name, parameter, folder))
         for name, weight in state.ema.weights.items():
             weight.copy_(_take(average, name, weight, folder))
     try:
@@ -95,6 +104,10 @@ def load_checkpoint(folder: Path, state: TrainingState, settings: dict[str, Any]
             "folder to start anew."
         ) from error
     state.step = step
+
+
+def _method_parameters(state: TrainingState) -> dict[str, nn.Parameter]:
+    return {} if state.method is None else dict(state.method.named_parameters())
 
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
@@ -121,7 +134,7 @@ def _take(tensors: dict[str, Tensor], name: str, like: Tensor, folder: Path) -> 
     return tensors[name]
 
 
-def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 

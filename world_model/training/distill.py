@@ -10,6 +10,7 @@ import torch
 import tyro
 
 from world_model.data import EpisodeStore
+from world_model.distillation.methods import make_method
 from world_model.errors import ConfigError
 from world_model.flow import FlowConfig
 from world_model.training.adaptation import OutcomeSettings
@@ -34,8 +35,11 @@ class DistillCommand:
 
     world: Annotated[str, tyro.conf.Positional]
     """World to begin with: a name, a folder or a hub id."""
-    method: Literal["energy"] = "energy"
-    """energy: one-step samples of recorded frames under the energy score (no teacher)."""
+    method: Literal["energy", "scm", "consistency"] = "energy"
+    """energy: one-step samples of recorded frames under the energy score (no teacher). scm:
+    continuous-time consistency, the paper's. consistency: discrete consistency."""
+    teacher: str | None = None
+    """Many-step world that scm and consistency learn from (default: WORLD itself)."""
     sampling_steps: int = 2
     """Default sampling steps of the result."""
     data: Path | None = None
@@ -81,13 +85,14 @@ def run(command: DistillCommand) -> Path:
     """
     if command.sampling_steps < 1:
         raise ConfigError(f"sampling_steps must be at least 1, not {command.sampling_steps}.")
-    teacher = World.from_pretrained(command.world)
-    if teacher.flow.makes_samples and not command.further:
+    world = World.from_pretrained(command.world)
+    if world.flow.makes_samples and not command.further:
         raise ConfigError(
-            f"{teacher.model_id} was distilled before. Give --further to train it on, or begin "
+            f"{world.model_id} was distilled before. Give --further to train it on, or begin "
             "with the world that it was made from."
         )
-    name = teacher.config.name
+    teacher = world if command.teacher is None else World.from_pretrained(command.teacher)
+    name = world.config.name
     folder = command.out or Path("runs") / f"distill-{name}"
     with clear_errors():
         device = find_device(command.device)
@@ -106,16 +111,17 @@ def run(command: DistillCommand) -> Path:
     finished = False
     try:
         store = open_data(command.data or Path("data") / name, distributed)
-        flow = few_step_flow(teacher, store)
+        flow = few_step_flow(world, store, command.method)
         trainer = Trainer(
             store,
-            teacher.tokenizer,
-            teacher.network.config,
+            world.tokenizer,
+            world.network.config,
             flow,
             train,
             folder,
             device,
-            teacher,
+            world,
+            make_method(flow, world.tokenizer, teacher.to(device)),
         )
         train_with_progress(trainer, folder)
         finished = True
@@ -125,14 +131,14 @@ def run(command: DistillCommand) -> Path:
     if not is_first():
         return folder / "world"
     config = replace(
-        teacher.config,
+        world.config,
         sampler="consistency",
         sampling_steps=command.sampling_steps,
         sampling_shift=1.0,
         hardware=describe_hardware(device),
     )
     network = trainer.averaged_network()
-    student = replace(teacher, config=config, network=network, flow=flow, card="", _networks={})
+    student = replace(world, config=config, network=network, flow=flow, card="", _networks={})
     where: dict[str, Any] = {"device": device, "precision": command.precision}
     if command.outcome.steps:
         learned = learn_with_progress(store, command.outcome, folder, **where)
@@ -143,7 +149,7 @@ def run(command: DistillCommand) -> Path:
     return student.save_pretrained(folder / "world", dtype=dtype)
 
 
-def few_step_flow(world: World, store: EpisodeStore) -> FlowConfig:
+def few_step_flow(world: World, store: EpisodeStore, loss: str = "energy") -> FlowConfig:
     """How the world's transformer is trained to make samples.
 
     Most frames are made from pure noise, where sampling starts; the rest teaches what a second
@@ -159,7 +165,7 @@ def few_step_flow(world: World, store: EpisodeStore) -> FlowConfig:
         )
     return replace(
         world.flow,
-        loss="energy",
+        loss=loss,
         noise_fraction=0.75,
         context_fraction=0.0,
         object_weights=world.flow.object_weights if store.labels is not None else (),

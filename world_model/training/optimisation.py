@@ -15,10 +15,13 @@ HIDDEN_MATRICES = (
 )
 
 
-def build_optimizers(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
+def build_optimizers(
+    network: nn.Module, config: TrainConfig, method: nn.Module | None = None
+) -> list[torch.optim.Optimizer]:
     """AdamW, and Muon for the matrices inside the blocks where the config says so.
 
-    Muon's update is scaled to AdamW's root mean square, so both share one learning rate.
+    Muon's update is scaled to AdamW's root mean square, so both share one learning rate. What a
+    ``method`` has to learn is AdamW's.
     """
     hidden, matrices, others = [], [], []
     for name, parameter in network.named_parameters():
@@ -28,6 +31,8 @@ def build_optimizers(network: nn.Module, config: TrainConfig) -> list[torch.opti
             matrices.append(parameter)
         else:
             others.append(parameter)
+    if method is not None:
+        others += method.parameters()
     groups = [
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},

@@ -13,6 +13,7 @@ import torch
 
 from world_model.contexts import ContextSet
 from world_model.data import EpisodeStore
+from world_model.distillation.methods import make_method
 from world_model.errors import DataError
 from world_model.outcome import OutcomeModel
 from world_model.outcome_data import check_splits
@@ -68,15 +69,17 @@ class Stages:
 
     def trainer(self) -> Trainer:
         """Trains the transformer, continuing from a checkpoint if there is one."""
+        flow, tokenizer = self.preset.flow, self.tokenizer()
         return Trainer(
             self.store,
-            self.tokenizer(),
+            tokenizer,
             self.preset.network,
-            self.preset.flow,
+            flow,
             self.train,
             self.folder,
             self.device,
             self.start_from,
+            make_method(flow, tokenizer, self.start_from) if flow.makes_samples else None,
         )
 
     def check(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ from torch import Tensor, nn
 
 from world_model.action_spec import ActionSpec
 from world_model.data import EpisodeStore, WindowSampler
+from world_model.distillation.method import LossBatch, Method
 from world_model.errors import ConfigError, DivergenceError
 from world_model.flow import FlowConfig, flow_loss
 from world_model.network import NetworkConfig, NextFrameDiffusion
 from world_model.precision import choose_precision
-from world_model.scoring import energy_loss
 from world_model.storage import recover_folder
 from world_model.tokenizer import PixelPatchTokenizer
 from world_model.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
@@ -58,6 +57,7 @@ class Trainer:
         device: where to train.
         start_from: a world whose transformer's weights to begin with, instead of fresh ones; a
             checkpoint in ``folder`` goes first.
+        method: few-step training with this loss, instead of the regression of ``flow``.
 
     Raises:
         ConfigError: if the settings do not fit each other or the processes.
@@ -75,6 +75,7 @@ class Trainer:
         folder: Path,
         device: torch.device | str = "cpu",
         start_from: World | None = None,
+        method: Method | None = None,
     ) -> None:
         self.store, self.flow, self.config = store, flow, train
         self.folder, self.device = folder, torch.device(device)
@@ -95,8 +96,12 @@ class Trainer:
         model = NextFrameDiffusion(network, store.action_spec).to(self.device)
         if start_from is not None:
             _copy_weights(start_from, model, store.action_spec)
+        self.method = None if method is None else method.to(self.device)
         self.state = TrainingState(
-            model, EMA(model, train.ema_decay), build_optimizers(model, train)
+            model,
+            EMA(model, train.ema_decay),
+            build_optimizers(model, train, method),
+            method=self.method,
         )
         self.settings: dict[str, Any] = {
             "network": asdict(network),
@@ -118,10 +123,6 @@ class Trainer:
             seed=train.seed * 1_000_003 + self.rank,
         )
         self._dtype = choose_precision(train.precision, self.device)
-        self._loss: Callable[..., Tensor] = flow_loss
-        if flow.loss == "energy":
-            parts = 2 if tokenizer.config.patch_size % 2 == 0 else 1
-            self._loss = partial(energy_loss, model=model, grid=tokenizer.grid, parts=parts)
 
     @property
     def model(self) -> NextFrameDiffusion:
@@ -162,18 +163,23 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = rate
         with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
-            loss = self._loss(
-                self._forward,
-                latents,
-                actions,
-                self.flow,
-                generator,
-                previous=self.model.config.previous_frames,
-                weights=weights,
-            )
+            if self.method is None:
+                loss = flow_loss(
+                    self._forward,
+                    latents,
+                    actions,
+                    self.flow,
+                    generator,
+                    previous=self.model.config.previous_frames,
+                    weights=weights,
+                )
+            else:
+                made = LossBatch(latents, actions, weights, generator, step)
+                loss = self.method(self._forward, self.model, made)
         for optimizer in self.state.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self._share_method_gradients()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
         if not torch.isfinite(norm):
             raise DivergenceError(
@@ -213,6 +219,15 @@ class Trainer:
             torch.distributed.barrier()  # nobody looks before it is tidy
         if checkpoint.exists():
             load_checkpoint(checkpoint, self.state, self.settings)
+
+    def _share_method_gradients(self) -> None:
+        """Averages over the processes what only the network's gradients are averaged for."""
+        if self.method is None or self.world_size == 1:
+            return
+        for parameter in self.method.parameters():
+            assert parameter.grad is not None
+            torch.distributed.all_reduce(parameter.grad)
+            parameter.grad /= self.world_size
 
     def _wrap(self, model: NextFrameDiffusion) -> Callable[..., Tensor]:
         forward: Any = model

@@ -9,12 +9,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import nfd_env  # noqa: F401  (registers the environment)
 from nfd_env.cli.main import main as nfd
 from tests.world_model.training.bars import INFO, play
 from world_model.data.writer import write_dataset
 from world_model.errors import ConfigError
+from world_model.tokenizer import PixelPatchTokenizer
 from world_model.training.adaptation import OutcomeSettings
 from world_model.training.distill import DistillCommand, run
 from world_model.world import World
@@ -142,3 +144,36 @@ def test_an_outcome_model_is_learned_where_asked_for_and_adapted(quick, tmp_path
     for name, value in first.outcome.state_dict().items():
         same = torch.equal(value, second.outcome.state_dict()[name])
         assert same or name.startswith("termination_")
+
+
+@pytest.mark.parametrize("method", ["scm", "consistency"])
+def test_methods_with_a_teacher(quick, teacher, student, tmp_path, method):
+    command = replace(quick, method=method, out=tmp_path / "run")
+    made = World.from_pretrained(run(command))
+    assert made.flow.loss == method
+    assert made.flow.makes_samples
+    # What was distilled cannot teach, but can be taught.
+    again = replace(command, world=str(student), further=True, out=tmp_path / "again")
+    with pytest.raises(ConfigError, match=r"was distilled itself. Name one with --teacher"):
+        run(again)
+    assert World.from_pretrained(run(replace(again, teacher=str(teacher)))).flow.loss == method
+
+
+def test_what_scm_learns_beside_the_network_is_resumed(quick, tmp_path):
+    parts = replace(quick, method="scm", out=tmp_path / "run")
+    run(replace(parts, steps=3))
+    continued = run(replace(parts, steps=12))
+    whole = run(replace(quick, method="scm", out=tmp_path / "whole", steps=12))
+    first, second = (load_file(path.parent / "checkpoint" / "method.safetensors")
+                     for path in (continued, whole))  # fmt: skip
+    assert any(value.abs().max() > 0 for name, value in first.items() if "project_out" in name)
+    for name in first:
+        torch.testing.assert_close(first[name], second[name])
+
+
+def test_a_teacher_of_other_tokens_is_refused(quick, teacher, tmp_path):
+    world = World.from_pretrained(teacher)
+    tokenizer = PixelPatchTokenizer(replace(world.tokenizer.config, std=99.0))
+    other = replace(world, tokenizer=tokenizer, _networks={}).save_pretrained(tmp_path / "other")
+    with pytest.raises(ConfigError, match="cannot teach this world: it cuts frames into other"):
+        run(replace(quick, method="scm", teacher=str(other), out=tmp_path / "run"))

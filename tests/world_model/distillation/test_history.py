@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.world_model.tiny import tiny_world
+from world_model.distillation.history import cover_with_junk, history_of, own_frames
 from world_model.flow import FlowConfig
-from world_model.history import cover_with_junk, history_of, own_frames
 from world_model.rollout import Rollout
 from world_model.types import Context
 

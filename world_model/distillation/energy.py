@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from world_model.flow import FlowConfig, add_noise, predict_x0, previous_frames, sample_times
-from world_model.history import history_of
+from world_model.distillation.conditions import Conditions, look_back
+from world_model.distillation.method import LossBatch, Method
+from world_model.flow import FlowConfig, add_noise, sample_times
 from world_model.network import NextFrameDiffusion
 from world_model.network_config import CHANNELS
 
@@ -34,68 +35,57 @@ SMOOTH = 1e-4
 pixels, and gradients stay finite."""
 
 
-def energy_loss(
-    network: Callable[..., Tensor],
-    latents: Tensor,
-    actions: Tensor,
-    config: FlowConfig,
-    generator: torch.Generator,
-    *,
-    previous: int,
-    weights: Tensor | None = None,
-    grid: tuple[int, int],
-    parts: int = 1,
-    model: NextFrameDiffusion | None = None,
-) -> Tensor:
+class EnergyScore(Method):
     """Energy score of frames made in one step, from every noise level that training meets.
 
     From pure noise, a share ``config.noise_fraction`` of the frames, that is all of sampling; from
-    less, it is what a further step can mend. Each frame looks back at nearly clean ones, as in
-    streaming.
+    less, it is what a further step can mend.
 
     Args:
-        network: the transformer, or a wrapper of it.
-        latents: clean tokens, float32 (B, F, N, D).
-        actions: float32 (B, F, K), the action that produced each frame.
         config: what is predicted, and from which noise levels.
-        generator: source of the noise and the noise levels, on the latents' device.
-        previous: how many frames before each frame the network is given.
-        weights: optional weight of every number, as latents; mean about 1. They may depend on what
-            the network is given, never on ``latents`` at the same frame.
         grid: rows and columns of tokens.
         parts: where tokens are square patches of RGB pixels: into how many rows and columns a patch
             is cut for the smallest squares.
-        model: the transformer itself, which imagines what is looked back at; not needed where
-            ``config.own_fraction`` is 0.
-
-    Returns:
-        A scalar.
     """
-    shape, device = latents.shape, latents.device
-    t = sample_times(shape[:2], config, generator)
-    given = given_t = None
-    first = 0
-    history = history_of(model, latents, actions, config, generator)
-    levels = torch.rand(2, *shape[:2], generator=generator, device=device).square()
-    level, past_t = levels * config.context_noise_max
-    past = add_noise(history, torch.randn(shape, generator=generator, device=device), past_t)
-    if previous:
-        given, given_t = previous_frames(history, previous, level, generator)
-        first = 1  # a first frame has nothing to be made from: it only serves as context
-    noise, fresh = torch.randn(2, *shape, generator=generator, device=device)
-    # Twins must differ in what tells nothing of the truth. Below t = 1 their noise does tell, so
-    # they share it, and the score becomes the distance to the truth alone.
-    twin = torch.where((t == 1)[..., None, None], fresh, noise)
-    x_t = torch.cat([add_noise(latents, noise, t), add_noise(latents, twin, t)])
-    t, actions = t.repeat(2, 1), actions.repeat(2, 1, 1)
-    if given is not None and given_t is not None:
-        given, given_t = given.repeat(2, 1, 1, 1), given_t.repeat(2, 1)
-    raw = network(x_t, t, actions, given, given_t, past, past_t)
-    one, other = predict_x0(raw, x_t, t, given, config).chunk(2)
-    to_real = distance(one, latents, weights, grid, parts)
-    to_real = to_real + distance(other, latents, weights, grid, parts)
-    score = (to_real - distance(one, other, weights, grid, parts)) / 2
-    return score[:, first:].mean()
+
+    def __init__(self, config: FlowConfig, grid: tuple[int, int], parts: int = 1) -> None:
+        super().__init__()
+        self.config, self.grid, self.parts = config, grid, parts
+
+    def forward(
+        self, network: Callable[..., Tensor], model: NextFrameDiffusion, batch: LossBatch
+    ) -> Tensor:
+        """See :class:`Method`."""
+        conditions = look_back(
+            model,
+            batch.latents,
+            batch.actions,
+            self.config,
+            batch.generator,
+            previous=model.config.previous_frames,
+        )
+        return self.score(network, batch, conditions)
+
+    def score(
+        self, network: Callable[..., Tensor], batch: LossBatch, conditions: Conditions
+    ) -> Tensor:
+        """The loss under given conditions, a scalar."""
+        latents, generator = batch.latents, batch.generator
+        shape, device = latents.shape, latents.device
+        t = sample_times(shape[:2], self.config, generator)
+        noise, fresh = torch.randn(2, *shape, generator=generator, device=device)
+        # Twins must differ in what tells nothing of the truth. Below t = 1 their noise does tell,
+        # so they share it, and the score becomes the distance to the truth alone.
+        twin = torch.where((t == 1)[..., None, None], fresh, noise)
+        x_t = torch.cat([add_noise(latents, noise, t), add_noise(latents, twin, t)])
+        twice = conditions.repeat(2)
+        one, other = twice.estimate(network, x_t, t.repeat(2, 1), self.config).chunk(2)
+        to_real = self._distance(one, latents, batch) + self._distance(other, latents, batch)
+        score = (to_real - self._distance(one, other, batch)) / 2
+        return score[:, conditions.first :].mean()
+
+    def _distance(self, a: Tensor, b: Tensor, batch: LossBatch) -> Tensor:
+        return distance(a, b, batch.weights, self.grid, self.parts)
 
 
 def distance(

@@ -4,15 +4,22 @@ import pytest
 import torch
 from torch import nn
 
-from world_model import scoring
+from world_model.distillation.conditions import look_back
+from world_model.distillation.energy import SMOOTH, EnergyScore, distance
+from world_model.distillation.method import LossBatch
 from world_model.flow import FlowConfig
-from world_model.scoring import SMOOTH, distance, energy_loss
 from world_model.tokenizer import PixelPatchConfig, PixelPatchTokenizer
 
 PLAIN = FlowConfig(
     loss="energy", noise_fraction=1.0, context_fraction=0.0, context_noise_max=0.0
 )  # fmt: skip
 """Every frame is made from pure noise."""
+
+
+def energy_loss(network, latents, actions, config, generator, *, previous, grid):
+    conditions = look_back(None, latents, actions, config, generator, previous=previous)
+    batch = LossBatch(latents, actions, None, generator, 0)
+    return EnergyScore(config, grid).score(network, batch, conditions)
 
 
 def test_distance_is_the_error_inside_squares_of_three_sizes():
@@ -142,27 +149,3 @@ def test_twins_differ_in_pure_noise_alone():
     assert 0.3 < (level == 1).float().mean() < 0.7
     assert torch.equal((one != other).all(-1).all(-1), level == 1)
     assert torch.equal((one == other).all(-1).all(-1), level != 1)
-
-
-def test_everything_looked_back_at_is_the_history(monkeypatch):
-    """Previous frames and attention alike; the score compares with what was recorded."""
-    latents = torch.arange(4.0)[None, :, None, None].repeat(2, 1, 4, 6)  # frame i is all i
-    monkeypatch.setattr(scoring, "history_of", lambda model, latents, *rest: latents + 10)
-    given = []
-
-    class Repeats(nn.Module):
-        def forward(self, x_t, t, actions, previous, previous_t, past, past_t):
-            given.append((previous, past))
-            return torch.zeros_like(x_t)  # with x-prediction: the frame before
-
-    actions, generator = torch.zeros(2, 4, 1), torch.Generator()
-    result = energy_loss(
-        Repeats(), latents, actions, PLAIN, generator, previous=2, grid=(2, 2)
-    )  # fmt: skip
-    ((previous, past),) = given
-    assert len(previous) == 4  # two windows, each with a twin
-    assert len(past) == 2  # which share what they look back at
-    assert (past[:, 3] == 13).all()
-    assert (previous[:, 3, :, :6] == 12).all()
-    assert (previous[:, 3, :, 6:] == 11).all()
-    assert result.item() == pytest.approx(9.0, rel=1e-3)  # frame i - 1 + 10 is 9 more than i

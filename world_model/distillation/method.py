@@ -1,0 +1,46 @@
+"""What the trainer asks of a method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from world_model.network import NextFrameDiffusion
+
+
+@dataclass(frozen=True)
+class LossBatch:
+    """One training step's data."""
+
+    latents: Tensor
+    """Clean tokens, float32 (B, F, N, D)."""
+    actions: Tensor
+    """float32 (B, F, K), the action that produced each frame."""
+    weights: Tensor | None
+    """Loss weight of every number, as latents, mean about 1; None where all count the same."""
+    generator: torch.Generator
+    """Source of everything that is drawn in the step."""
+    step: int
+    """Training steps done before this one."""
+
+
+class Method(nn.Module):
+    """A loss of few-step training; its parameters, if it has any, are trained with the network."""
+
+    def forward(
+        self, network: Callable[..., Tensor], model: NextFrameDiffusion, batch: LossBatch
+    ) -> Tensor:
+        """The loss of one step.
+
+        Args:
+            network: the transformer as it is trained: compiled, or spread over processes.
+            model: the transformer itself, for passes without gradients.
+            batch: the data.
+
+        Returns:
+            A scalar.
+        """
+        raise NotImplementedError
