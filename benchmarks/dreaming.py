@@ -100,5 +100,5 @@ def make_rollout(
     world: Any, device: str, sampling_steps: int | None = None, sampler: str | None = None
 ) -> Any:
     """What imagines ``world`` without ever ending an episode."""
-    settings = {"sampling_steps": sampling_steps, "sampler": sampler}
+    settings: dict[str, Any] = {"sampling_steps": sampling_steps, "sampler": sampler}
     return load_rollout(world, device, termination_mode="never", **settings)[1]

@@ -25,6 +25,7 @@ class EnvOptions(TypedDict, total=False):
     """
 
     device: str
+    teacher: bool
     sampling_steps: int | None
     sampler: str | None
     contexts: Any
@@ -43,6 +44,7 @@ def build_core(
     /,
     *,
     device: str = "auto",
+    teacher: bool = False,
     sampling_steps: int | None = None,
     sampler: str | None = None,
     contexts: Any = "bundled",
@@ -58,6 +60,7 @@ def build_core(
     world, rollout = load_rollout(
         world,
         device,
+        teacher=teacher,
         sampling_steps=sampling_steps,
         sampler=sampler,
         reward_mode=reward_mode,

@@ -50,6 +50,8 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
         world: name, folder or hub id of a world, or ``"module:function"`` that makes one; past
             ``gym.make`` also a ``World`` or a rollout.
         device: ``"auto"`` (a GPU if there is one), or what torch calls a device.
+        teacher: imagine with the many-step network that the world was distilled from, where it
+            is kept beside it.
         sampling_steps: denoising steps per frame; default: the world's own.
         sampler: name of the sampler; default: the world's own.
         contexts: where episodes start: ``"bundled"`` clips, the folder of a data set (anywhere in
@@ -71,6 +73,7 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
     Raises:
         WorldNotFoundError: if no such world exists.
         WorldFormatError: if its folder is damaged.
+        ConfigError: if the world keeps no teacher, and one is asked for.
         ContextError: if ``contexts`` names nothing, or does not fit the world.
     """
 

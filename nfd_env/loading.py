@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from world_model.errors import NFDError
+from world_model.errors import ConfigError, NFDError
 from world_model.protocol import RolloutProtocol
 
 _LOADED_IN = os.getpid()
@@ -19,7 +19,9 @@ _LOADED_IN = os.getpid()
 _WORLDS: weakref.WeakValueDictionary[tuple[str, str, int], Any] = weakref.WeakValueDictionary()
 
 
-def load_rollout(world: Any, device: str = "auto", **settings: Any) -> tuple[Any, Any]:
+def load_rollout(
+    world: Any, device: str = "auto", *, teacher: bool = False, **settings: Any
+) -> tuple[Any, Any]:
     """The world, and what imagines it.
 
     Args:
@@ -28,15 +30,21 @@ def load_rollout(world: Any, device: str = "auto", **settings: Any) -> tuple[Any
             attribute ``world``. A world with a method ``make_rollout`` is imagined by what that
             returns, such as an analytic one.
         device: ``"auto"``, or what torch calls a device.
+        teacher: whether the many-step network that the world was distilled from imagines.
         settings: arguments of ``Rollout`` (``sampling_steps``, ``sampler``, ``reward_mode``,
             ``termination_mode``, ``precision``); those that are None keep the defaults.
 
     Returns:
         ``(world, rollout)``.
+
+    Raises:
+        ConfigError: if ``teacher`` is asked for and the world keeps none.
+        ValueError: if settings are given for a rollout that is made already.
     """
     _refuse_to_hang()
     if isinstance(world, RolloutProtocol):
         given = sorted(name for name, value in settings.items() if value is not None)
+        given += ["teacher"] * teacher
         if given:
             raise ValueError(f"{given} cannot be set: the given rollout is already configured.")
         return world.world, world  # type: ignore[attr-defined]
@@ -44,6 +52,10 @@ def load_rollout(world: Any, device: str = "auto", **settings: Any) -> tuple[Any
         world = load_object(world)()
     elif isinstance(world, str | Path):
         world = load_world(str(world), device)
+    if teacher:
+        if not hasattr(world, "many_step"):
+            raise ConfigError(f"{type(world).__name__} was not distilled: it has no teacher.")
+        world = world.many_step()
     settings = {name: value for name, value in settings.items() if value is not None}
     if hasattr(world, "make_rollout"):
         return world, world.make_rollout(device=resolve_device(device), **settings)

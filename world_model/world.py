@@ -11,17 +11,18 @@ from typing import Self
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from world_model.action_spec import ActionSpec
 from world_model.contexts import ContextSet
-from world_model.errors import StorageError, WorldFormatError
+from world_model.errors import ConfigError, StorageError, WorldFormatError
 from world_model.flow import FlowConfig
 from world_model.network import NextFrameDiffusion
 from world_model.outcome import OutcomeModel
 from world_model.outcome_config import OutcomeConfig
 from world_model.registry import find_world
 from world_model.storage import atomic_folder, save_tensors
+from world_model.teacher import Teacher, TeacherConfig
 from world_model.tokenizer import PixelPatchTokenizer, tokenizer_from_dict
 from world_model.world_config import WorldConfig, WorldParts
 
@@ -44,6 +45,8 @@ class World:
     """Rewards and terminations; None where the world has neither."""
     contexts: ContextSet | None = None
     """Real clips that start episodes."""
+    teacher: Teacher | None = None
+    """The many-step network that this world was distilled from, where it is kept."""
     card: str = ""
     """The README of the world: measured fidelity, hardware, notices."""
     content_hash: str = "unsaved"
@@ -74,6 +77,47 @@ class World:
         """Number of trained numbers, the outcome model's included."""
         return sum(p.numel() for module in self._modules() for p in module.parameters())
 
+    def as_teacher(self) -> Teacher:
+        """What a world that is distilled from this one keeps of it; only many-step worlds teach."""
+        config = self.config
+        return Teacher(
+            TeacherConfig(
+                self.network.config,
+                self.flow,
+                config.sampler,
+                config.sampling_steps,
+                config.sampling_shift,
+            ),
+            self.network,
+        )
+
+    def many_step(self) -> World:
+        """The same world with its teacher in place of the distilled network.
+
+        Raises:
+            ConfigError: if no teacher is kept.
+        """
+        if self.teacher is None:
+            raise ConfigError(
+                f"{self.model_id} keeps no teacher: it was not distilled, or made without one. "
+                "Leave teacher=True out, or load the world it was made from."
+            )
+        kept = self.teacher.config
+        config = replace(
+            self.config,
+            sampler=kept.sampler,
+            sampling_steps=kept.sampling_steps,
+            sampling_shift=kept.sampling_shift,
+        )
+        return replace(
+            self,
+            config=config,
+            network=self.teacher.network,
+            flow=kept.flow,
+            teacher=None,
+            _networks={},
+        )
+
     def save_pretrained(
         self, path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32
     ) -> Path:
@@ -81,7 +125,7 @@ class World:
 
         Args:
             path: the folder.
-            dtype: of the transformer's weights on disk, float32 or float16. The outcome model,
+            dtype: of the transformers' weights on disk, float32 or float16. The outcome model,
                 which is small and calibrated, stays float32.
 
         Returns:
@@ -93,16 +137,11 @@ class World:
         """
         _refuse_to_replace_others(Path(path))
         with atomic_folder(path) as folder:
-            weights = {
-                name: tensor.detach().to("cpu", dtype).contiguous()
-                for name, tensor in self.network.state_dict().items()
-            }
-            save_tensors(weights, folder / "network.safetensors")
+            save_tensors(_stored(self.network, dtype), folder / "network.safetensors")
+            if self.teacher is not None:
+                save_tensors(_stored(self.teacher.network, dtype), folder / "teacher.safetensors")
             if self.outcome is not None:
-                state = {
-                    k: v.detach().cpu().contiguous() for k, v in self.outcome.state_dict().items()
-                }
-                save_tensors(state, folder / "outcome.safetensors")
+                save_tensors(_stored(self.outcome), folder / "outcome.safetensors")
             if self.contexts is not None:
                 self.contexts.save(folder / "contexts.parquet")
             files = {
@@ -133,6 +172,11 @@ class World:
             _verify(folder / file, expected)
         network = NextFrameDiffusion(parts.network, parts.action_spec)
         _load(network, folder / "network.safetensors")
+        teacher = None
+        if parts.teacher is not None:
+            taught_by = NextFrameDiffusion(parts.teacher.network, parts.action_spec)
+            _load(taught_by, folder / "teacher.safetensors")
+            teacher = Teacher(parts.teacher, taught_by.eval().requires_grad_(False))
         outcome = None
         if parts.outcome is not None:
             outcome = OutcomeModel(OutcomeConfig.from_dict(parts.outcome), parts.action_spec)
@@ -150,6 +194,7 @@ class World:
             flow=parts.flow,
             outcome=outcome,
             contexts=contexts,
+            teacher=teacher,
             card=_read_text(card) if card.is_file() else "",
             content_hash=hashlib.sha256(text.encode()).hexdigest(),
         )
@@ -165,11 +210,19 @@ class World:
             tokenizer=self.tokenizer.to_dict(),
             action_spec=self.action_spec,
             outcome=None if self.outcome is None else self.outcome.config.to_dict(),
+            teacher=None if self.teacher is None else self.teacher.config,
         )
 
     def _modules(self) -> list[nn.Module]:
         found: list[nn.Module] = [self.tokenizer, self.network]
         return found if self.outcome is None else [*found, self.outcome]
+
+
+def _stored(module: nn.Module, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    return {
+        name: tensor.detach().to("cpu", dtype).contiguous()
+        for name, tensor in module.state_dict().items()
+    }
 
 
 def _refuse_to_replace_others(path: Path) -> None:

@@ -11,6 +11,7 @@ from world_model.errors import NFDError, WorldFormatError
 from world_model.flow import FlowConfig
 from world_model.network import NetworkConfig
 from world_model.outcome_config import OutcomeConfig
+from world_model.teacher import TeacherConfig
 from world_model.tokenizer import tokenizer_from_dict
 
 FORMAT_VERSION = 1
@@ -67,6 +68,8 @@ class WorldParts:
     """Description of the outcome model, or None."""
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of every other file of the world."""
+    teacher: TeacherConfig | None = None
+    """The many-step network kept beside a distilled one, or None."""
 
     def to_json(self) -> str:
         """The text of ``config.json``."""
@@ -78,6 +81,7 @@ class WorldParts:
             "tokenizer": self.tokenizer,
             "action_spec": self.action_spec.to_dict(),
             "outcome": self.outcome,
+            "teacher": None if self.teacher is None else self.teacher.to_dict(),
             "files": self.files,
         }
         return json.dumps(data, indent=1) + "\n"
@@ -104,6 +108,7 @@ class WorldParts:
                 f"{FORMAT_VERSION}. {advice}."
             )
         try:
+            teacher = data.get("teacher")
             parts = cls(
                 config=WorldConfig(**_tuples(data["world"])),
                 network=NetworkConfig(**_tuples(data["network"])),
@@ -112,6 +117,7 @@ class WorldParts:
                 action_spec=ActionSpec.from_dict(data["action_spec"]),
                 outcome=data["outcome"],
                 files=dict(data["files"]),
+                teacher=None if teacher is None else TeacherConfig.from_dict(teacher),
             )
             parts.check()
             return parts
@@ -129,12 +135,16 @@ class WorldParts:
                 f"the tokenizer takes frames of {tokenizer.config.frame_shape}, the world has "
                 f"{frame_shape}"
             )
-        made, wanted = (tokenizer.grid, tokenizer.token_dim), self.network
-        if made != (tuple(wanted.grid), wanted.token_dim):
-            raise ValueError(
-                f"the tokenizer makes a grid of {made[0]} tokens of {made[1]} numbers, the "
-                f"network takes {wanted.grid} of {wanted.token_dim}"
-            )
+        made = (tokenizer.grid, tokenizer.token_dim)
+        networks = {"network": self.network}
+        if self.teacher is not None:
+            networks["teacher"] = self.teacher.network
+        for name, wanted in networks.items():
+            if made != (tuple(wanted.grid), wanted.token_dim):
+                raise ValueError(
+                    f"the tokenizer makes a grid of {made[0]} tokens of {made[1]} numbers, the "
+                    f"{name} takes {wanted.grid} of {wanted.token_dim}"
+                )
         if self.outcome is not None:
             watched = OutcomeConfig.from_dict(self.outcome).frame_shape
             if tuple(watched) != frame_shape:

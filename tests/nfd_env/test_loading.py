@@ -5,11 +5,15 @@ import os
 import sys
 from types import ModuleType, SimpleNamespace
 
+import gymnasium as gym
 import pytest
+import torch
 
+import nfd_env  # noqa: F401  (registers the environment)
 from nfd_env.loading import load_object, load_rollout, load_world, resolve_device
 from tests.toy import ToyRollout, ToyWorld
-from world_model.errors import NFDError
+from tests.world_model.tiny import tiny_world
+from world_model.errors import ConfigError, NFDError
 
 
 @pytest.fixture
@@ -86,3 +90,22 @@ def test_devices():
 def test_names_that_are_no_callable(name):
     with pytest.raises(NFDError):
         load_object(name)
+
+
+def test_the_teacher_imagines_where_asked_for(tmp_path):
+    world = tiny_world()
+    world.teacher = tiny_world(seed=3).as_teacher()
+    folder = str(world.save_pretrained(tmp_path / "world"))
+    many, rollout = load_rollout(folder, "cpu", teacher=True)
+    first = next(many.network.parameters())
+    assert torch.equal(first, next(world.teacher.network.parameters()))
+    assert rollout.world is many
+    env = gym.make("NFD-World-v0", world=folder, teacher=True)
+    env.reset(seed=0)
+    assert env.step(1)[0].shape == world.config.frame_shape
+    with pytest.raises(ConfigError, match="keeps no teacher"):
+        load_rollout(tiny_world(), "cpu", teacher=True)
+    with pytest.raises(ValueError, match="teacher"):
+        load_rollout(rollout, teacher=True)
+    with pytest.raises(ConfigError, match="has no teacher"):
+        load_rollout("tests.toy:ToyWorld", teacher=True)

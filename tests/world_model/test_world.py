@@ -12,7 +12,7 @@ import torch
 from tests.world_model.disk import full_disk
 from tests.world_model.tiny import tiny_world
 from world_model.contexts import ContextSet
-from world_model.errors import NFDError, StorageError, WorldFormatError
+from world_model.errors import ConfigError, NFDError, StorageError, WorldFormatError
 from world_model.rollout import Rollout
 from world_model.world import World
 from world_model.world_config import FORMAT_VERSION
@@ -340,3 +340,42 @@ def test_what_is_no_world_is_never_replaced(tmp_path):
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
     (tmp_path / "empty").mkdir()
     tiny_world().save_pretrained(tmp_path / "empty")
+
+
+# -- a distilled world keeps its teacher ---------------------------------------------------------
+
+
+def distilled() -> World:
+    """A world with other weights, and the tiny world as its teacher."""
+    teacher = tiny_world()
+    config = replace(teacher.config, sampler="consistency", sampling_steps=1)
+    return replace(tiny_world(seed=7), config=config, teacher=teacher.as_teacher())
+
+
+def test_the_teacher_comes_back_and_imagines_as_before(tmp_path):
+    found = World.from_pretrained(distilled().save_pretrained(tmp_path / "world"))
+    assert not torch.equal(imagine(found), imagine(tiny_world()))
+    assert not any(p.requires_grad for p in found.teacher.network.parameters())
+    many = found.many_step()
+    assert (many.config.sampler, many.config.sampling_steps) == ("euler", 2)
+    assert many.model_id == found.model_id
+    frames = imagine(many)
+    alone = replace(tiny_world(), outcome=found.outcome, contexts=found.contexts, _networks={})
+    assert torch.equal(frames, imagine(alone))
+
+
+def test_a_world_without_a_teacher_says_so(saved):
+    with pytest.raises(ConfigError, match="keeps no teacher"):
+        World.from_pretrained(saved).many_step()
+
+
+def test_a_teacher_of_other_tokens_is_refused(tmp_path):
+    folder = distilled().save_pretrained(tmp_path / "world")
+    edit_config(folder, lambda data: data["teacher"]["network"].update(token_dim=48))
+    with pytest.raises(WorldFormatError, match="the teacher takes"):
+        World.from_pretrained(folder)
+
+
+def test_worlds_from_before_teachers_are_read(saved):
+    edit_config(saved, lambda data: data.pop("teacher"))
+    assert World.from_pretrained(saved).teacher is None

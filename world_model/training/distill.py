@@ -39,7 +39,8 @@ class DistillCommand:
     """energy: one-step samples of recorded frames under the energy score (no teacher). scm:
     continuous-time consistency, the paper's. consistency: discrete consistency."""
     teacher: str | None = None
-    """Many-step world that scm and consistency learn from (default: WORLD itself)."""
+    """Many-step world that scm and consistency learn from (default: the teacher
+    kept with WORLD, or WORLD itself)."""
     sampling_steps: int = 2
     """Default sampling steps of the result."""
     data: Path | None = None
@@ -91,7 +92,7 @@ def run(command: DistillCommand) -> Path:
             f"{world.model_id} was distilled before. Give --further to train it on, or begin "
             "with the world that it was made from."
         )
-    teacher = world if command.teacher is None else World.from_pretrained(command.teacher)
+    teacher = _find_teacher(world, command.teacher)
     name = world.config.name
     folder = command.out or Path("runs") / f"distill-{name}"
     with clear_errors():
@@ -138,7 +139,15 @@ def run(command: DistillCommand) -> Path:
         hardware=describe_hardware(device),
     )
     network = trainer.averaged_network()
-    student = replace(world, config=config, network=network, flow=flow, card="", _networks={})
+    student = replace(
+        world,
+        config=config,
+        network=network,
+        flow=flow,
+        teacher=teacher.as_teacher() if not teacher.flow.makes_samples else None,
+        card="",
+        _networks={},
+    )
     where: dict[str, Any] = {"device": device, "precision": command.precision}
     if command.outcome.steps:
         learned = learn_with_progress(store, command.outcome, folder, **where)
@@ -147,6 +156,13 @@ def run(command: DistillCommand) -> Path:
         adapt_with_progress(student, store, command.outcome, folder, **where)
     dtype = torch.float16 if command.half else torch.float32
     return student.save_pretrained(folder / "world", dtype=dtype)
+
+
+def _find_teacher(world: World, name: str | None) -> World:
+    """The world to learn from: the one named, the one that was distilled, or the first itself."""
+    if name is not None:
+        return World.from_pretrained(name)
+    return world if world.teacher is None else world.many_step()
 
 
 def few_step_flow(world: World, store: EpisodeStore, loss: str = "energy") -> FlowConfig:

@@ -69,6 +69,9 @@ def test_the_result_samples_in_few_steps(teacher, student):
         for a, b in zip(before.network.parameters(), after.network.parameters(), strict=True)
     ]
     assert sum(changed) > len(changed) / 2
+    kept = after.many_step()
+    for a, b in zip(kept.network.parameters(), before.network.parameters(), strict=True):
+        torch.testing.assert_close(a, b.half().float())
 
 
 def test_the_result_can_be_played(student):
@@ -152,11 +155,13 @@ def test_methods_with_a_teacher(quick, teacher, student, tmp_path, method):
     made = World.from_pretrained(run(command))
     assert made.flow.loss == method
     assert made.flow.makes_samples
-    # What was distilled cannot teach, but can be taught.
+    # What was distilled cannot teach, but can be taught, by the teacher that it kept or another.
     again = replace(command, world=str(student), further=True, out=tmp_path / "again")
     with pytest.raises(ConfigError, match=r"was distilled itself. Name one with --teacher"):
-        run(again)
-    assert World.from_pretrained(run(replace(again, teacher=str(teacher)))).flow.loss == method
+        run(replace(again, teacher=str(student)))
+    taught = World.from_pretrained(run(again))
+    assert taught.flow.loss == method
+    assert taught.many_step().flow == World.from_pretrained(teacher).flow
 
 
 def test_what_scm_learns_beside_the_network_is_resumed(quick, tmp_path):
