@@ -183,21 +183,58 @@ def rank_agreement(
         confidence: share of them inside the interval.
         seed: of the resampling.
     """
-    if len(real) != len(imagined) or len(real) < 2:
-        raise ValueError(
-            f"expected the same policies twice, at least two of them; got {len(real)} real and "
-            f"{len(imagined)} imagined."
-        )
+    draws = _rank_draws(real, [imagined], resamples, seed)[0]
+    return percentile_interval(_rank_estimate(real, imagined), draws, confidence)
+
+
+def rank_agreement_difference(
+    real: Strata,
+    ours: Strata,
+    theirs: Strata,
+    *,
+    resamples: int = 5000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """How much better one imagined environment ranks policies than another: Spearman's difference.
+
+    The same real episodes are drawn for both.
+
+    Args:
+        real: episode returns in the real environment, one array per policy.
+        ours: in one imagined environment, in the same order of policies.
+        theirs: in the other.
+        resamples: how many bootstrap samples; each redraws the episodes of every policy.
+        confidence: share of them inside the interval.
+        seed: of the resampling.
+    """
+    a, b = _rank_draws(real, [ours, theirs], resamples, seed)
+    estimate = _rank_estimate(real, ours) - _rank_estimate(real, theirs)
+    return percentile_interval(estimate, a - b, confidence)
+
+
+def _rank_estimate(real: Strata, imagined: Strata) -> float:
+    return spearman([_mean(np.asarray(p)) for p in real], [_mean(np.asarray(p)) for p in imagined])
+
+
+def _rank_draws(
+    real: Strata, sides: Sequence[Strata], resamples: int, seed: int
+) -> list[np.ndarray]:
+    """Spearman of each side with the real returns, for every bootstrap sample."""
+    for side in sides:
+        if len(real) != len(side) or len(real) < 2:
+            raise ValueError(
+                f"expected the same policies twice, at least two of them; got {len(real)} real and "
+                f"{len(side)} imagined."
+            )
     rng = np.random.default_rng(seed)
-    means = [
+    truth, *means = [
         np.stack([_resample([np.asarray(p, float)], _mean, resamples, rng, False) for p in side])
-        for side in (real, imagined)
+        for side in (real, *sides)
     ]
-    draws = np.array([spearman(means[0][:, i], means[1][:, i]) for i in range(resamples)])
-    estimate = spearman(
-        [_mean(np.asarray(p)) for p in real], [_mean(np.asarray(p)) for p in imagined]
-    )
-    return percentile_interval(estimate, draws, confidence)
+    return [
+        np.array([spearman(truth[:, i], mean[:, i]) for i in range(resamples)]) for mean in means
+    ]
 
 
 def as_strata(samples: ArrayLike | Strata) -> list[np.ndarray]:

@@ -251,11 +251,15 @@ class OutcomeModel(nn.Module):
             next_change_scores=next_changes,
         )
 
+    def features(self, frames: Tensor) -> Tensor:
+        """What the model sees in frames uint8 (N, H, W, 3): (N, embedding)."""
+        return self.embed(frames.permute(0, 3, 1, 2).float() / 127.5 - 1)
+
     # -- parts ---------------------------------------------------------------------------------
 
     def _gates(self, frames: Tensor, actions: Tensor, age: Tensor) -> Tensor:
         """What frames (N, H, W, 3), actions and ages tell the memory: (N, 3 * hidden)."""
-        embedded = self.embed(frames.permute(0, 3, 1, 2).float() / 127.5 - 1)
+        embedded = self.features(frames)
         inputs = [embedded, self.embed_action(actions), _clock(age)]
         return self.input_gates(torch.cat([part.to(embedded.dtype) for part in inputs], dim=-1))
 

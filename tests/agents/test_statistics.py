@@ -7,6 +7,7 @@ from agents.statistics import (
     iqm_interval,
     mean_interval,
     rank_agreement,
+    rank_agreement_difference,
     ranks,
     spearman,
 )
@@ -100,3 +101,17 @@ def test_no_samples():
         mean_interval([np.array([1.0]), np.array([])])
     with pytest.raises(ValueError, match="same policies twice"):
         rank_agreement([np.ones(2)], [np.ones(2)])
+
+
+def test_rankings_are_compared_on_the_same_real_episodes():
+    rng = np.random.default_rng(0)
+    real = [rng.normal(mean, 30, 20) for mean in (0, 20, 40, 60)]
+    backwards = [side[::-1] for side in real[::-1]]
+    same = rank_agreement_difference(real, real, real, resamples=500)
+    assert same.estimate == 0
+    assert same.low < 0 < same.high
+    worse = rank_agreement_difference(real, backwards, real, resamples=500)
+    assert worse.estimate == -2
+    assert worse.high < 0
+    with pytest.raises(ValueError, match="same policies twice"):
+        rank_agreement_difference(real, real, real[:2])

@@ -1,0 +1,334 @@
+"""What distillation keeps and what it saves: worlds and their teachers, by sampling steps.
+
+    python -m benchmarks.distillation --worlds doom-take-cover runs/distill-scm/world
+
+One row for every network and number of steps: likeness to held-out episodes (whole frames, what
+changed, Frechet distance), whether the outcome model still knows what happens, whether policies are
+ranked as in the real game, and the time a step takes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from agents.arena import EVALUATION_SEED, find_policies
+from agents.evaluation import Evaluation
+from agents.statistics import rank_agreement, rank_agreement_difference
+from benchmarks.clips import Clips, cut_clips, remember_the_past
+from benchmarks.dreaming import imagine, noise_seeds
+from benchmarks.fidelity import check_fit, has_matplotlib
+from benchmarks.fidelity_measures import measure_frames
+from benchmarks.frechet import FeatureSpace, frechet_distance
+from benchmarks.hazard import score_hazard
+from benchmarks.plotting import COLOURS, GREY, figure, save
+from benchmarks.policy_ranking import STREAMS, play_real
+from benchmarks.ranking_episodes import play_all
+from benchmarks.results import describe_data, machine_line, write_benchmark
+from world_model.data import open_store
+from world_model.errors import NFDError
+from world_model.rollout import Rollout
+from world_model.world import World
+
+SPACE_FRAMES = 2_000
+"""Real training frames that span the feature space."""
+GROUPS = ((1, 4), (5, 8), (9, 16))
+"""Horizons that frames are pooled over for the Frechet distance."""
+TIMED_STEPS = 60
+"""Steps of one stream that are timed, after a third as many to warm up."""
+
+
+@dataclass(frozen=True)
+class DistillationOptions:
+    """Compares distilled worlds with their teachers."""
+
+    worlds: tuple[str, ...] = ("doom-take-cover",)
+    """Names or folders; the teacher of the first is measured too, where it is kept."""
+    data: Path | None = None
+    """Folder of the data set that they were learned from (default: data/NAME)."""
+    out: Path = Path("runs/distillation")
+    """Folder for table, plot and JSON."""
+    student_steps: tuple[int, ...] = (1, 2, 4)
+    """Sampling steps of few-step networks."""
+    teacher_steps: tuple[int, ...] = (1, 2, 4, 8, 18)
+    """Sampling steps of the many-step network."""
+    clips: int = 128
+    """Held-out clips of 16 steps."""
+    episodes: int = 0
+    """Episodes of each policy, real and imagined; 0 leaves the ranking out."""
+    policies: tuple[str, ...] = ("baselines", "sweep-15", "sweep-30", "right")
+    """Which policies are ranked."""
+    seed: int = 0
+    """Of clips and noise."""
+    device: str = "cpu"
+    """Where to imagine."""
+    pictures: bool = True
+    """Also leave a plot."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A network to measure, and how often it is asked per frame."""
+
+    name: str
+    """World, or ``teacher``."""
+    world: World
+    """With the network in place."""
+    steps: tuple[int, ...]
+    """Numbers of sampling steps."""
+
+
+def contenders(options: DistillationOptions) -> list[Contender]:
+    """The worlds, few-step or not, and the teacher of the first.
+
+    Raises:
+        NFDError: if a world is missing or damaged.
+    """
+    worlds = [World.from_pretrained(name) for name in options.worlds]
+    found = []
+    for name, world in zip(options.worlds, worlds, strict=True):
+        many = not world.flow.makes_samples
+        label = Path(name).parent.name if Path(name).name == "world" else Path(name).name
+        steps = options.teacher_steps if many else options.student_steps
+        found.append(Contender(label, world, steps))
+    if worlds[0].teacher is not None:
+        found.append(Contender("teacher", worlds[0].many_step(), options.teacher_steps))
+    return found
+
+
+def run(options: DistillationOptions, console: Console) -> dict[str, Any]:
+    """Measures every row, prints the table, writes ``distillation.json`` and a plot.
+
+    Raises:
+        NFDError: if a world, the data set or (for the ranking) the real game is missing.
+    """
+    started = time.perf_counter()
+    if not options.worlds:
+        raise NFDError("--worlds names nothing to measure.")
+    measured = contenders(options)
+    first = measured[0].world
+    name = str(first.config.source.get("preset", first.config.name))
+    store = open_store(options.data or Path("data") / name)
+    for contender in measured:
+        check_fit(store, contender.world)
+    horizon = GROUPS[-1][1]
+    clips = cut_clips(
+        store, "validation", options.clips, first.config.context_length, horizon, options.seed
+    )
+    space = None
+    if first.outcome is not None:
+        every = max(1, store.num_frames // SPACE_FRAMES)
+        space = FeatureSpace.of(first.outcome, np.asarray(store.frames[::every]))
+    real: list[Evaluation] = []
+    if options.episodes:
+        policies = find_policies(options.policies, first.action_spec)
+        real = play_real(
+            policies, first, options.episodes, options.out / "real-returns.json", console
+        )
+    rows: list[dict[str, Any]] = []
+    played: dict[tuple[str, int], list[Evaluation]] = {}
+    document: dict[str, Any] = {}
+    for contender, steps in _all_rows(measured):
+        remembered = remember_the_past(clips, store, contender.world)
+        row = measure(contender, steps, remembered, space, options)
+        if real:
+            played[contender.name, steps] = _play(contender, steps, options)
+            row["spearman"] = rank_agreement(
+                [e.returns for e in real], [e.returns for e in played[contender.name, steps]]
+            ).to_dict()
+        rows.append(row)
+        console.print(describe(row))
+        # Written after every row: an interrupted run keeps what it has.
+        document = write_benchmark(
+            options.out / "distillation.json",
+            "distillation",
+            world=first.model_id,
+            data=describe_data(store, "validation"),
+            settings={k: v for k, v in asdict(options).items() if k not in ("data", "out")},
+            results={"rows": rows, "ranking_against_teacher": against_teacher(real, played)},
+            seconds=time.perf_counter() - started,
+        )
+    console.print(table(rows))
+    if options.pictures and has_matplotlib(console):
+        plot(rows, options.out / "distillation.png")
+    console.print(f"{machine_line()}\n{document['seconds']:.0f} s; everything is in {options.out}")
+    return document
+
+
+def _all_rows(measured: list[Contender]) -> Iterator[tuple[Contender, int]]:
+    for contender in measured:
+        for steps in contender.steps:
+            yield contender, steps
+
+
+def measure(
+    contender: Contender,
+    steps: int,
+    clips: Clips,
+    space: FeatureSpace | None,
+    options: DistillationOptions,
+) -> dict[str, Any]:
+    """One row, but for the ranking."""
+    world = contender.world
+    rollout = Rollout(
+        world, sampling_steps=steps, termination_mode="never", device=options.device
+    )  # fmt: skip
+    dream = imagine(rollout, clips, noise_seeds(len(clips), options.seed))
+    frames = measure_frames(clips, dream.frames, dream.frames)
+    row: dict[str, Any] = {
+        "network": contender.name,
+        "loss": world.flow.loss,
+        "steps": steps,
+        "parameters": sum(p.numel() for p in world.network.parameters()),
+        "psnr": [interval.to_dict() for interval in frames["psnr_pooled"]["model"]],
+        "psnr_changed": [interval.to_dict() for interval in frames["psnr_changed"]["model"]],
+        "milliseconds": _time_a_step(rollout, clips),
+    }
+    if space is not None:
+        distances = {}
+        for low, high in GROUPS:
+            part = slice(low - 1, high)
+            known = clips.known[:, part]
+            points = [space.project(x[:, part][known]) for x in (clips.frames, dream.frames)]
+            distances[f"{low}-{high}"] = frechet_distance(*points)
+        row["frechet"] = distances
+        row["hazard"] = score_hazard(dream.termination_probability, clips.ended, clips.episodes)
+    return row
+
+
+def _time_a_step(rollout: Rollout, clips: Clips) -> float:
+    """Median milliseconds of a step of one stream."""
+    one = clips.take(np.array([0]))
+    state = rollout.begin(one.context, torch.tensor([0]))
+    action, times = torch.from_numpy(one.actions[:, 0].copy()), []
+    for _ in range(TIMED_STEPS // 3 + TIMED_STEPS):
+        started = time.perf_counter()
+        state, outcome = rollout.advance(state, action)
+        outcome.frames.cpu()
+        times.append(time.perf_counter() - started)
+    return float(1e3 * np.median(times[TIMED_STEPS // 3 :]))
+
+
+def _play(contender: Contender, steps: int, options: DistillationOptions) -> list[Evaluation]:
+    return play_all(
+        find_policies(options.policies, contender.world.action_spec),
+        contender.world,
+        range(EVALUATION_SEED, EVALUATION_SEED + options.episodes),
+        streams=STREAMS,
+        device=options.device,
+        sampling_steps=steps,
+    )
+
+
+def against_teacher(
+    real: list[Evaluation], played: dict[tuple[str, int], list[Evaluation]]
+) -> dict[str, Any]:
+    """Spearman of each student minus that of the teacher with the most steps, with intervals."""
+    taught = [steps for name, steps in played if name == "teacher"]
+    if not taught:
+        return {}
+    returns = {key: [e.returns for e in side] for key, side in played.items()}
+    teacher = returns["teacher", max(taught)]
+    return {
+        f"{name}, {steps} steps": rank_agreement_difference(
+            [e.returns for e in real], side, teacher
+        ).to_dict()
+        for (name, steps), side in returns.items()
+        if name != "teacher"
+    }
+
+
+def describe(row: dict[str, Any]) -> str:
+    """A row in one line."""
+    return f"{row['network']}, {row['steps']} steps: " + ", ".join(
+        f"{name} {value}" for name, value in zip(COLUMNS, _cells(row)[2:], strict=True)
+    )
+
+
+COLUMNS = (
+    "PSNR 1 / 4 / 16", "PSNR changed 1 / 4 / 16", "Frechet 1-4 / 5-8 / 9-16", "outcome NLL",
+    "AUROC", "Spearman", "ms",
+)  # fmt: skip
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    def horizons(name: str) -> str:
+        return " / ".join(f"{row[name][h - 1]['estimate']:.1f}" for h in (1, 4, 16))
+
+    scores = (row.get("hazard") or {}).get("scores")
+    return [
+        row["network"],
+        str(row["steps"]),
+        horizons("psnr"),
+        horizons("psnr_changed"),
+        " / ".join(f"{value:.2f}" for value in row.get("frechet", {}).values()) or "-",
+        f"{scores['nll']:.4f}" if scores else "-",
+        f"{scores['auroc']:.2f}" if scores else "-",
+        f"{row['spearman']['estimate']:.2f}" if "spearman" in row else "-",
+        f"{row['milliseconds']:.1f}",
+    ]
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """All rows."""
+    result = Table(title="distillation", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("network", "steps", *COLUMNS):
+        result.add_column(name, justify="left" if name == "network" else "right")
+    for row in rows:
+        result.add_row(*_cells(row))
+    return result
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Quality against the time of a step, one line per network.
+
+    Raises:
+        StorageError: if the file cannot be written.
+    """
+    names = list(dict.fromkeys(row["network"] for row in rows))
+    last = "-".join(map(str, GROUPS[-1]))
+    panels = [
+        ("PSNR at 16, dB", lambda row: row["psnr"][15]["estimate"]),
+        ("PSNR of what changed, at 16, dB", lambda row: row["psnr_changed"][15]["estimate"]),
+        (f"Frechet distance, {last}", lambda row: row.get("frechet", {}).get(last, np.nan)),
+    ]
+    fig, axes = figure(columns=len(panels))
+    for ax, (title, value) in zip(axes[0], panels, strict=True):
+        for index, name in enumerate(names):
+            own = [row for row in rows if row["network"] == name]
+            colour = GREY if name == "teacher" else COLOURS[index % len(COLOURS)]
+            ax.plot(
+                [row["milliseconds"] for row in own],
+                [value(row) for row in own],
+                "o-",
+                color=colour,
+                markersize=4,
+                label=name,
+            )
+            for row in own:
+                ax.annotate(str(row["steps"]), (row["milliseconds"], value(row)), fontsize=7)
+        ax.set_xscale("log")
+        ax.set_xlabel("ms a step")
+        ax.set_title(title)
+    axes[0, 0].legend(fontsize=8, frameon=False)
+    save(fig, path)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of ``python -m benchmarks.distillation``."""
+    run(tyro.cli(DistillationOptions, args=argv), Console())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from agents.evaluation import Evaluation
+from benchmarks.distillation import DistillationOptions, against_teacher, contenders, run
+from benchmarks.results import check_benchmark
+from tests.benchmarks import sliding
+from tests.world_model.tiny import tiny_world
+from world_model.errors import ContextError, NFDError
+from world_model.flow import FlowConfig
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A few-step world that keeps a teacher."""
+    world = tiny_world(seed=1)
+    config = replace(world.config, sampler="consistency", sampling_steps=1)
+    taught = replace(
+        world, config=config, flow=FlowConfig(loss="energy"), teacher=tiny_world().as_teacher()
+    )
+    return taught.save_pretrained(tmp_path_factory.mktemp("worlds") / "run" / "world")
+
+
+@pytest.fixture(scope="module")
+def options(folder, tmp_path_factory):
+    return DistillationOptions(
+        worlds=(str(folder),),
+        data=sliding.make_dataset(tmp_path_factory.mktemp("data")),
+        out=tmp_path_factory.mktemp("out"),
+        student_steps=(1, 2),
+        teacher_steps=(2, 3),
+        clips=30,
+    )
+
+
+def test_students_and_teachers_have_steps_of_their_own(options):
+    student, teacher = contenders(options)
+    assert (student.name, student.steps) == ("run", (1, 2))
+    assert (teacher.name, teacher.steps) == ("teacher", (2, 3))
+    assert teacher.world.flow != student.world.flow
+
+
+@pytest.mark.slow
+def test_every_row_is_measured_and_written(options):
+    document = run(options, Console(quiet=True))
+    rows = document["results"]["rows"]
+    steps = [(row["network"], row["steps"]) for row in rows]
+    assert steps == [("run", 1), ("run", 2), ("teacher", 2), ("teacher", 3)]
+    for row in rows:
+        assert len(row["psnr"]) == len(row["psnr_changed"]) == 16
+        assert row["milliseconds"] > 0
+        assert set(row["frechet"]) == {"1-4", "5-8", "9-16"}
+        assert min(row["frechet"].values()) > 0
+        assert row["hazard"]["ends"] > 0
+        assert "spearman" not in row
+    assert rows[0]["psnr"] != rows[2]["psnr"]
+    written = json.loads((options.out / "distillation.json").read_text())
+    check_benchmark(written)
+    assert written["results"]["rows"] == rows
+    assert (options.out / "distillation.png").is_file()
+
+
+def test_students_are_compared_with_the_teachers_best():
+    def side(*means):
+        return [
+            Evaluation(str(i), "toy", m + np.arange(5.0), np.ones(5, int), np.ones(5, bool), 1.0)
+            for i, m in enumerate(means)
+        ]
+
+    real = side(0, 100, 200, 300)
+    played = {
+        ("run", 1): side(0, 100, 200, 300),
+        ("run", 2): side(300, 200, 100, 0),
+        ("teacher", 2): side(300, 200, 100, 0),
+        ("teacher", 18): side(0, 200, 100, 300),
+    }
+    differences = against_teacher(real, played)
+    assert set(differences) == {"run, 1 steps", "run, 2 steps"}
+    assert differences["run, 1 steps"]["estimate"] == pytest.approx(0.2)
+    assert differences["run, 2 steps"]["estimate"] == pytest.approx(-1.8)
+    assert against_teacher(real, {("run", 1): side(0, 1, 2, 3)}) == {}
+
+
+def test_what_does_not_fit_is_refused(options, tmp_path):
+    with pytest.raises(NFDError, match="--worlds names nothing"):
+        run(replace(options, worlds=()), Console(quiet=True))
+    with pytest.raises(ContextError, match="Give the data set that it was learned from"):
+        run(replace(options, worlds=("doom-take-cover",)), Console(quiet=True))
