@@ -11,6 +11,7 @@ import tyro
 
 from world_model.data import EpisodeStore
 from world_model.distillation.methods import make_method
+from world_model.distillation.shrinking import shrink
 from world_model.errors import ConfigError
 from world_model.flow import FlowConfig
 from world_model.training.adaptation import OutcomeSettings
@@ -43,6 +44,8 @@ class DistillCommand:
     kept with WORLD, or WORLD itself)."""
     sampling_steps: int = 2
     """Default sampling steps of the result."""
+    layers: int | None = None
+    """Makes the student smaller: blocks to keep of WORLD's (default: all)."""
     data: Path | None = None
     """Folder of the data set that the world was learned from (default: data/NAME)."""
     out: Path | None = None
@@ -93,6 +96,8 @@ def run(command: DistillCommand) -> Path:
             "with the world that it was made from."
         )
     teacher = _find_teacher(world, command.teacher)
+    if command.layers is not None:
+        world = replace(world, network=shrink(world.network, command.layers), _networks={})
     name = world.config.name
     folder = command.out or Path("runs") / f"distill-{name}"
     with clear_errors():

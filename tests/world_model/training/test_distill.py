@@ -182,3 +182,10 @@ def test_a_teacher_of_other_tokens_is_refused(quick, teacher, tmp_path):
     other = replace(world, tokenizer=tokenizer, _networks={}).save_pretrained(tmp_path / "other")
     with pytest.raises(ConfigError, match="cannot teach this world: it cuts frames into other"):
         run(replace(quick, method="scm", teacher=str(other), out=tmp_path / "run"))
+
+
+def test_a_student_can_be_smaller(quick, tmp_path):
+    made = World.from_pretrained(run(replace(quick, layers=3, out=tmp_path / "same")))
+    assert made.network.config.layers == 3  # the tiny network's blocks all must stay
+    with pytest.raises(ConfigError, match="cut to 3 or more of them, not to 2"):
+        run(replace(quick, layers=2, out=tmp_path / "run"))
