@@ -41,6 +41,8 @@ SIZE, BALL, ROW = 16, 4, 6
 LEFT, MIDDLE, RIGHT = 1, 6, 11
 """First column of the ball at each of its places."""
 DARK, BRIGHT = 40, 220
+ADVERSARIAL = "+adversarial"
+"""Ending of a method's name: with the adversarial stage."""
 INFO = DatasetInfo(
     action_spec=ActionSpec.from_space(spaces.Discrete(2), names=["left", "right"]),
     frame_shape=(SIZE, SIZE, 3),
@@ -55,7 +57,7 @@ class CoinFlipOptions:
 
     out: Path = Path("runs/coin-flip")
     """Folder for data, runs and results."""
-    methods: tuple[str, ...] = FEW_STEP_LOSSES
+    methods: tuple[str, ...] = (*FEW_STEP_LOSSES, f"scm{ADVERSARIAL}")
     """Methods of distillation."""
     steps: tuple[int, ...] = (1, 2, 4, 8, 18)
     """Sampling steps of the many-step network; few-step ones are asked for 1, 2 and 4."""
@@ -151,7 +153,8 @@ def train_base(store: EpisodeStore, options: CoinFlipOptions) -> World:
 
 def distil(base: World, store: EpisodeStore, method: str, options: CoinFlipOptions) -> World:
     """The few-step world that a method makes of it."""
-    flow = replace(base.flow, loss=method, noise_fraction=0.5, context_fraction=0.0)
+    loss = method.removesuffix(ADVERSARIAL)
+    flow = replace(base.flow, loss=loss, noise_fraction=0.5, context_fraction=0.0)
     trainer = Trainer(
         store,
         base.tokenizer,
@@ -160,7 +163,7 @@ def distil(base: World, store: EpisodeStore, method: str, options: CoinFlipOptio
         _train_config(options.distill_steps, options.seed),
         options.out / method,
         start_from=base,
-        method=make_method(flow, base.tokenizer, base),
+        method=make_method(flow, base.tokenizer, base, adversarial=loss != method),
     )
     for _ in trainer.run():
         pass

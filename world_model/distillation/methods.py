@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from world_model.distillation.adversarial import Adversary
 from world_model.distillation.consistency import DiscreteConsistency
 from world_model.distillation.energy import EnergyScore
 from world_model.distillation.method import Method
@@ -11,12 +12,16 @@ from world_model.flow import FlowConfig
 from world_model.tokenizer import PixelPatchTokenizer
 from world_model.world import World
 
-WITH_TEACHER = {"scm": ContinuousConsistency, "consistency": DiscreteConsistency}
-"""Methods that learn from a many-step network, by their names in ``FlowConfig.loss``."""
+WITH_TEACHER = ("scm", "consistency")
+"""Methods that learn from a many-step network, as ``FlowConfig.loss`` names them."""
 
 
 def make_method(
-    flow: FlowConfig, tokenizer: PixelPatchTokenizer, teacher: World | None = None
+    flow: FlowConfig,
+    tokenizer: PixelPatchTokenizer,
+    teacher: World | None = None,
+    *,
+    adversarial: bool = False,
 ) -> Method:
     """The method that ``flow.loss`` names.
 
@@ -24,11 +29,14 @@ def make_method(
         flow: of the student.
         tokenizer: says where tokens lie.
         teacher: the world to learn from, where the method needs one.
+        adversarial: whether the teacher's features judge the frames as well (``scm`` alone).
 
     Raises:
         ConfigError: if the loss is not that of a few-step method, or the teacher is missing or
             makes samples itself.
     """
+    if adversarial and flow.loss != "scm":
+        raise ConfigError(f"the adversarial stage belongs to --method scm, not to {flow.loss!r}.")
     if flow.loss == "energy":
         parts = 2 if tokenizer.config.patch_size % 2 == 0 else 1
         return EnergyScore(flow, tokenizer.grid, parts)
@@ -46,4 +54,7 @@ def make_method(
             f"({teacher.tokenizer.to_dict()}, not {tokenizer.to_dict()})."
         )
     network = teacher.network.eval().requires_grad_(False)
-    return WITH_TEACHER[flow.loss](flow, network, teacher.flow)
+    if flow.loss == "consistency":
+        return DiscreteConsistency(flow, network, teacher.flow)
+    adversary = Adversary(network, teacher.flow) if adversarial else None
+    return ContinuousConsistency(flow, network, teacher.flow, adversary=adversary)

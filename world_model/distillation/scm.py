@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from world_model.distillation import trigflow
+from world_model.distillation.adversarial import Adversary, start_times
 from world_model.distillation.conditions import Conditions, look_back
 from world_model.distillation.method import LossBatch, Method
 from world_model.errors import DivergenceError
@@ -69,6 +70,7 @@ class ContinuousConsistency(Method):
         teacher: the many-step network, never changed.
         teacher_config: its parameterisation.
         settings: of the method.
+        adversary: also deceive this, where one is given.
     """
 
     def __init__(
@@ -77,8 +79,10 @@ class ContinuousConsistency(Method):
         teacher: NextFrameDiffusion | Callable[..., Tensor],
         teacher_config: FlowConfig,
         settings: ScmConfig | None = None,
+        adversary: Adversary | None = None,
     ) -> None:
         super().__init__()
+        self.adversary = adversary
         self.config, self.teacher_config = config, teacher_config
         self.settings = settings or ScmConfig()
         self._teacher = (teacher,)  # in a tuple: no part of what is trained or saved
@@ -114,6 +118,8 @@ class ContinuousConsistency(Method):
         settings, generator, first = self.settings, batch.generator, conditions.first
         shape = batch.latents.shape
         t = trigflow.sample_times(shape[:2], settings.time_mean, settings.time_std, generator)
+        if self.adversary is not None:
+            t = start_times(t, self.adversary.settings.start_fraction, generator)
         z = torch.randn(shape, generator=generator, device=t.device)
         x_t = trigflow.noised(batch.latents, z, t)
         rise = min(1.0, (batch.step + 1) / max(1, settings.warmup_steps))
@@ -128,10 +134,17 @@ class ContinuousConsistency(Method):
             squares = squares * t.sin().square()[..., None, None]
         if batch.weights is not None:
             squares = squares * batch.weights
+        # At pure noise there is no tangent: what one step makes there follows by continuity.
+        fine = fine & (t < trigflow.HALF_PI - 1e-4)
         u = self.weighting(t)
         terms = squares.mean(dim=(2, 3)) * (-u).exp() / t.tan() + u
         terms = torch.where(fine, terms, torch.zeros_like(terms))[:, first:]
-        return terms.sum() / fine[:, first:].sum().clamp(min=1)
+        loss = terms.sum() / fine[:, first:].sum().clamp(min=1)
+        if self.adversary is None:
+            return loss
+        made = t.cos()[..., None, None] * x_t - t.sin()[..., None, None] * after
+        deceive, tell = self.adversary.losses(batch.latents, made, conditions, generator)
+        return loss + self.adversary.settings.weight * deceive + tell
 
     @torch.no_grad()
     def tangent(

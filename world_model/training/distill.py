@@ -39,6 +39,8 @@ class DistillCommand:
     method: Literal["energy", "scm", "consistency"] = "energy"
     """energy: one-step samples of recorded frames under the energy score (no teacher). scm:
     continuous-time consistency, the paper's. consistency: discrete consistency."""
+    adversarial: bool = False
+    """With scm: the teacher's features also judge the frames, by heads that learn along."""
     teacher: str | None = None
     """Many-step world that scm and consistency learn from (default: the teacher
     kept with WORLD, or WORLD itself)."""
@@ -127,7 +129,7 @@ def run(command: DistillCommand) -> Path:
             folder,
             device,
             world,
-            make_method(flow, world.tokenizer, teacher.to(device)),
+            make_method(flow, world.tokenizer, teacher.to(device), adversarial=command.adversarial),
         )
         train_with_progress(trainer, folder)
         finished = True

@@ -189,3 +189,14 @@ def test_a_student_can_be_smaller(quick, tmp_path):
     assert made.network.config.layers == 3  # the tiny network's blocks all must stay
     with pytest.raises(ConfigError, match="cut to 3 or more of them, not to 2"):
         run(replace(quick, layers=2, out=tmp_path / "run"))
+
+
+def test_the_adversarial_stage(quick, tmp_path):
+    made = World.from_pretrained(
+        run(replace(quick, method="scm", adversarial=True, out=tmp_path / "run"))
+    )
+    assert made.flow.loss == "scm"
+    learned = load_file(tmp_path / "run" / "checkpoint" / "method.safetensors")
+    assert any(name.startswith("adversary.heads.") for name in learned)
+    with pytest.raises(ConfigError, match="adversarial stage belongs to --method scm"):
+        run(replace(quick, adversarial=True, out=tmp_path / "other"))
