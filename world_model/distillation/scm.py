@@ -126,7 +126,9 @@ class ContinuousConsistency(Method):
         before, g = self.tangent(model, x_t, t, conditions, rise)
         fine = g.isfinite().flatten(2).all(-1)
         self._count(fine[:, first:])
-        g = torch.where(fine[..., None, None], g, torch.zeros_like(g))
+        before, g = (
+            torch.where(fine[..., None, None], x, torch.zeros_like(x)) for x in (before, g)
+        )  # fmt: skip
         after = self._velocity(network, x_t, t, conditions)
         squares = (after - before - g).square()
         if self.config.prediction == "x":
