@@ -11,6 +11,7 @@ from world_model.data import EpisodeStore
 from world_model.distillation.history import own_frames
 from world_model.errors import DataError
 from world_model.outcome_calibration import GeneratedSequence
+from world_model.precision import choose_precision
 from world_model.rollout import Rollout
 from world_model.types import Context, Episode
 from world_model.world import World
@@ -109,6 +110,7 @@ def retraced_sequences(
     batch: int,
     seed: int,
     device: torch.device | str = "cpu",
+    precision: str = "float32",
 ) -> Iterator[list[GeneratedSequence]]:
     """As :func:`imagined_sequences`, but what is imagined stays near what happened.
 
@@ -124,11 +126,13 @@ def retraced_sequences(
         batch: sequences per batch.
         seed: of episodes, starts and noise.
         device: where to compute.
+        precision: of the transformer's matrix products, see :class:`Rollout`.
 
     Raises:
         DataError: if no episode of the split is longer than the context.
     """
     world = world.to(device)
+    network = world.network_in(choose_precision(precision, torch.device(device)))
     context, tokenizer = world.config.context_length, world.tokenizer
     stretches = _draw_stretches(store, split, context, batch, seed)
     for number, (episodes, starts, _) in enumerate(stretches):
@@ -145,7 +149,7 @@ def retraced_sequences(
         actions = np.stack([actions[row] for (_, actions), row in zip(clips, rows, strict=True)])
         low, high = RETRACING_T
         made = own_frames(
-            world.network,
+            network,
             tokenizer.encode(torch.from_numpy(frames).to(device)),
             torch.from_numpy(actions).to(device),
             world.flow,

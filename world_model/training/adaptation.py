@@ -118,7 +118,9 @@ def adapt_outcome(
     def sequences(split: str, seed: int) -> Iterator[list[GeneratedSequence]]:
         size = {"horizon": settings.horizon, "batch": settings.batch, "seed": seed}
         if world.flow.makes_samples:
-            return retraced_sequences(world, store, split, device=device, **size)
+            return retraced_sequences(
+                world, store, split, device=device, precision=precision, **size
+            )
         rollout = Rollout(
             replace(world, outcome=None),  # frames alone are faster to imagine
             device=device,
@@ -128,6 +130,7 @@ def adapt_outcome(
         return imagined_sequences(rollout, store, split, **size)
 
     if settings.finetune_steps:
+        world.outcome.requires_grad_(True)  # a world that was loaded does not learn by itself
         finetune_outcome(
             world.outcome,
             store,
@@ -139,6 +142,7 @@ def adapt_outcome(
             ),
             on_progress=on_progress,
         )
+        world.outcome.requires_grad_(False)
     held_out = islice(sequences("validation", 2), settings.calibration_batches)
     return calibrate_outcome(world.outcome, held_out)
 

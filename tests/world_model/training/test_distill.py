@@ -147,6 +147,13 @@ def test_an_outcome_model_is_learned_where_asked_for_and_adapted(quick, tmp_path
     for name, value in first.outcome.state_dict().items():
         same = torch.equal(value, second.outcome.state_dict()[name])
         assert same or name.startswith("termination_")
+    taught = run(replace(again, out=tmp_path / "third", outcome=replace(settings, steps=0)))
+    third = World.from_pretrained(taught).outcome
+    assert third is not None
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(first.outcome.parameters(), third.parameters(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("method", ["scm", "consistency"])
