@@ -73,6 +73,8 @@ class AgentOptions:
     """Of the imagined world: float32, bfloat16, or auto for the faster of the two here."""
     sampling_steps: int | None = None
     """Denoising steps per imagined frame (default: the world's own)."""
+    pessimism: float = 0.0
+    """Added to the logit of termination in imagined training: above 0 episodes end sooner."""
     horizon: int | None = None
     """Cuts imagined training episodes off after so many steps (default: the world's own horizon);
     the value of what would have followed is estimated, not lost."""
@@ -117,9 +119,14 @@ def train(options: AgentOptions, arena: Arena) -> list[Policy]:
         make_envs, source = real_vec_envs(options.real), {"real_environment": options.real}
     else:
         make_envs = imagined_vec_envs(
-            arena.world, max_episode_steps=options.horizon, **arena.settings
+            arena.world,
+            max_episode_steps=options.horizon,
+            pessimism=options.pessimism or None,
+            **arena.settings,
         )
         source = {"world": arena.world.model_id}
+        if options.pessimism:
+            source["pessimism"] = f"{options.pessimism:g}"
     agents: list[Policy] = []
     for seed in options.seeds:
         folder, label = options.out / f"seed-{seed}", f"PPO, seed {seed}"

@@ -34,6 +34,7 @@ class EnvOptions(TypedDict, total=False):
     max_uncertainty: float | None
     reward_mode: str | None
     termination_mode: str | None
+    pessimism: float | None
     precision: str | None
     reward_function: str | RewardFunction | None
 
@@ -53,6 +54,7 @@ def build_core(
     max_uncertainty: float | None = None,
     reward_mode: str | None = None,
     termination_mode: str | None = None,
+    pessimism: float | None = None,
     precision: str | None = None,
     reward_function: str | RewardFunction | None = None,
 ) -> ImaginedCore:
@@ -65,6 +67,7 @@ def build_core(
         sampler=sampler,
         reward_mode=reward_mode,
         termination_mode=termination_mode,
+        pessimism=pessimism,
         precision=precision,
     )
     if max_episode_steps is None:

@@ -64,6 +64,8 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
         max_uncertainty: truncate an episode where a step's uncertainty exceeds this.
         reward_mode: ``"expected"``, ``"sample"`` or ``"threshold"``; default: expected.
         termination_mode: ``"sample"``, ``"threshold"`` or ``"never"``; default: sampled.
+        pessimism: added to the logit of termination; above 0 imagined episodes end sooner than
+            the world believes. An agent in training finds whatever a world is too lenient about.
         precision: ``"float32"`` (the default), ``"bfloat16"``, or ``"auto"`` for the faster one.
             With bfloat16 frames depend more on the number of streams; they stay reproducible.
         reward_function: replaces the world's reward: ``f(frames, actions, next_frames)``, or its

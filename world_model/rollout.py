@@ -7,6 +7,8 @@ one-step sampler a step of the environment is one forward pass of the transforme
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -36,6 +38,9 @@ class Rollout:
         reward_mode: ``expected`` value, a ``sample``, or the most likely value (``threshold``).
         termination_mode: ``sample`` with the predicted probability, ``threshold`` at one half,
             or ``never``.
+        pessimism: added to the logit of termination: above 0 episodes end sooner than the world
+            believes, with odds ``exp(pessimism)`` times as high. For training agents, which find
+            whatever a world is too lenient about.
         context_noise: noise level t in [0, 1) of frames looked back at; None for the world's.
         precision: of the transformer's matrix products: ``float32``, ``bfloat16``, or ``auto``
             for the faster of the two on this hardware. With float32 a stream hardly depends on
@@ -54,6 +59,7 @@ class Rollout:
         device: torch.device | str = "cpu",
         reward_mode: str = "expected",
         termination_mode: str = "sample",
+        pessimism: float = 0.0,
         context_noise: float | None = None,
         precision: str = "float32",
     ) -> None:
@@ -68,6 +74,9 @@ class Rollout:
         self._network = world.network_in(choose_precision(precision, self.device))
         config = world.config
         self.reward_mode, self.termination_mode = reward_mode, termination_mode
+        if not math.isfinite(pessimism):
+            raise ValueError(f"pessimism must be a finite number, not {pessimism}.")
+        self.pessimism = pessimism
         self.sampling_steps = config.sampling_steps if sampling_steps is None else sampling_steps
         self._grid = time_grid(self.sampling_steps, config.sampling_shift)
         self._sample = get_sampler(config.sampler if sampler is None else sampler)
@@ -249,7 +258,8 @@ class Rollout:
         if outcome is None:
             probability = torch.zeros(state.batch_size, device=self.device)
         else:
-            probability = outcome.termination_logits(state.memory, actions).sigmoid()
+            logits = outcome.termination_logits(state.memory, actions) + self.pessimism
+            probability = logits.sigmoid()
         if self.termination_mode == "sample":
             keys = stream_keys(state.seeds, state.frame_index + 1, Purpose.TERMINATION)
             return uniform(keys) < probability, probability

@@ -9,6 +9,7 @@ import pytest
 from nfd_env.env import NFDWorldEnv
 from nfd_env.vector_env import NFDWorldVectorEnv
 from world_model.registry import bundled_worlds
+from world_model.world import World
 
 NAMES = sorted(bundled_worlds())
 
@@ -68,3 +69,16 @@ def test_the_default_world_is_bundled_once_any_is():
     from nfd_env.building import DEFAULT_WORLD
 
     assert not NAMES or DEFAULT_WORLD in NAMES
+
+
+def test_a_distilled_world_brings_its_teacher(name):
+    world = World.from_pretrained(name)
+    if not world.flow.makes_samples:
+        pytest.skip("not distilled")
+    env = gym.make("NFD-World-v0", world=name, teacher=True, device="cpu")
+    first, _ = env.reset(seed=0)
+    teacher = env.unwrapped.world
+    assert not teacher.flow.makes_samples
+    assert teacher.config.sampling_steps > world.config.sampling_steps
+    frame = env.step(1)[0]
+    assert 0 < np.abs(frame.astype(int) - first).mean() < 30  # another frame of the same place

@@ -263,3 +263,21 @@ def test_consistency_functions_are_blended_only_where_there_is_little_noise():
     for steps in (1, 2):  # noise levels 1 and 0.5
         assert torch.equal(frame("energy", steps), frame("scm", steps))
     assert not torch.allclose(frame("energy", 4), frame("scm", 4))
+
+
+def test_pessimism_shifts_the_odds_of_an_end_and_nothing_else():
+    world = tiny_world()
+    contexts, seeds, actions = world.contexts.pick([0, 1]), torch.tensor([3, 4]), torch.ones(2, 1)
+
+    def step(**settings):
+        rollout = Rollout(world, **settings)
+        return rollout.advance(rollout.begin(contexts, seeds), actions)[1]
+
+    plain, wary = step(), step(pessimism=1.5)
+    assert torch.equal(plain.frames, wary.frames)
+    odds = [
+        (p / (1 - p)).log() for p in (plain.termination_probability, wary.termination_probability)
+    ]
+    torch.testing.assert_close(odds[1] - odds[0], torch.full((2,), 1.5))
+    with pytest.raises(ValueError, match="pessimism must be a finite number"):
+        Rollout(world, pessimism=float("nan"))
