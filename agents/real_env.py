@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
-from contextlib import chdir, nullcontext
+from contextlib import chdir
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -176,6 +176,10 @@ class RealEnv(gym.Env[np.ndarray, Any]):
         config = os.path.join(self._folder.name, "vizdoom.ini")
         self._game_env = _make_vizdoom(preset, self._labels_wanted, config)
         self._game: Any = self._game_env.unwrapped
+        # Started here, not at the first reset: games are made one after the other, but may be reset
+        # by several threads, and the working folder is the whole process's.
+        with chdir(self._folder.name):
+            self._game.game.init()
         self.action_space = self._game_env.action_space
         if self.action_space != preset.action_spec.space:
             raise NFDError(
@@ -196,9 +200,7 @@ class RealEnv(gym.Env[np.ndarray, Any]):
         if seed is None:
             seed, self._first_seed = self._first_seed, None
         super().reset(seed=seed)
-        started = self._game.game.is_running()
-        with nullcontext() if started else chdir(self._folder.name):
-            observation, _ = self._game_env.reset(seed=seed, options=options)
+        observation, _ = self._game_env.reset(seed=seed, options=options)
         self._steps = 0
         self._look(observation)
         return self._frame.copy(), self._info(frame_missing=False)

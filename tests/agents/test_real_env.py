@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -169,8 +170,20 @@ def test_gymnasium_accepts_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     env = make_real_env("doom-take-cover", labels=False)
     check_env(env, skip_render_check=True)
-    # Games that run side by side must not share a folder that one of them may tidy up.
+    env.close()
+    env.close()
+
+
+@pytest.mark.slow
+def test_games_share_no_folder_and_leave_the_working_folder_alone(tmp_path, monkeypatch):
+    """One that ends tidies up; that must not touch one that is starting."""
+    pytest.importorskip("vizdoom")
+    monkeypatch.chdir(tmp_path)
+    envs = [make_real_env("doom-take-cover", labels=False) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        frames = list(pool.map(lambda env: env.reset(seed=3)[0], envs))
+    assert all(np.array_equal(frame, frames[0]) for frame in frames)
     assert list(tmp_path.iterdir()) == []
     assert Path.cwd() == tmp_path
-    env.close()
-    env.close()
+    for env in envs:
+        env.close()
