@@ -6,6 +6,7 @@ and on the same episode seeds.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,6 +95,10 @@ def make_arena(options: AgentOptions, console: Console) -> Arena:
     """
     if options.world and options.real and not options.policy:
         raise NFDError("--world trains in imagination, --real on real steps: give one of them.")
+    if options.real and not options.policy and (options.pessimism or options.ppo.shaping_weight):
+        raise NFDError("--pessimism and --ppo.shaping-weight are for imagination, not for --real.")
+    if not math.isfinite(options.pessimism):
+        raise NFDError(f"--pessimism must be a finite number, not {options.pessimism}.")
     if options.episodes < 0 or not options.seeds:
         raise NFDError("--episodes must not be negative, and --seeds not be empty.")
     world_name, real = options.world, options.real

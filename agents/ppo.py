@@ -27,6 +27,7 @@ from agents.policy_io import (
     save_policy,
 )
 from agents.ppo_config import PPOConfig, make_model
+from agents.shaping import PotentialShaping
 from agents.trained import TrainedPolicy
 from world_model.action_spec import ActionSpec
 from world_model.errors import CheckpointError
@@ -80,8 +81,13 @@ class PPOTrainer:
         set_random_seed(seed + done)
         envs = make_envs(config.n_envs, seed + done)
         self.frame_shape = tuple(envs.observation_space.shape or ())
-        # Monitor below Normalize: the curve shows the rewards of the environment itself.
-        self.normalizer = VecNormalize(VecMonitor(envs), norm_obs=False, gamma=config.gamma)
+        # Monitor below everything else: the curve shows the rewards of the environment itself.
+        envs = VecMonitor(envs)
+        if config.shaping_weight:
+            envs = PotentialShaping(
+                envs, config.shaping_state, config.shaping_weight, config.gamma
+            )  # fmt: skip
+        self.normalizer = VecNormalize(envs, norm_obs=False, gamma=config.gamma)
         self.envs = VecFrameStack(self.normalizer, config.frame_stack)
         self.model = make_model(self.envs, config, seed + done, device)
         self.model.set_logger(configure(str(folder / "tensorboard"), ["tensorboard"]))

@@ -37,6 +37,10 @@ class PPOConfig:
     """Weight of the value loss."""
     max_grad_norm: float = 0.5
     """Gradients are clipped to this norm."""
+    shaping_weight: float = 0.0
+    """Reward per unit of ``shaping_state`` gained or lost, in imagination; 0: none."""
+    shaping_state: str = "health"
+    """What the world's outcome model shapes rewards by, see :mod:`agents.shaping`."""
     frame_stack: int = 4
     """Number of frames that the network sees at once."""
     features_dim: int = 512

@@ -175,11 +175,12 @@ class RealEnv(gym.Env[np.ndarray, Any]):
         self._folder = tempfile.TemporaryDirectory(prefix="nfd-doom-")
         config = os.path.join(self._folder.name, "vizdoom.ini")
         self._game_env = _make_vizdoom(preset, self._labels_wanted, config)
-        self._game: Any = self._game_env.unwrapped
+        game: Any = self._game_env.unwrapped
+        self._game = game
         # Started here, not at the first reset: games are made one after the other, but may be reset
         # by several threads, and the working folder is the whole process's.
         with chdir(self._folder.name):
-            self._game.game.init()
+            game.game.init()
         self.action_space = self._game_env.action_space
         if self.action_space != preset.action_spec.space:
             raise NFDError(

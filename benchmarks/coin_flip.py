@@ -26,7 +26,7 @@ from world_model.action_spec import ActionSpec
 from world_model.data import EpisodeStore, open_store
 from world_model.data.metadata import DatasetInfo
 from world_model.data.writer import write_dataset
-from world_model.distillation.methods import make_method
+from world_model.distillation.methods import MethodSettings, make_method
 from world_model.flow import FEW_STEP_LOSSES, FlowConfig
 from world_model.presets import get_preset
 from world_model.rollout import Rollout
@@ -163,7 +163,7 @@ def distil(base: World, store: EpisodeStore, method: str, options: CoinFlipOptio
         _train_config(options.distill_steps, options.seed),
         options.out / method,
         start_from=base,
-        method=make_method(flow, base.tokenizer, base, adversarial=loss != method),
+        method=make_method(flow, base.tokenizer, base, MethodSettings(adversarial=loss != method)),
     )
     for _ in trainer.run():
         pass

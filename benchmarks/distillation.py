@@ -5,6 +5,9 @@
 One row for every network and number of steps: likeness to held-out episodes (whole frames, what
 changed, Frechet distance), whether the outcome model still knows what happens, whether policies are
 ranked as in the real game, and the time a step takes.
+
+A teacher is watched by its student's outcome model, which was adapted to the student's frames: what
+is said of ends of episodes and of the ranking favours the student a little.
 """
 
 from __future__ import annotations
@@ -95,11 +98,14 @@ def contenders(options: DistillationOptions) -> list[Contender]:
         NFDError: if a world is missing or damaged.
     """
     worlds = [World.from_pretrained(name) for name in options.worlds]
-    found = []
+    found: list[Contender] = []
     for name, world in zip(options.worlds, worlds, strict=True):
         many = not world.flow.makes_samples
         label = Path(name).parent.name if Path(name).name == "world" else Path(name).name
         steps = options.teacher_steps if many else options.student_steps
+        taken = {"teacher", *(contender.name for contender in found)}
+        while label in taken or not label:
+            label += "'"
         found.append(Contender(label, world, steps))
     if worlds[0].teacher is not None:
         found.append(Contender("teacher", worlds[0].many_step(), options.teacher_steps))

@@ -178,6 +178,8 @@ def plan(options: GpuTrainOptions, store: Any, folder: Path, steps: int) -> Stag
             sampler="consistency",
             sampling_steps=1,
             sampling_shift=1.0,
+            context_length=world.config.context_length,
+            context_noise=world.config.context_noise,
         )
     train = replace(
         preset.train,
@@ -211,8 +213,9 @@ def pack_resume(checkpoint: Path, out: Path, piece_mb: float) -> list[Path]:
     """The checkpoint in pieces of one archive; the optimiser's moments in bfloat16, to be small."""
     slim = checkpoint.with_name("slim")
     slim.mkdir(exist_ok=True)
-    for name in ("model.safetensors", "ema.safetensors"):
-        save_tensors(load_file(checkpoint / name), slim / name)
+    for name in ("model.safetensors", "ema.safetensors", "method.safetensors"):
+        if (checkpoint / name).exists():
+            save_tensors(load_file(checkpoint / name), slim / name)
     moments = load_file(checkpoint / "optimizer.safetensors")
     halved = {
         key: value.to(torch.bfloat16) if value.ndim else value for key, value in moments.items()

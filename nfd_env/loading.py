@@ -16,7 +16,9 @@ _LOADED_IN = os.getpid()
 
 # Weights never change after loading, so the environments of a process share them; a world is
 # let go when the last environment that uses it is.
-_WORLDS: weakref.WeakValueDictionary[tuple[str, str, int], Any] = weakref.WeakValueDictionary()
+_WORLDS: weakref.WeakValueDictionary[tuple[str, str, int, bool], Any] = (
+    weakref.WeakValueDictionary()
+)
 
 
 def load_rollout(
@@ -32,7 +34,8 @@ def load_rollout(
         device: ``"auto"``, or what torch calls a device.
         teacher: whether the many-step network that the world was distilled from imagines.
         settings: arguments of ``Rollout`` (``sampling_steps``, ``sampler``, ``reward_mode``,
-            ``termination_mode``, ``precision``); those that are None keep the defaults.
+            ``termination_mode``, ``pessimism``, ``precision``); those that are None keep the
+            defaults.
 
     Returns:
         ``(world, rollout)``.
@@ -51,7 +54,7 @@ def load_rollout(
     if isinstance(world, str) and ":" in world:
         world = load_object(world)()
     elif isinstance(world, str | Path):
-        world = load_world(str(world), device)
+        world, teacher = load_world(str(world), device, teacher=teacher), False
     if teacher:
         if not hasattr(world, "many_step"):
             raise ConfigError(f"{type(world).__name__} was not distilled: it has no teacher.")
@@ -64,10 +67,16 @@ def load_rollout(
     return world, Rollout(world, device=resolve_device(device), **settings)
 
 
-def load_world(name: str, device: str = "auto") -> Any:
+def load_world(name: str, device: str = "auto", *, teacher: bool = False) -> Any:
     """The world called ``name`` on ``device``, shared by the process.
 
+    Args:
+        name: name, folder or hub id.
+        device: ``"auto"``, or what torch calls a device.
+        teacher: whether its teacher takes the place of the distilled network.
+
     Raises:
+        ConfigError: if it keeps no teacher, and one is asked for.
         WorldNotFoundError: if there is none.
         WorldFormatError: if its folder is incomplete or damaged.
     """
@@ -79,10 +88,12 @@ def load_world(name: str, device: str = "auto") -> Any:
     stamp = (
         max((f.stat().st_mtime_ns for f in folder.iterdir()), default=0) if folder.is_dir() else 0
     )
-    key = (str(folder.resolve()) if folder.is_dir() else name, device, stamp)
+    key = (str(folder.resolve()) if folder.is_dir() else name, device, stamp, teacher)
     world = _WORLDS.get(key)
     if world is None:
         loaded = World.from_pretrained(name)
+        if teacher:
+            loaded = loaded.many_step()
         moved = loaded.to(device)
         world = loaded if moved is None else moved
         _WORLDS[key] = world

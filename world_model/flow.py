@@ -55,8 +55,8 @@ class FlowConfig:
     """Share of windows (rounded up) in which the frames given as previous ones are the network's
     own estimates of them, as in streaming, instead of the real ones. What fades a little in every
     estimate is then restored in the next, instead of fading away. Needs ``previous_frames``, and
-    one more forward pass of those windows. In few-step training all that is looked back at is
-    imagined, frame after frame; see :mod:`world_model.distillation.history`."""
+    one more forward pass of those windows. In few-step training, which needs neither, all that is
+    looked back at is imagined, frame after frame; see :mod:`world_model.distillation.history`."""
     junk_fraction: float = 0.0
     """Share of windows in which what is looked back at is covered with misplaced tokens, so that
     a view that was lost is found again. In few-step training alone."""

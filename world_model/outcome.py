@@ -149,6 +149,13 @@ class OutcomeModel(nn.Module):
         """A reward (B,) drawn by ``uniform`` (B,), numbers in [0, 1): a pure function of both."""
         return two_hot.sample(self.reward_scores(memory), self.reward_support, uniform)
 
+    def states(self, memory: Tensor) -> Tensor:
+        """Expected state (B, S) after the frame that was observed last, ``config.state_names``."""
+        if not self.config.state_names:
+            return memory.new_zeros(len(memory), 0)
+        scores = self.state_head(memory[:, :-1]).float().split(self._bins, dim=-1)
+        return self._expected_states(scores[: len(self._next_bins)])
+
     def reward_scores(self, memory: Tensor) -> Tensor:
         """Logits (B, bins) of the reward over ``config.reward_support``."""
         return self.reward_head(memory[:, :-1]).float()
@@ -232,13 +239,7 @@ class OutcomeModel(nn.Module):
             levels = scores[: len(self._next_bins)]
             changes = scores[len(self._next_bins) :]
             next_changes = self.next_change_out(foreseen).float().split(self._next_bins, dim=-1)
-            states = torch.stack(
-                [
-                    two_hot.expectation(level, self.get_buffer(f"state_support_{i}"))
-                    for i, level in enumerate(levels)
-                ],
-                dim=-1,
-            )
+            states = self._expected_states(levels)
         return OutcomeSequence(
             rewards=two_hot.expectation(reward_scores, self.reward_support),
             termination_logits=self._calibrate(raw),
@@ -274,6 +275,13 @@ class OutcomeModel(nn.Module):
     def _foresee(self, hidden: Tensor, actions: Tensor, age: Tensor) -> Tensor:
         parts = [hidden, self.embed_action(actions), _clock(age)]
         return self.termination_trunk(torch.cat(parts, dim=-1))
+
+    def _expected_states(self, levels: tuple[Tensor, ...]) -> Tensor:
+        expected = [
+            two_hot.expectation(level, self.get_buffer(f"state_support_{i}"))
+            for i, level in enumerate(levels)
+        ]
+        return torch.stack(expected, dim=-1)
 
     def _calibrate(self, raw: Tensor) -> Tensor:
         return raw.float().squeeze(-1) * self.termination_scale + self.termination_bias

@@ -65,6 +65,7 @@ def test_trains_packs_and_goes_on(tmp_path):
     folder = tmp_path / "work-third" / "world"
     world = World.from_pretrained(folder)
     assert world.flow.makes_samples
+    assert not world.many_step().flow.makes_samples
     assert (world.config.sampler, world.config.sampling_steps) == ("consistency", 1)
 
 

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from world_model.distillation import trigflow
 from world_model.distillation.conditions import Conditions
+from world_model.errors import ConfigError
 from world_model.flow import FlowConfig
 from world_model.network import NextFrameDiffusion
 
@@ -105,8 +106,16 @@ class Adversary(nn.Module):
         Returns:
             The student's loss, without a gradient for the heads, and the heads' loss, without one
             for the student: two scalars.
+
+        Raises:
+            ConfigError: if there is only one window, which leaves no actions to swap.
         """
         settings, first = self.settings, conditions.first
+        if len(real) < 2:
+            raise ConfigError(
+                "the adversarial stage needs two windows or more in each process, to swap their "
+                "actions. Choose a larger batch_size."
+            )
         t = trigflow.sample_times(
             real.shape[:2], settings.time_mean, settings.time_std, generator
         )  # fmt: skip

@@ -10,7 +10,8 @@ pseudo-Huber, also theirs. Frames look back at clean ones, and each has a noise 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,6 +61,10 @@ class DiscreteConsistency(Method):
         self.config, self.teacher_config = config, teacher_config
         self.settings = settings or ConsistencyConfig()
         self._teacher = (teacher,)  # in a tuple: no part of what is trained or saved
+
+    def description(self) -> dict[str, Any]:
+        """See :class:`Method`."""
+        return asdict(self.settings)
 
     def forward(
         self, network: Callable[..., Tensor], model: NextFrameDiffusion, batch: LossBatch

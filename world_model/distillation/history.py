@@ -13,6 +13,7 @@ import math
 import torch
 from torch import Tensor
 
+from world_model.distillation.boundary import anchored
 from world_model.flow import FlowConfig, add_noise, predict_x0, sample_times
 from world_model.network import NextFrameDiffusion
 
@@ -107,6 +108,8 @@ def own_frames(
         )
         assert raw is not None
         own = predict_x0(raw[:, 0], x, t, given[-1] if count else None, config).float()
+        if config.blended:
+            own = anchored(x, t, own)
         clean.append(torch.where((first <= i)[:, None, None], own, latents[:, i]))
     return torch.stack(clean, dim=1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,10 @@ class LossBatch:
 
 class Method(nn.Module):
     """A loss of few-step training; its parameters, if it has any, are trained with the network."""
+
+    def description(self) -> dict[str, Any]:
+        """JSON-able: all that a run which is continued must have in common with its beginning."""
+        return {}
 
     def forward(
         self, network: Callable[..., Tensor], model: NextFrameDiffusion, batch: LossBatch

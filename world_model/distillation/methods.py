@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from world_model.distillation.adversarial import Adversary
-from world_model.distillation.consistency import DiscreteConsistency
+from dataclasses import dataclass, field
+
+from world_model.action_spec import ActionSpec
+from world_model.distillation.adversarial import AdversarialConfig, Adversary
+from world_model.distillation.consistency import ConsistencyConfig, DiscreteConsistency
 from world_model.distillation.energy import EnergyScore
 from world_model.distillation.method import Method
-from world_model.distillation.scm import ContinuousConsistency
+from world_model.distillation.scm import ContinuousConsistency, ScmConfig
 from world_model.errors import ConfigError
 from world_model.flow import FlowConfig
 from world_model.tokenizer import PixelPatchTokenizer
@@ -16,26 +19,40 @@ WITH_TEACHER = ("scm", "consistency")
 """Methods that learn from a many-step network, as ``FlowConfig.loss`` names them."""
 
 
+@dataclass(frozen=True)
+class MethodSettings:
+    """Settings of every method; those of the others are ignored."""
+
+    adversarial: bool = False
+    """With scm: the teacher's features also judge the frames, by heads that learn along."""
+    scm: ScmConfig = field(default_factory=ScmConfig)
+    """Of continuous-time consistency."""
+    consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
+    """Of discrete consistency."""
+    adversary: AdversarialConfig = field(default_factory=AdversarialConfig)
+    """Of the adversarial stage."""
+
+
 def make_method(
     flow: FlowConfig,
     tokenizer: PixelPatchTokenizer,
     teacher: World | None = None,
-    *,
-    adversarial: bool = False,
+    settings: MethodSettings | None = None,
 ) -> Method:
     """The method that ``flow.loss`` names.
 
     Args:
         flow: of the student.
         tokenizer: says where tokens lie.
-        teacher: the world to learn from, where the method needs one.
-        adversarial: whether the teacher's features judge the frames as well (``scm`` alone).
+        teacher: the world to learn from, where the method needs one; see :func:`check_teacher`.
+        settings: of the method.
 
     Raises:
         ConfigError: if the loss is not that of a few-step method, or the teacher is missing or
             makes samples itself.
     """
-    if adversarial and flow.loss != "scm":
+    settings = settings or MethodSettings()
+    if settings.adversarial and flow.loss != "scm":
         raise ConfigError(f"the adversarial stage belongs to --method scm, not to {flow.loss!r}.")
     if flow.loss == "energy":
         parts = 2 if tokenizer.config.patch_size % 2 == 0 else 1
@@ -48,13 +65,36 @@ def make_method(
             f"the method {flow.loss!r} learns from a world that samples in many steps, but "
             f"{found}. Name one with --teacher, or choose --method energy, which needs none."
         )
-    if teacher.tokenizer.to_dict() != tokenizer.to_dict():
-        raise ConfigError(
-            f"{teacher.model_id} cannot teach this world: it cuts frames into other tokens "
-            f"({teacher.tokenizer.to_dict()}, not {tokenizer.to_dict()})."
-        )
     network = teacher.network.eval().requires_grad_(False)
     if flow.loss == "consistency":
-        return DiscreteConsistency(flow, network, teacher.flow)
-    adversary = Adversary(network, teacher.flow) if adversarial else None
-    return ContinuousConsistency(flow, network, teacher.flow, adversary=adversary)
+        return DiscreteConsistency(flow, network, teacher.flow, settings.consistency)
+    adversary = None
+    if settings.adversarial:
+        adversary = Adversary(network, teacher.flow, settings.adversary)
+    return ContinuousConsistency(flow, network, teacher.flow, settings.scm, adversary)
+
+
+def check_teacher(teacher: World, student: World) -> None:
+    """Refuses a teacher whose frames, actions or previous frames are not the student's.
+
+    Raises:
+        ConfigError: if they differ; the message says in what.
+    """
+    pairs: dict[str, tuple[object, object]] = {
+        "tokens": (teacher.tokenizer.to_dict(), student.tokenizer.to_dict()),
+        "actions": (_actions(teacher.action_spec), _actions(student.action_spec)),
+        "previous frames as input": (
+            teacher.network.config.previous_frames,
+            student.network.config.previous_frames,
+        ),
+    }
+    for what, (theirs, ours) in pairs.items():
+        if theirs != ours:
+            raise ConfigError(
+                f"{teacher.model_id} cannot teach {student.model_id}: it has other {what} "
+                f"({theirs}, not {ours}). Name the world that this one was made from."
+            )
+
+
+def _actions(spec: ActionSpec) -> object:
+    return spec.to_dict()["space"]

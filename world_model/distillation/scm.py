@@ -10,6 +10,9 @@ along the trajectory, the tangent (Lu & Song 2024, arXiv 2410.11081; SANA-Sprint
     g     = g / (|g| + 0.1)                                     root mean square, per frame or clip
     L     = mean[ w e^(-u) |F_student - F- - g|^2 + u ],   w = 1 / tan t,  u(t) learned
 
+For a network that predicts x_0 the squared error is multiplied by sin^2 t, which makes it one of
+x_0. Frames at pi/2, which the adversarial stage adds, have no tangent and are left out.
+
 Every frame has a time of its own. Because noised frames see clean ones alone (the two-copy layout),
 the derivative of one frame's F does not run through another noised frame, and a single
 Jacobian-vector product is right for all of them.
@@ -18,7 +21,8 @@ Jacobian-vector product is right for all of them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -88,6 +92,11 @@ class ContinuousConsistency(Method):
         self._teacher = (teacher,)  # in a tuple: no part of what is trained or saved
         self.weighting = LearnedWeighting()
         self.seen, self.skipped = 0, 0
+
+    def description(self) -> dict[str, Any]:
+        """See :class:`Method`."""
+        stage = None if self.adversary is None else asdict(self.adversary.settings)
+        return {**asdict(self.settings), "adversary": stage}
 
     def forward(
         self, network: Callable[..., Tensor], model: NextFrameDiffusion, batch: LossBatch

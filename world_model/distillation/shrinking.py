@@ -13,9 +13,9 @@ from world_model.network import NextFrameDiffusion
 def shrink(network: NextFrameDiffusion, layers: int) -> NextFrameDiffusion:
     """A copy with fewer blocks.
 
-    Blocks that look across frames stay, and so do the first and the last; of the others those stay
-    that spread most evenly. What a block adds to the residual stream is small, so the rest still
-    makes sense of it, and training has a place to begin.
+    Where only some blocks look across frames, those stay, and so do the first and the last in any
+    case; of the others those stay that spread most evenly. What a block adds to the residual stream
+    is small, so the rest still makes sense of it, and training has a place to begin.
 
     Args:
         network: what to copy from.

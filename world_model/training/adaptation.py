@@ -114,6 +114,7 @@ def adapt_outcome(
         DataError: if there is nothing to calibrate on, such as when no episode terminates.
     """
     assert world.outcome is not None
+    world.to(device)
 
     def sequences(split: str, seed: int) -> Iterator[list[GeneratedSequence]]:
         size = {"horizon": settings.horizon, "batch": settings.batch, "seed": seed}

@@ -10,10 +10,11 @@ import torch
 import tyro
 
 from world_model.data import EpisodeStore
-from world_model.distillation.methods import make_method
+from world_model.distillation.methods import MethodSettings, check_teacher, make_method
 from world_model.distillation.shrinking import shrink
 from world_model.errors import ConfigError
 from world_model.flow import FlowConfig
+from world_model.outcome_data import check_splits
 from world_model.training.adaptation import OutcomeSettings
 from world_model.training.config import TrainConfig
 from world_model.training.console import (
@@ -39,8 +40,6 @@ class DistillCommand:
     method: Literal["energy", "scm", "consistency"] = "energy"
     """energy: one-step samples of recorded frames under the energy score (no teacher). scm:
     continuous-time consistency, the paper's. consistency: discrete consistency."""
-    adversarial: bool = False
-    """With scm: the teacher's features also judge the frames, by heads that learn along."""
     teacher: str | None = None
     """Many-step world that scm and consistency learn from (default: the teacher
     kept with WORLD, or WORLD itself)."""
@@ -74,6 +73,10 @@ class DistillCommand:
     """auto, cpu, cuda, ..."""
     half: bool = True
     """Store the transformer's weights as float16."""
+    settings: Annotated[MethodSettings, tyro.conf.arg(name="")] = field(
+        default_factory=MethodSettings
+    )
+    """Settings of the methods."""
     outcome: OutcomeSettings = field(default_factory=lambda: OutcomeSettings(steps=0))
     """How the outcome model is adapted to the new frames (steps above 0: a new one is trained)."""
 
@@ -98,6 +101,9 @@ def run(command: DistillCommand) -> Path:
             "with the world that it was made from."
         )
     teacher = _find_teacher(world, command.teacher)
+    if command.teacher is not None and command.method == "energy":
+        raise ConfigError("--method energy has no teacher: leave --teacher out.")
+    check_teacher(teacher, world)
     if command.layers is not None:
         world = replace(world, network=shrink(world.network, command.layers), _networks={})
     name = world.config.name
@@ -119,6 +125,8 @@ def run(command: DistillCommand) -> Path:
     finished = False
     try:
         store = open_data(command.data or Path("data") / name, distributed)
+        if command.outcome.steps:
+            check_splits(store)
         flow = few_step_flow(world, store, command.method)
         trainer = Trainer(
             store,
@@ -129,7 +137,7 @@ def run(command: DistillCommand) -> Path:
             folder,
             device,
             world,
-            make_method(flow, world.tokenizer, teacher.to(device), adversarial=command.adversarial),
+            make_method(flow, world.tokenizer, teacher.to(device), command.settings),
         )
         train_with_progress(trainer, folder)
         finished = True

@@ -110,7 +110,10 @@ class Stages:
 
     def world(self, trainer: Trainer, outcome: OutcomeModel | None = None) -> World:
         """The world as it stands, with the averaged weights."""
-        preset, store = self.preset, self.store
+        preset, store, begun = self.preset, self.store, self.start_from
+        teacher = None
+        if preset.flow.makes_samples and begun is not None:
+            teacher = begun.as_teacher() if not begun.flow.makes_samples else begun.teacher
         world = World(
             config=WorldConfig(
                 name=self.name,
@@ -131,6 +134,7 @@ class Stages:
             flow=preset.flow,
             outcome=outcome,
             contexts=self.contexts(),
+            teacher=teacher,
         )
         return world.to(self.device)
 

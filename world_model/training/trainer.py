@@ -87,7 +87,7 @@ class Trainer:
                 f"batch_size {train.batch_size} does not divide among {self.world_size} processes. "
                 "Choose a multiple."
             )
-        if network.previous_frames and train.length < 2:
+        if (network.previous_frames or flow.own_fraction) and train.length < 2:
             raise ConfigError(
                 f"length={train.length} leaves nothing to learn: the first frame of a window only "
                 "serves as the one before. Choose at least 2."
@@ -112,6 +112,8 @@ class Trainer:
         }
         if start_from is not None:
             self.settings["start_from"] = start_from.model_id
+        if method is not None and (description := method.description()):
+            self.settings["method"] = description
         self._load()
         self._half_done = False
         self._forward = self._wrap(model)
@@ -162,7 +164,9 @@ class Trainer:
         for optimizer in self.state.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
+        # Uncached: passes without gradients come first, and their casts must not serve the others.
+        mixed = self._dtype != torch.float32
+        with torch.autocast(self.device.type, self._dtype, mixed, cache_enabled=False):
             if self.method is None:
                 loss = flow_loss(
                     self._forward,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from world_model.distillation.adversarial import (
 from world_model.distillation.conditions import look_back
 from world_model.distillation.method import LossBatch
 from world_model.distillation.scm import ContinuousConsistency
+from world_model.errors import ConfigError
 from world_model.flow import FlowConfig
 
 CONFIG = FlowConfig(loss="scm", own_fraction=0.0, context_noise_max=0.1)
@@ -27,7 +30,7 @@ def setting():
     latents = torch.randn(4, 3, 4, 192, generator=generator)
     actions = torch.arange(4.0)[:, None, None].repeat(1, 3, 1) % 3
     given = look_back(None, latents, actions, CONFIG, generator, previous=2)
-    return world.network, world.flow, latents, given
+    return world.network.requires_grad_(True), world.flow, latents, given
 
 
 def losses(adversary, setting, made):
@@ -47,8 +50,14 @@ def test_gradients_reach_student_and_heads_each_by_its_own_loss_and_never_the_te
     tell.backward()
     assert made.grad is None
     assert all(p.grad is not None for p in adversary.parameters())
-    assert all(p.grad is None for p in teacher.parameters())
     assert not {id(p) for p in teacher.parameters()} & {id(p) for p in adversary.parameters()}
+
+
+def test_a_single_window_has_no_actions_to_swap(setting):
+    teacher, flow, latents, given = setting
+    one = replace(given, actions=given.actions[:1])
+    with pytest.raises(ConfigError, match="two windows or more"):
+        Adversary(teacher, flow).losses(latents[:1], latents[:1], one, torch.Generator())
 
 
 def test_heads_sit_on_evenly_spaced_blocks(setting):

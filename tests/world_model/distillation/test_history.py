@@ -91,6 +91,17 @@ def test_noise_that_hides_little_keeps_them_near_what_happened():
         assert noise.std().item() == pytest.approx(1.0, abs=0.1)
 
 
+def test_a_consistency_function_is_blended_as_in_streaming():
+    world = tiny_world()
+    latents, actions = windows(world)
+    blended = replace(CONFIG, loss="scm")
+    at_half = [imagined(world, latents, actions, config, t=0.5) for config in (CONFIG, blended)]
+    torch.testing.assert_close(*at_half, rtol=1e-3, atol=1e-2)
+    near = [imagined(world, latents, actions, config, t=0.05)[:, 1] for config in (CONFIG, blended)]
+    real = latents[:, 1]
+    assert (near[1] - real).abs().mean() < 0.5 * (near[0] - real).abs().mean()
+
+
 def test_a_share_of_the_windows_is_imagined():
     world = tiny_world()
     latents, actions = windows(world, batch=5)

@@ -15,7 +15,10 @@ import nfd_env  # noqa: F401  (registers the environment)
 from nfd_env.cli.main import main as nfd
 from tests.world_model.training.bars import INFO, play
 from world_model.data.writer import write_dataset
-from world_model.errors import ConfigError
+from world_model.distillation.methods import MethodSettings
+from world_model.distillation.scm import ScmConfig
+from world_model.errors import CheckpointError, ConfigError
+from world_model.network import NextFrameDiffusion
 from world_model.tokenizer import PixelPatchTokenizer
 from world_model.training.adaptation import OutcomeSettings
 from world_model.training.distill import DistillCommand, run
@@ -183,27 +186,62 @@ def test_what_scm_learns_beside_the_network_is_resumed(quick, tmp_path):
         torch.testing.assert_close(first[name], second[name])
 
 
+def test_a_run_goes_on_with_the_same_method_or_not_at_all(quick, tmp_path):
+    command = replace(quick, method="scm", steps=3, out=tmp_path / "run")
+    run(command)
+    with pytest.raises(CheckpointError, match=r"method.warmup_steps is 1000 there and 5 here"):
+        run(replace(command, settings=MethodSettings(scm=ScmConfig(warmup_steps=5))))
+    with pytest.raises(CheckpointError, match=r"method.adversary"):
+        run(replace(command, settings=MethodSettings(adversarial=True)))
+
+
+def test_energy_has_no_teacher(quick, teacher, tmp_path):
+    with pytest.raises(ConfigError, match="energy has no teacher"):
+        run(replace(quick, teacher=str(teacher), out=tmp_path / "run"))
+
+
+def test_settings_of_a_method_are_options(teacher, tmp_path, bars, monkeypatch):
+    options = ["--method", "scm", "--scm.derivative", "difference", "--scm.warmup-steps", "7"]
+    options += ["--steps", "2", "--batch-size", "2", "--length", "4", "--adversarial"]
+    options += ["--adversary.heads", "1", "--data", str(bars.root), "--out", str(tmp_path / "run")]
+    assert nfd(["distill", str(teacher), *options]) == 0
+    written = json.loads((tmp_path / "run" / "checkpoint" / "training.json").read_text())
+    method = written["settings"]["method"]
+    assert (method["derivative"], method["warmup_steps"]) == ("difference", 7)
+    assert method["adversary"]["heads"] == 1
+
+
 def test_a_teacher_of_other_tokens_is_refused(quick, teacher, tmp_path):
     world = World.from_pretrained(teacher)
     tokenizer = PixelPatchTokenizer(replace(world.tokenizer.config, std=99.0))
     other = replace(world, tokenizer=tokenizer, _networks={}).save_pretrained(tmp_path / "other")
-    with pytest.raises(ConfigError, match="cannot teach this world: it cuts frames into other"):
+    with pytest.raises(ConfigError, match=r"cannot teach bars@1.*other tokens"):
         run(replace(quick, method="scm", teacher=str(other), out=tmp_path / "run"))
 
 
-def test_a_student_can_be_smaller(quick, tmp_path):
-    made = World.from_pretrained(run(replace(quick, layers=3, out=tmp_path / "same")))
-    assert made.network.config.layers == 3  # the tiny network's blocks all must stay
+def test_a_student_can_be_smaller(quick, teacher, tmp_path):
+    world = World.from_pretrained(teacher)
+    config = replace(world.network.config, layers=5)
+    torch.manual_seed(0)
+    large = replace(world, network=NextFrameDiffusion(config, world.action_spec), _networks={})
+    folder = str(large.save_pretrained(tmp_path / "large"))
+    made = World.from_pretrained(run(replace(quick, world=folder, layers=3, out=tmp_path / "run")))
+    assert made.network.config.layers == 3
+    assert made.many_step().network.config.layers == 5
     with pytest.raises(ConfigError, match="cut to 3 or more of them, not to 2"):
-        run(replace(quick, layers=2, out=tmp_path / "run"))
+        run(replace(quick, world=folder, layers=2, out=tmp_path / "other"))
 
 
 def test_the_adversarial_stage(quick, tmp_path):
     made = World.from_pretrained(
-        run(replace(quick, method="scm", adversarial=True, out=tmp_path / "run"))
+        run(
+            replace(
+                quick, method="scm", settings=MethodSettings(adversarial=True), out=tmp_path / "run"
+            )
+        )
     )
     assert made.flow.loss == "scm"
     learned = load_file(tmp_path / "run" / "checkpoint" / "method.safetensors")
     assert any(name.startswith("adversary.heads.") for name in learned)
     with pytest.raises(ConfigError, match="adversarial stage belongs to --method scm"):
-        run(replace(quick, adversarial=True, out=tmp_path / "other"))
+        run(replace(quick, settings=MethodSettings(adversarial=True), out=tmp_path / "other"))
