@@ -99,8 +99,9 @@ def adapt_outcome(
     """Fine-tunes and calibrates a world's outcome model on what the world's network makes.
 
     A network that makes samples retraces the recorded episodes: its frames look as they will in
-    use, and still show what happened, so that what happened is the right answer. One that
-    estimates means cannot do that in a step; it imagines them freely.
+    use, and still show what happened, so that what happened is the right answer, however long the
+    horizon: a memory of hits must not fade while it watches imagined frames. One that estimates
+    means cannot do that in a step; it imagines them freely, and its horizon should be short.
 
     Args:
         world: its outcome model is changed in place.

@@ -77,7 +77,9 @@ class DistillCommand:
         default_factory=MethodSettings
     )
     """Settings of the methods."""
-    outcome: OutcomeSettings = field(default_factory=lambda: OutcomeSettings(steps=0))
+    outcome: OutcomeSettings = field(
+        default_factory=lambda: OutcomeSettings(steps=0, horizon=64, batch=8)
+    )
     """How the outcome model is adapted to the new frames (steps above 0: a new one is trained)."""
 
 
