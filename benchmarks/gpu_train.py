@@ -44,7 +44,7 @@ class GpuTrainOptions:
     preset: str = "doom-take-cover"
     """World to train."""
     distill: str | None = None
-    """Begins with this world instead of fresh weights, and teaches it to sample in one step."""
+    """Begins with this world instead of fresh weights, and teaches it to sample in two steps."""
     minutes: float = 9.0
     """Everything together, recording and packing included."""
     frames: int = 300_000
@@ -176,7 +176,7 @@ def plan(options: GpuTrainOptions, store: Any, folder: Path, steps: int) -> Stag
             network=world.network.config,
             flow=few_step_flow(world, store),
             sampler="consistency",
-            sampling_steps=1,
+            sampling_steps=2,
             sampling_shift=1.0,
             context_length=world.config.context_length,
             context_noise=world.config.context_noise,

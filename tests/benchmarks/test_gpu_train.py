@@ -66,7 +66,7 @@ def test_trains_packs_and_goes_on(tmp_path):
     world = World.from_pretrained(folder)
     assert world.flow.makes_samples
     assert not world.many_step().flow.makes_samples
-    assert (world.config.sampler, world.config.sampling_steps) == ("consistency", 1)
+    assert (world.config.sampler, world.config.sampling_steps) == ("consistency", 2)
 
 
 def test_pieces_that_are_not_there(tmp_path):
