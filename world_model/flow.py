@@ -21,7 +21,9 @@ MIN_T = 1e-3
 
 REGRESSION_LOSSES = ("x_ramp", "x", "v")
 """Losses that teach the network a mean; sampling takes many steps."""
-FEW_STEP_LOSSES = ("energy", "scm", "consistency")
+CONSISTENCY_LOSSES = ("scm", "consistency")
+"""Those of few-step networks that learn from a many-step one."""
+FEW_STEP_LOSSES = ("energy", *CONSISTENCY_LOSSES)
 """Losses that teach the network to make a possible clean frame at once."""
 
 
@@ -72,7 +74,7 @@ class FlowConfig:
 
         See :mod:`world_model.distillation.boundary`.
         """
-        return self.prediction == "x" and self.loss in ("scm", "consistency")
+        return self.prediction == "x" and self.loss in CONSISTENCY_LOSSES
 
     def __post_init__(self) -> None:
         for name in ("own_fraction", "junk_fraction"):

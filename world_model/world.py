@@ -77,8 +77,13 @@ class World:
         """Number of trained numbers, the outcome model's included."""
         return sum(p.numel() for module in self._modules() for p in module.parameters())
 
-    def as_teacher(self) -> Teacher:
-        """What a world that is distilled from this one keeps of it; only many-step worlds teach."""
+    def as_teacher(self) -> Teacher | None:
+        """What a world that is distilled from this one keeps: its network if it takes many steps.
+
+        A few-step world passes on the teacher that it keeps itself, if there is one.
+        """
+        if self.flow.makes_samples:
+            return self.teacher
         config = self.config
         return Teacher(
             TeacherConfig(

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from world_model.distillation.conditions import Conditions, look_back
+from world_model.distillation.conditions import Conditions
 from world_model.distillation.method import LossBatch, Method
 from world_model.flow import FlowConfig, add_noise, shift_time
 from world_model.network import NextFrameDiffusion
@@ -57,28 +57,14 @@ class DiscreteConsistency(Method):
         teacher_config: FlowConfig,
         settings: ConsistencyConfig | None = None,
     ) -> None:
-        super().__init__()
-        self.config, self.teacher_config = config, teacher_config
+        super().__init__(config)
+        self.teacher_config = teacher_config
         self.settings = settings or ConsistencyConfig()
         self._teacher = (teacher,)  # in a tuple: no part of what is trained or saved
 
     def description(self) -> dict[str, Any]:
         """See :class:`Method`."""
         return asdict(self.settings)
-
-    def forward(
-        self, network: Callable[..., Tensor], model: NextFrameDiffusion, batch: LossBatch
-    ) -> Tensor:
-        """See :class:`Method`."""
-        conditions = look_back(
-            model,
-            batch.latents,
-            batch.actions,
-            self.config,
-            batch.generator,
-            previous=model.config.previous_frames,
-        )
-        return self.loss(network, model, batch, conditions)
 
     def loss(
         self,
@@ -87,7 +73,7 @@ class DiscreteConsistency(Method):
         batch: LossBatch,
         conditions: Conditions,
     ) -> Tensor:
-        """The loss under given conditions, a scalar."""
+        """See :class:`Method`."""
         settings, generator, latents = self.settings, batch.generator, batch.latents
         shape, device = latents.shape, latents.device
         grid = shift_time(torch.linspace(0, 1, settings.levels + 1, device=device), settings.shift)

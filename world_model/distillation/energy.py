@@ -22,10 +22,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from world_model.distillation.conditions import Conditions, look_back
+from world_model.distillation.conditions import Conditions
 from world_model.distillation.method import LossBatch, Method
 from world_model.flow import FlowConfig, add_noise, sample_times
-from world_model.network import NextFrameDiffusion
 from world_model.network_config import CHANNELS
 
 SIZES = 3
@@ -49,27 +48,17 @@ class EnergyScore(Method):
     """
 
     def __init__(self, config: FlowConfig, grid: tuple[int, int], parts: int = 1) -> None:
-        super().__init__()
-        self.config, self.grid, self.parts = config, grid, parts
+        super().__init__(config)
+        self.grid, self.parts = grid, parts
 
-    def forward(
-        self, network: Callable[..., Tensor], model: NextFrameDiffusion, batch: LossBatch
+    def loss(
+        self,
+        network: Callable[..., Tensor],
+        model: Callable[..., Tensor] | None,
+        batch: LossBatch,
+        conditions: Conditions,
     ) -> Tensor:
-        """See :class:`Method`."""
-        conditions = look_back(
-            model,
-            batch.latents,
-            batch.actions,
-            self.config,
-            batch.generator,
-            previous=model.config.previous_frames,
-        )
-        return self.score(network, batch, conditions)
-
-    def score(
-        self, network: Callable[..., Tensor], batch: LossBatch, conditions: Conditions
-    ) -> Tensor:
-        """The loss under given conditions, a scalar."""
+        """See :class:`Method`; it needs no pass without gradients."""
         latents, generator = batch.latents, batch.generator
         shape, device = latents.shape, latents.device
         t = sample_times(shape[:2], self.config, generator)

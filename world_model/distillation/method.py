@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from world_model.distillation.conditions import Conditions, look_back
+from world_model.flow import FlowConfig
 from world_model.network import NextFrameDiffusion
 
 
@@ -29,7 +31,15 @@ class LossBatch:
 
 
 class Method(nn.Module):
-    """A loss of few-step training; its parameters, if it has any, are trained with the network."""
+    """A loss of few-step training; its parameters, if it has any, are trained with the network.
+
+    Args:
+        config: how the student is trained to look back; its parameterisation.
+    """
+
+    def __init__(self, config: FlowConfig) -> None:
+        super().__init__()
+        self.config = config
 
     def description(self) -> dict[str, Any]:
         """JSON-able: all that a run which is continued must have in common with its beginning."""
@@ -38,14 +48,29 @@ class Method(nn.Module):
     def forward(
         self, network: Callable[..., Tensor], model: NextFrameDiffusion, batch: LossBatch
     ) -> Tensor:
-        """The loss of one step.
+        """The loss of one step, a scalar, with what the frames look back at drawn anew.
 
         Args:
             network: the transformer as it is trained: compiled, or spread over processes.
             model: the transformer itself, for passes without gradients.
             batch: the data.
-
-        Returns:
-            A scalar.
         """
+        conditions = look_back(
+            model,
+            batch.latents,
+            batch.actions,
+            self.config,
+            batch.generator,
+            previous=model.config.previous_frames,
+        )
+        return self.loss(network, model, batch, conditions)
+
+    def loss(
+        self,
+        network: Callable[..., Tensor],
+        model: Callable[..., Tensor],
+        batch: LossBatch,
+        conditions: Conditions,
+    ) -> Tensor:
+        """The loss under given conditions, a scalar; see :meth:`forward`."""
         raise NotImplementedError

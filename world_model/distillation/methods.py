@@ -11,12 +11,9 @@ from world_model.distillation.energy import EnergyScore
 from world_model.distillation.method import Method
 from world_model.distillation.scm import ContinuousConsistency, ScmConfig
 from world_model.errors import ConfigError
-from world_model.flow import FlowConfig
+from world_model.flow import CONSISTENCY_LOSSES, FlowConfig
 from world_model.tokenizer import PixelPatchTokenizer
 from world_model.world import World
-
-WITH_TEACHER = ("scm", "consistency")
-"""Methods that learn from a many-step network, as ``FlowConfig.loss`` names them."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ def make_method(
     if flow.loss == "energy":
         parts = 2 if tokenizer.config.patch_size % 2 == 0 else 1
         return EnergyScore(flow, tokenizer.grid, parts)
-    if flow.loss not in WITH_TEACHER:
+    if flow.loss not in CONSISTENCY_LOSSES:
         raise ConfigError(f"the loss {flow.loss!r} does not make a few-step world.")
     if teacher is None or teacher.flow.makes_samples:
         found = "there is none" if teacher is None else f"{teacher.model_id} was distilled itself"

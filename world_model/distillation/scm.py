@@ -30,7 +30,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from world_model.distillation import trigflow
 from world_model.distillation.adversarial import Adversary, start_times
-from world_model.distillation.conditions import Conditions, look_back
+from world_model.distillation.conditions import Conditions
 from world_model.distillation.method import LossBatch, Method
 from world_model.errors import DivergenceError
 from world_model.flow import FlowConfig
@@ -85,9 +85,9 @@ class ContinuousConsistency(Method):
         settings: ScmConfig | None = None,
         adversary: Adversary | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(config)
         self.adversary = adversary
-        self.config, self.teacher_config = config, teacher_config
+        self.teacher_config = teacher_config
         self.settings = settings or ScmConfig()
         self._teacher = (teacher,)  # in a tuple: no part of what is trained or saved
         self.weighting = LearnedWeighting()
@@ -98,24 +98,6 @@ class ContinuousConsistency(Method):
         stage = None if self.adversary is None else asdict(self.adversary.settings)
         return {**asdict(self.settings), "adversary": stage}
 
-    def forward(
-        self, network: Callable[..., Tensor], model: NextFrameDiffusion, batch: LossBatch
-    ) -> Tensor:
-        """See :class:`Method`.
-
-        Raises:
-            DivergenceError: if too many tangents are not finite.
-        """
-        conditions = look_back(
-            model,
-            batch.latents,
-            batch.actions,
-            self.config,
-            batch.generator,
-            previous=model.config.previous_frames,
-        )
-        return self.loss(network, model, batch, conditions)
-
     def loss(
         self,
         network: Callable[..., Tensor],
@@ -123,7 +105,11 @@ class ContinuousConsistency(Method):
         batch: LossBatch,
         conditions: Conditions,
     ) -> Tensor:
-        """The loss under given conditions, a scalar."""
+        """See :class:`Method`.
+
+        Raises:
+            DivergenceError: if too many tangents are not finite.
+        """
         settings, generator, first = self.settings, batch.generator, conditions.first
         shape = batch.latents.shape
         t = trigflow.sample_times(shape[:2], settings.time_mean, settings.time_std, generator)

@@ -161,7 +161,7 @@ def run(command: DistillCommand) -> Path:
         config=config,
         network=network,
         flow=flow,
-        teacher=teacher.as_teacher() if not teacher.flow.makes_samples else None,
+        teacher=teacher.as_teacher(),
         card="",
         _networks={},
     )

@@ -113,7 +113,7 @@ class Stages:
         preset, store, begun = self.preset, self.store, self.start_from
         teacher = None
         if preset.flow.makes_samples and begun is not None:
-            teacher = begun.as_teacher() if not begun.flow.makes_samples else begun.teacher
+            teacher = begun.as_teacher()
         world = World(
             config=WorldConfig(
                 name=self.name,

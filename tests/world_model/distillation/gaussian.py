@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from world_model.distillation.boundary import REACH
 from world_model.distillation.conditions import Conditions
-from world_model.distillation.method import LossBatch
+from world_model.distillation.method import LossBatch, Method
 from world_model.flow import FlowConfig, add_noise
 
 MEAN, STD = 0.7, 0.4
@@ -80,3 +80,17 @@ def pupil(steps: int = 400) -> Student:
         loss.backward()
         optimizer.step()
     return student
+
+
+def distil(student: Student, method: Method, rate: float) -> Tensor:
+    """Trains the student for a while; returns what it then makes of pure noise in one step."""
+    optimizer = torch.optim.Adam([*student.parameters(), *method.parameters()], rate)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, 1000)
+    for step in range(1000):
+        latents = data(32, step)
+        loss = method.loss(student, student, batch(latents, step, step), conditions(latents))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return student(torch.randn(4000, 1, 1, 1), torch.ones(4000, 1)).detach()

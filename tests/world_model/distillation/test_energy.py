@@ -19,7 +19,7 @@ PLAIN = FlowConfig(
 def energy_loss(network, latents, actions, config, generator, *, previous, grid):
     conditions = look_back(None, latents, actions, config, generator, previous=previous)
     batch = LossBatch(latents, actions, None, generator, 0)
-    return EnergyScore(config, grid).score(network, batch, conditions)
+    return EnergyScore(config, grid).loss(network, None, batch, conditions)
 
 
 def test_distance_is_the_error_inside_squares_of_three_sizes():
