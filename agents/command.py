@@ -76,6 +76,9 @@ class AgentOptions:
     """Denoising steps per imagined frame (default: the world's own)."""
     pessimism: float = 0.0
     """Added to the logit of termination in imagined training: above 0 episodes end sooner."""
+    contexts: str = "bundled"
+    """Where imagined training episodes start: the world's bundled clips, or the folder of a data
+    set, from every moment of its recorded episodes."""
     horizon: int | None = None
     """Cuts imagined training episodes off after so many steps (default: the world's own horizon);
     the value of what would have followed is estimated, not lost."""
@@ -125,6 +128,7 @@ def train(options: AgentOptions, arena: Arena) -> list[Policy]:
     else:
         make_envs = imagined_vec_envs(
             arena.world,
+            contexts=options.contexts,
             max_episode_steps=options.horizon,
             pessimism=options.pessimism or None,
             **arena.settings,

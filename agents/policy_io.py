@@ -40,7 +40,9 @@ class PolicyConfig:
     frame_shape: tuple[int, int, int]
     """Height, width and channels of one frame."""
     frame_stack: int = 4
-    """Number of frames that the network sees at once."""
+    """Number of frames that the network sees at once, one for each of its latest decisions."""
+    action_repeat: int = 1
+    """Steps for which every decision is held."""
     features_dim: int = 512
     """Width of the layer after the convolutions (the "Nature" network of SB3's CnnPolicy)."""
     deterministic: bool = True
@@ -132,6 +134,7 @@ def load_policy(
         config.spec,
         frame_shape=config.frame_shape,
         frame_stack=config.frame_stack,
+        action_repeat=config.action_repeat,
         name=name or folder.name,
         deterministic=config.deterministic if deterministic is None else deterministic,
     )

@@ -27,6 +27,7 @@ from agents.policy_io import (
     save_policy,
 )
 from agents.ppo_config import PPOConfig, make_model
+from agents.repeating import ActionRepeat
 from agents.shaping import PotentialShaping
 from agents.trained import TrainedPolicy
 from world_model.action_spec import ActionSpec
@@ -72,7 +73,12 @@ class PPOTrainer:
         if start_from is not None:
             begun = load_config(start_from)
             # The network is the old one's; everything else is up to the new run.
-            config = replace(config, frame_stack=begun.frame_stack, features_dim=begun.features_dim)
+            config = replace(
+                config,
+                frame_stack=begun.frame_stack,
+                action_repeat=begun.action_repeat,
+                features_dim=begun.features_dim,
+            )
         self.config, self.action_spec = config, action_spec
         if resumed is not None:
             self._check_same_run(resumed)
@@ -83,6 +89,8 @@ class PPOTrainer:
         self.frame_shape = tuple(envs.observation_space.shape or ())
         # Monitor below everything else: the curve shows the rewards of the environment itself.
         envs = VecMonitor(envs)
+        if config.action_repeat > 1:
+            envs = ActionRepeat(envs, config.action_repeat)
         if config.shaping_weight:
             envs = PotentialShaping(
                 envs, config.shaping_state, config.shaping_weight, config.gamma
@@ -94,7 +102,7 @@ class PPOTrainer:
         self.curve = LearningCurve(folder)
         if resumed is not None:
             self._load(self.agent_folder, resumed)
-            self.model.num_timesteps = done
+            self.model.num_timesteps = done // self.config.action_repeat
             self.curve.load(up_to=done)
         elif start_from is not None:
             self._load(find_policy(start_from), begun)
@@ -104,7 +112,7 @@ class PPOTrainer:
     @property
     def timesteps(self) -> int:
         """Environment steps so far, over all streams."""
-        return int(self.model.num_timesteps)
+        return int(self.model.num_timesteps) * self.config.action_repeat
 
     def train(
         self,
@@ -129,7 +137,7 @@ class PPOTrainer:
             on_step: called with the timesteps so far after every step of all streams.
         """
         started = saved = time.perf_counter()
-        rollout = self.config.n_envs * self.config.n_steps
+        decisions = self.config.n_envs * self.config.n_steps
 
         deadline = started + 60 * minutes if minutes is not None else float("inf")
 
@@ -140,16 +148,16 @@ class PPOTrainer:
 
         try:
             while self.timesteps < timesteps and time.perf_counter() < deadline:
-                before = self.timesteps
+                before, decided = self.timesteps, self.model.num_timesteps
                 self._anneal(self.timesteps / timesteps)
                 try:  # one rollout and one update
-                    self.model.learn(rollout, callback=after_step, reset_num_timesteps=False)
+                    self.model.learn(decisions, callback=after_step, reset_num_timesteps=False)
                 except BaseException:
-                    self.model.num_timesteps = before  # nothing was learned from the last steps
+                    self.model.num_timesteps = decided  # nothing was learned from the last steps
                     raise
                 now = time.perf_counter()
-                if self.timesteps < before + rollout:
-                    self.model.num_timesteps = before
+                if self.model.num_timesteps < decided + decisions:
+                    self.model.num_timesteps = decided
                     break
                 yield self.curve.add(self._point(self._seconds_before + now - started))
                 if keep_every and self.timesteps // keep_every > before // keep_every:
@@ -168,6 +176,7 @@ class PPOTrainer:
             self.action_spec,
             frame_shape=self._policy_config().frame_shape,
             frame_stack=self.config.frame_stack,
+            action_repeat=self.config.action_repeat,
             name=name,
             deterministic=self.config.deterministic,
         )
@@ -200,6 +209,7 @@ class PPOTrainer:
             action_spec=self.action_spec.to_dict(),
             frame_shape=(height, width, channels),
             frame_stack=self.config.frame_stack,
+            action_repeat=self.config.action_repeat,
             features_dim=self.config.features_dim,
             deterministic=self.config.deterministic,
             reward_scale={

@@ -16,17 +16,17 @@ class PPOConfig:
     n_envs: int = 32
     """Streams that are imagined side by side."""
     n_steps: int = 128
-    """Steps of every stream between two updates."""
+    """Decisions of every stream between two updates."""
     batch_size: int = 256
-    """Transitions in one gradient step."""
+    """Decisions in one gradient step."""
     n_epochs: int = 4
-    """Passes over the transitions of an update."""
+    """Passes over the decisions of an update."""
     learning_rate: float = 4e-4
     """Of Adam, at the start."""
     final_learning_rate: float = 1e-4
     """Of Adam, at the end; it falls linearly with the timesteps."""
     gamma: float = 0.99
-    """Discount of a step."""
+    """Discount of a decision."""
     gae_lambda: float = 0.95
     """Trade of bias and variance in the advantages."""
     clip_range: float = 0.2
@@ -42,7 +42,9 @@ class PPOConfig:
     shaping_state: str = "health"
     """What the world's outcome model shapes rewards by, see :mod:`agents.shaping`."""
     frame_stack: int = 4
-    """Number of frames that the network sees at once."""
+    """Number of frames that the network sees at once, one for each of its latest decisions."""
+    action_repeat: int = 1
+    """Steps for which every decision is held."""
     features_dim: int = 512
     """Width of the layer after the convolutions."""
     deterministic: bool = True

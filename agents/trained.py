@@ -19,7 +19,12 @@ class FrameStackState:
     """State of ``B`` streams of a trained policy."""
 
     frames: np.ndarray
-    """uint8 (B, H, W, 3 k), the last k frames, the newest last; zeros before the start."""
+    """uint8 (B, H, W, 3 k), the frames of the last k decisions, the newest last; zeros before the
+    start."""
+    actions: np.ndarray
+    """The last decision of each stream."""
+    held: np.ndarray
+    """int64 (B,), steps for which it is still to be held."""
     generators: list[np.random.Generator]
     """One source of randomness a stream, used where actions are sampled."""
 
@@ -32,6 +37,7 @@ class TrainedPolicy:
         action_spec: what its actions mean.
         frame_shape: height, width and channels of one frame.
         frame_stack: number of frames ``k`` that the network sees.
+        action_repeat: steps for which every decision is held.
         name: for tables.
         deterministic: the likeliest action always, or one sampled from the network's
             distribution (Discrete spaces only) with the stream's own generator.
@@ -44,6 +50,7 @@ class TrainedPolicy:
         *,
         frame_shape: tuple[int, int, int],
         frame_stack: int,
+        action_repeat: int = 1,
         name: str = "agent",
         deterministic: bool = True,
     ) -> None:
@@ -55,6 +62,7 @@ class TrainedPolicy:
         self.action_spec = action_spec
         self.frame_shape = frame_shape
         self.frame_stack = frame_stack
+        self.action_repeat = action_repeat
         self.name = name
         self.deterministic = deterministic
         self.network.set_training_mode(False)
@@ -62,12 +70,18 @@ class TrainedPolicy:
     def begin(self, seeds: Sequence[int]) -> FrameStackState:
         """State of ``len(seeds)`` streams that start an episode."""
         height, width, channels = self.frame_shape
-        frames = np.zeros((len(seeds), height, width, channels * self.frame_stack), np.uint8)
-        return FrameStackState(frames, [np.random.default_rng(seed) for seed in seeds])
+        space = self.action_spec.space
+        return FrameStackState(
+            np.zeros((len(seeds), height, width, channels * self.frame_stack), np.uint8),
+            np.zeros((len(seeds), *(space.shape or ())), space.dtype),
+            np.zeros(len(seeds), np.int64),
+            [np.random.default_rng(seed) for seed in seeds],
+        )
 
     def restart(self, state: FrameStackState, stream: int, seed: int) -> None:
         """Makes one stream start a new episode, in place."""
         state.frames[stream] = 0
+        state.held[stream] = 0
         state.generators[stream] = np.random.default_rng(seed)
 
     def act(self, observations: np.ndarray, state: FrameStackState) -> np.ndarray:
@@ -77,20 +91,30 @@ class TrainedPolicy:
                 f"expected observations of shape {(len(state.generators), *self.frame_shape)}, "
                 f"got {observations.shape}."
             )
-        channels = self.frame_shape[-1]
-        state.frames[..., :-channels] = state.frames[..., channels:].copy()
-        state.frames[..., -channels:] = observations
-        stacked = np.ascontiguousarray(state.frames.transpose(0, 3, 1, 2))
-        with torch.no_grad():
-            distribution = self.network.get_distribution(
-                torch.from_numpy(stacked).to(self.network.device)
+        deciding = np.flatnonzero(state.held == 0)
+        if len(deciding):
+            channels = self.frame_shape[-1]
+            frames = np.concatenate(
+                [state.frames[deciding][..., channels:], observations[deciding]], axis=-1
             )
+            state.frames[deciding] = frames
+            generators = [state.generators[i] for i in deciding]
+            state.actions[deciding] = self._decide(frames, generators)
+            state.held[deciding] = self.action_repeat
+        state.held -= 1
+        return state.actions.copy()
+
+    def _decide(self, frames: np.ndarray, generators: list[np.random.Generator]) -> np.ndarray:
+        """Decisions of ``b`` streams on their stacked frames (b, H, W, 3 k)."""
+        stacked = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
+        with torch.no_grad():
+            distribution = self.network.get_distribution(stacked.to(self.network.device))
             if self.deterministic:
                 actions = distribution.get_actions(deterministic=True).cpu().numpy()
                 return self._clip(actions)
             logits = distribution.distribution.logits  # type: ignore[union-attr]
             probabilities = logits.double().softmax(dim=1).cpu().numpy()
-        draws = np.array([generator.random() for generator in state.generators])
+        draws = np.array([generator.random() for generator in generators])
         choices = (probabilities.cumsum(axis=1) < draws[:, None]).sum(axis=1)
         # Rounding may leave the last sum a little below 1.
         return np.minimum(choices, probabilities.shape[1] - 1)

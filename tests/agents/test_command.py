@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -7,7 +8,7 @@ from agents.arena import Arena, find_policies
 from agents.command import AgentOptions, main, run
 from agents.ppo_config import PPOConfig
 from tests.agents.big_toy import BigToyGame, BigToyWorld
-from world_model.errors import ActionError, NFDError
+from world_model.errors import ActionError, ContextError, NFDError
 
 WORLD = "tests.agents.big_toy:BigToyWorld"
 GAME = "tests.agents.big_toy:BigToyGame"
@@ -56,6 +57,16 @@ def test_a_shorter_horizon_for_training_only(tmp_path):
     assert float(curve[-1].split(",")[3]) == 5.0
     # The toy game cannot be lost in five steps: nobody was cut off in the evaluations.
     assert all(min(e["lengths"]) > 5 for e in results["evaluations"])
+
+
+def test_training_may_start_elsewhere_than_in_the_bundled_clips(tmp_path):
+    options = AgentOptions(
+        world=WORLD, timesteps=32, episodes=0, out=tmp_path, ppo=PPO, device="cpu", contexts=GAME
+    )
+    run(options, Console(quiet=True))
+    assert (tmp_path / "seed-0" / "policy" / "config.json").is_file()
+    with pytest.raises(ContextError, match="names no start of episodes"):
+        run(replace(options, contexts="nowhere", out=tmp_path / "other"), Console(quiet=True))
 
 
 def test_the_same_command_again_has_nothing_left_to_train(tmp_path, capsys):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,6 +92,28 @@ def test_network_sees_the_stack_as_stable_baselines_builds_it(network):
             policy.restart(state, int(stream), 0)
             ends += 1
     assert ends > 1
+
+
+def test_decisions_are_held_as_long_as_in_training(tmp_path, network):
+    save_policy(tmp_path / "agent", network, replace(CONFIG, action_repeat=3))
+    policy = load_policy(tmp_path / "agent")
+    every_step = load_policy(tmp_path / "agent")
+    every_step.action_repeat = 1
+    frames = np.random.default_rng(5).integers(256, size=(9, 2, 64, 64, 3), dtype=np.uint8)
+    state, reference = policy.begin([0, 1]), every_step.begin([0, 1])
+    actions = np.stack([policy.act(frame, state) for frame in frames[:6]])
+    expected = np.stack([every_step.act(frame, reference) for frame in frames[:6:3]])
+    np.testing.assert_array_equal(actions, expected.repeat(3, axis=0))
+    # A stream that starts anew decides at once, its neighbour holds on.
+    policy.act(frames[6], state)
+    held = state.actions[1]
+    policy.restart(state, 0, 0)
+    both = policy.act(frames[7], state)
+    fresh = every_step.act(frames[7], every_step.begin([0, 1]))
+    assert both.tolist() == [fresh[0], held]
+    assert state.held.tolist() == [2, 1]
+    np.testing.assert_array_equal(state.frames[0, ..., 3:], frames[7, 0])
+    np.testing.assert_array_equal(state.frames[1, ..., 3:], frames[6, 1])
 
 
 def test_sampling_follows_the_probabilities(network):

@@ -106,6 +106,22 @@ def test_a_killed_run_goes_on_where_it_was_saved(tmp_path):
     assert run(make_trainer(tmp_path / "killed", seed=3), 160) == []
 
 
+def test_repeated_actions_count_as_steps(tmp_path):
+    config = replace(TINY, action_repeat=4)
+    trainer = make_trainer(tmp_path / "run", config)
+    assert [point.timesteps for point in run(trainer, 256)] == [128, 256]
+    # Episodes of the curve are whole ones, counted in steps of the game.
+    assert max(episode["l"] for episode in trainer.model.ep_info_buffer) > 16
+    policy = load_policy(tmp_path / "run" / "agent")
+    assert policy.action_repeat == trainer.policy().action_repeat == 4
+    resumed = make_trainer(tmp_path / "run", config)
+    assert resumed.timesteps == 256
+    assert [point.timesteps for point in run(resumed, 384)] == [384]
+    later = make_trainer(tmp_path / "later", start_from=tmp_path / "run" / "agent")
+    assert later.config.action_repeat == 4
+    later.close()
+
+
 def test_other_settings_in_the_same_folder_are_refused(tmp_path):
     run(make_trainer(tmp_path), 32)
     with pytest.raises(CheckpointError, match="other settings \\(gamma\\)"):
