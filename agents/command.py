@@ -148,6 +148,7 @@ def train(options: AgentOptions, arena: Arena) -> list[Policy]:
             source=source,
             start_from=options.start_from,
             device=options.device,
+            outcome=None if options.real else getattr(arena.world, "outcome", None),
         )
         try:
             train_with_progress(

@@ -108,6 +108,7 @@ def run(options: DemoOptions, console: Console, config: PPOConfig = CONTINUING) 
         source={"world": arena.world.model_id},
         start_from=None if fresh else options.agent,
         device=options.device,
+        outcome=getattr(arena.world, "outcome", None),
     )
     label = "new agent" if fresh else "continued agent"
     try:

@@ -1,7 +1,8 @@
 """Trained policies on disk: ``config.json`` and safetensors, rebuilt without any pickle.
 
 A folder holds ``config.json`` (network, spaces, provenance), ``model.safetensors`` (fp16 to share,
-fp32 to continue) and, where training is to go on exactly, ``optimizer.safetensors``.
+fp32 to continue); ``outcome/``, where the policy sees through a world's outcome model; and, where
+training is to go on exactly, ``optimizer.safetensors``.
 """
 
 from __future__ import annotations
@@ -12,22 +13,25 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
-from gymnasium import spaces
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from stable_baselines3.common.policies import ActorCriticCnnPolicy, ActorCriticPolicy
+from torch import nn
 
+from agents.observers import Observer, StackedFrames, WorldMemory
 from agents.trained import TrainedPolicy
 from world_model.action_spec import ActionSpec
-from world_model.errors import CheckpointError
+from world_model.errors import CheckpointError, WorldFormatError, WorldNotFoundError
+from world_model.outcome import OutcomeModel
+from world_model.outcome_storage import load_outcome, save_outcome
 from world_model.storage import atomic_folder, save_tensors
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, OPTIMIZER = "config.json", "model.safetensors", "optimizer.safetensors"
+OUTCOME = "outcome"
 BUNDLED = Path(__file__).parent / "policies_bundled"
 
 
@@ -39,12 +43,14 @@ class PolicyConfig:
     """From :meth:`ActionSpec.to_dict`."""
     frame_shape: tuple[int, int, int]
     """Height, width and channels of one frame."""
+    observation: str = "frames"
+    """What the network sees: the last ``frames``, or the ``memory`` of an outcome model."""
     frame_stack: int = 4
-    """Number of frames that the network sees at once, one for each of its latest decisions."""
-    action_repeat: int = 1
-    """Steps for which every decision is held."""
+    """Number of frames that the network sees at once."""
     features_dim: int = 512
-    """Width of the layer after the convolutions (the "Nature" network of SB3's CnnPolicy)."""
+    """Width of the layer after the convolutions on frames (SB3's "Nature" network)."""
+    memory_width: int = 256
+    """Width of the hidden layer on the memory."""
     deterministic: bool = True
     """Whether the policy is meant to play its likeliest action rather than a sampled one."""
     reward_scale: dict[str, float] = field(default_factory=dict)
@@ -63,16 +69,57 @@ class PolicyConfig:
         return ActionSpec.from_dict(self.action_spec)
 
 
-def make_network(config: PolicyConfig) -> ActorCriticPolicy:
-    """The untrained network that ``config`` describes."""
-    height, width, channels = config.frame_shape
-    observation_space = spaces.Box(0, 255, (channels * config.frame_stack, height, width), np.uint8)
-    return ActorCriticCnnPolicy(
-        observation_space,
-        config.spec.space,
-        lr_schedule=lambda _: 0.0,
-        features_extractor_kwargs={"features_dim": config.features_dim},
+def network_settings(
+    memory: bool, features_dim: int, memory_width: int
+) -> tuple[type[ActorCriticPolicy], dict[str, Any]]:
+    """SB3's policy class for a memory, or for frames, and its settings."""
+    if memory:
+        return ActorCriticPolicy, {"net_arch": [memory_width], "activation_fn": nn.SiLU}
+    return ActorCriticCnnPolicy, {"features_extractor_kwargs": {"features_dim": features_dim}}
+
+
+class Seeing(Protocol):
+    """What settings of a policy say about what its network sees."""
+
+    @property
+    def observation(self) -> str:
+        """``frames`` or ``memory``."""
+        ...
+
+    @property
+    def frame_stack(self) -> int:
+        """Number of frames that the network sees at once."""
+        ...
+
+
+def make_observer(
+    config: Seeing, frame_shape: tuple[int, int, int], outcome: OutcomeModel | None
+) -> Observer:
+    """What turns frames into the network's inputs.
+
+    Raises:
+        CheckpointError: if it takes an outcome model and there is none.
+    """
+    if config.observation == "frames":
+        return StackedFrames(frame_shape, config.frame_stack)
+    if config.observation != "memory":
+        raise CheckpointError(
+            f"observation={config.observation!r}: expected 'auto', 'frames' or 'memory'."
+        )
+    if outcome is None:
+        raise CheckpointError(
+            "observation='memory' needs a world with an outcome model, and there is none here. "
+            "Use 'frames'."
+        )
+    return WorldMemory(outcome)
+
+
+def make_network(config: PolicyConfig, observer: Observer) -> ActorCriticPolicy:
+    """The untrained network that ``config`` describes, for what ``observer`` sees."""
+    policy, settings = network_settings(
+        config.observation == "memory", config.features_dim, config.memory_width
     )
+    return policy(observer.space, config.spec.space, lr_schedule=lambda _: 0.0, **settings)
 
 
 def save_policy(
@@ -82,6 +129,7 @@ def save_policy(
     *,
     half: bool = False,
     optimizer: bool = False,
+    outcome: OutcomeModel | None = None,
     texts: Mapping[str, str] | None = None,
 ) -> None:
     """Writes the policy folder ``path``, whole or not at all.
@@ -92,6 +140,7 @@ def save_policy(
         config: describes it.
         half: stores the weights in fp16 (half the size; the same actions but for near ties).
         optimizer: stores Adam's state as well, for training to go on exactly.
+        outcome: the outcome model that the policy sees through, if it does.
         texts: contents of further text files, by file name.
 
     Raises:
@@ -107,6 +156,8 @@ def save_policy(
         save_tensors(weights, folder / WEIGHTS)
         if optimizer:
             save_tensors(_optimizer_tensors(network), folder / OPTIMIZER)
+        if outcome is not None:
+            save_outcome(outcome, folder / OUTCOME, dtype)
         (folder / CONFIG).write_text(json.dumps(asdict(config), indent=2) + "\n")
         for name, text in (texts or {}).items():
             (folder / name).write_text(text)
@@ -127,14 +178,14 @@ def load_policy(
     """
     folder = find_policy(path)
     config = load_config(folder)
-    network = make_network(config)
+    observer = make_observer(config, config.frame_shape, load_eyes(folder))
+    network = make_network(config, observer)
     load_weights(folder, network)
     return TrainedPolicy(
         network,
         config.spec,
+        observer,
         frame_shape=config.frame_shape,
-        frame_stack=config.frame_stack,
-        action_repeat=config.action_repeat,
         name=name or folder.name,
         deterministic=config.deterministic if deterministic is None else deterministic,
     )
@@ -170,6 +221,16 @@ def load_config(path: str | os.PathLike[str]) -> PolicyConfig:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{file} cannot be read: {error}.") from error
+
+
+def load_eyes(path: str | os.PathLike[str]) -> OutcomeModel | None:
+    """The outcome model in the policy folder ``path``; None for a policy that sees frames."""
+    if load_config(path).observation != "memory":
+        return None
+    try:
+        return load_outcome(find_policy(path) / OUTCOME)
+    except (WorldFormatError, WorldNotFoundError) as error:
+        raise CheckpointError(f"{error} Copy the policy folder again.") from error
 
 
 def load_weights(path: str | os.PathLike[str], network: ActorCriticPolicy) -> None:

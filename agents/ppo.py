@@ -13,25 +13,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecMonitor, VecNormalize
 
 from agents.learning_curve import CURVE, CurvePoint, LearningCurve
+from agents.memory_envs import MemoryEnvs
+from agents.observers import StackedFrames, WorldMemory
 from agents.policy_io import (
     PolicyConfig,
     find_policy,
     load_config,
+    load_eyes,
     load_optimizer,
     load_weights,
+    make_observer,
     save_policy,
 )
 from agents.ppo_config import PPOConfig, make_model
-from agents.repeating import ActionRepeat
 from agents.shaping import PotentialShaping
 from agents.trained import TrainedPolicy
 from world_model.action_spec import ActionSpec
 from world_model.errors import CheckpointError
+from world_model.outcome import OutcomeModel
 
 MakeVecEnv = Callable[[int, int], VecEnv]
 """From the number of streams and a seed to an SB3 vector environment of (H, W, 3) frames."""
@@ -49,9 +54,11 @@ class PPOTrainer:
         source: provenance, such as ``{"world": "doom-take-cover@1#..."}``.
         start_from: a policy folder whose weights and reward scale the run begins with.
         device: of the network.
+        outcome: the world's outcome model, which the network may see through.
 
     Raises:
-        CheckpointError: if the run in ``folder``, or ``start_from``, does not fit.
+        CheckpointError: if the run in ``folder``, or ``start_from``, does not fit, or there is no
+            outcome model where the settings need one.
     """
 
     def __init__(
@@ -65,8 +72,11 @@ class PPOTrainer:
         source: dict[str, Any] | None = None,
         start_from: Path | str | None = None,
         device: str = "cpu",
+        outcome: OutcomeModel | None = None,
     ) -> None:
         config = config or PPOConfig()
+        if config.observation == "auto":
+            config = replace(config, observation="frames" if outcome is None else "memory")
         self.folder, self.seed, self.source = folder, seed, dict(source or {})
         self.agent_folder = folder / "agent"
         resumed = load_config(self.agent_folder) if self.agent_folder.is_dir() else None
@@ -75,9 +85,10 @@ class PPOTrainer:
             # The network is the old one's; everything else is up to the new run.
             config = replace(
                 config,
+                observation=begun.observation,
                 frame_stack=begun.frame_stack,
-                action_repeat=begun.action_repeat,
                 features_dim=begun.features_dim,
+                memory_width=begun.memory_width,
             )
         self.config, self.action_spec = config, action_spec
         if resumed is not None:
@@ -86,23 +97,29 @@ class PPOTrainer:
         # A continued run must not see the same episodes again.
         set_random_seed(seed + done)
         envs = make_envs(config.n_envs, seed + done)
-        self.frame_shape = tuple(envs.observation_space.shape or ())
+        height, width, channels = envs.observation_space.shape or ()
+        self.frame_shape = (height, width, channels)
         # Monitor below everything else: the curve shows the rewards of the environment itself.
         envs = VecMonitor(envs)
-        if config.action_repeat > 1:
-            envs = ActionRepeat(envs, config.action_repeat)
+        earlier = self.agent_folder if resumed is not None else start_from
+        self.outcome = None if config.observation == "frames" else _eyes(outcome, earlier)
+        self.observer = make_observer(config, self.frame_shape, self.outcome)
+        if isinstance(self.observer, WorldMemory):
+            envs = MemoryEnvs(envs, self.observer, action_spec)
         if config.shaping_weight:
             envs = PotentialShaping(
                 envs, config.shaping_state, config.shaping_weight, config.gamma
             )  # fmt: skip
         self.normalizer = VecNormalize(envs, norm_obs=False, gamma=config.gamma)
-        self.envs = VecFrameStack(self.normalizer, config.frame_stack)
+        self.envs: VecEnv = self.normalizer
+        if isinstance(self.observer, StackedFrames):
+            self.envs = VecFrameStack(self.normalizer, config.frame_stack)
         self.model = make_model(self.envs, config, seed + done, device)
         self.model.set_logger(configure(str(folder / "tensorboard"), ["tensorboard"]))
         self.curve = LearningCurve(folder)
         if resumed is not None:
             self._load(self.agent_folder, resumed)
-            self.model.num_timesteps = done // self.config.action_repeat
+            self.model.num_timesteps = done
             self.curve.load(up_to=done)
         elif start_from is not None:
             self._load(find_policy(start_from), begun)
@@ -112,7 +129,7 @@ class PPOTrainer:
     @property
     def timesteps(self) -> int:
         """Environment steps so far, over all streams."""
-        return int(self.model.num_timesteps) * self.config.action_repeat
+        return int(self.model.num_timesteps)
 
     def train(
         self,
@@ -137,7 +154,7 @@ class PPOTrainer:
             on_step: called with the timesteps so far after every step of all streams.
         """
         started = saved = time.perf_counter()
-        decisions = self.config.n_envs * self.config.n_steps
+        rollout = self.config.n_envs * self.config.n_steps
 
         deadline = started + 60 * minutes if minutes is not None else float("inf")
 
@@ -148,16 +165,16 @@ class PPOTrainer:
 
         try:
             while self.timesteps < timesteps and time.perf_counter() < deadline:
-                before, decided = self.timesteps, self.model.num_timesteps
+                before = self.timesteps
                 self._anneal(self.timesteps / timesteps)
                 try:  # one rollout and one update
-                    self.model.learn(decisions, callback=after_step, reset_num_timesteps=False)
+                    self.model.learn(rollout, callback=after_step, reset_num_timesteps=False)
                 except BaseException:
-                    self.model.num_timesteps = decided  # nothing was learned from the last steps
+                    self.model.num_timesteps = before  # nothing was learned from the last steps
                     raise
                 now = time.perf_counter()
-                if self.model.num_timesteps < decided + decisions:
-                    self.model.num_timesteps = decided
+                if self.timesteps < before + rollout:
+                    self.model.num_timesteps = before
                     break
                 yield self.curve.add(self._point(self._seconds_before + now - started))
                 if keep_every and self.timesteps // keep_every > before // keep_every:
@@ -174,16 +191,21 @@ class PPOTrainer:
         return TrainedPolicy(
             self.model.policy,
             self.action_spec,
-            frame_shape=self._policy_config().frame_shape,
-            frame_stack=self.config.frame_stack,
-            action_repeat=self.config.action_repeat,
+            self.observer,
+            frame_shape=self.frame_shape,
             name=name,
             deterministic=self.config.deterministic,
         )
 
     def save(self) -> None:
         """Saves the policy with all that training needs to go on, and the curve."""
-        save_policy(self.agent_folder, self.model.policy, self._policy_config(), optimizer=True)
+        save_policy(
+            self.agent_folder,
+            self.model.policy,
+            self._policy_config(),
+            optimizer=True,
+            outcome=self.outcome,
+        )
         self.curve.save()
 
     def share(self, path: Path) -> Path:
@@ -193,6 +215,7 @@ class PPOTrainer:
             self.model.policy,
             self._policy_config(),
             half=True,
+            outcome=self.outcome,
             texts={CURVE: self.curve.to_csv()},
         )
         return path
@@ -204,13 +227,13 @@ class PPOTrainer:
 
     def _policy_config(self) -> PolicyConfig:
         scale = self.normalizer.ret_rms
-        height, width, channels = self.frame_shape
         return PolicyConfig(
             action_spec=self.action_spec.to_dict(),
-            frame_shape=(height, width, channels),
+            frame_shape=self.frame_shape,
+            observation=self.config.observation,
             frame_stack=self.config.frame_stack,
-            action_repeat=self.config.action_repeat,
             features_dim=self.config.features_dim,
+            memory_width=self.config.memory_width,
             deterministic=self.config.deterministic,
             reward_scale={
                 "mean": float(scale.mean),
@@ -265,3 +288,16 @@ class PPOTrainer:
             explained_variance=float(logged["train/explained_variance"]),
             value_loss=float(logged["train/value_loss"]),
         )
+
+
+def _eyes(world: OutcomeModel | None, earlier: Path | str | None) -> OutcomeModel | None:
+    """The outcome model that a policy sees through: the one it began with, or the world's."""
+    begun = None if earlier is None else load_eyes(earlier)
+    if begun is None or world is None:
+        return begun or world
+    # Equal but for rounding: then it is the world's, whose memory reaches back before a start.
+    ours, theirs = begun.state_dict(), world.state_dict()
+    same = ours.keys() == theirs.keys() and all(
+        torch.equal(ours[name].half().cpu(), theirs[name].half().cpu()) for name in ours
+    )
+    return world if same else begun

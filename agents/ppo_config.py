@@ -8,6 +8,8 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.policy_io import network_settings
+
 
 @dataclass(frozen=True)
 class PPOConfig:
@@ -16,17 +18,17 @@ class PPOConfig:
     n_envs: int = 32
     """Streams that are imagined side by side."""
     n_steps: int = 128
-    """Decisions of every stream between two updates."""
+    """Steps of every stream between two updates."""
     batch_size: int = 256
-    """Decisions in one gradient step."""
+    """Transitions in one gradient step."""
     n_epochs: int = 4
-    """Passes over the decisions of an update."""
+    """Passes over the transitions of an update."""
     learning_rate: float = 4e-4
     """Of Adam, at the start."""
     final_learning_rate: float = 1e-4
     """Of Adam, at the end; it falls linearly with the timesteps."""
     gamma: float = 0.99
-    """Discount of a decision."""
+    """Discount of a step."""
     gae_lambda: float = 0.95
     """Trade of bias and variance in the advantages."""
     clip_range: float = 0.2
@@ -41,20 +43,26 @@ class PPOConfig:
     """Reward per unit of ``shaping_state`` gained or lost, in imagination; 0: none."""
     shaping_state: str = "health"
     """What the world's outcome model shapes rewards by, see :mod:`agents.shaping`."""
+    observation: str = "auto"
+    """What the network sees: the last ``frames``; the ``memory`` of the world's outcome model; or
+    ``auto``, the memory where the agent trains in a world that has one, else frames."""
     frame_stack: int = 4
-    """Number of frames that the network sees at once, one for each of its latest decisions."""
-    action_repeat: int = 1
-    """Steps for which every decision is held."""
+    """Number of frames that the network sees at once."""
     features_dim: int = 512
-    """Width of the layer after the convolutions."""
+    """Width of the layer after the convolutions on frames."""
+    memory_width: int = 256
+    """Width of the hidden layer on the memory."""
     deterministic: bool = True
     """Whether the finished policy plays its likeliest action rather than a sampled one."""
 
 
 def make_model(envs: VecEnv, config: PPOConfig, seed: int, device: str) -> PPO:
-    """PPO with SB3's convolutional network, to be trained in ``envs``."""
+    """PPO with SB3's network for frames, or for a memory, to be trained in ``envs``."""
+    policy, settings = network_settings(
+        config.observation == "memory", config.features_dim, config.memory_width
+    )
     model = PPO(
-        "CnnPolicy",
+        policy,
         envs,
         n_steps=config.n_steps,
         batch_size=config.batch_size,
@@ -66,7 +74,7 @@ def make_model(envs: VecEnv, config: PPOConfig, seed: int, device: str) -> PPO:
         ent_coef=config.ent_coef,
         vf_coef=config.vf_coef,
         max_grad_norm=config.max_grad_norm,
-        policy_kwargs={"features_extractor_kwargs": {"features_dim": config.features_dim}},
+        policy_kwargs=settings,
         seed=seed,
         device=device,
     )

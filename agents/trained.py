@@ -4,40 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
 
+from agents.observers import Observer
 from world_model.action_spec import ActionSpec
 from world_model.errors import ActionError
 
 
 @dataclass
-class FrameStackState:
+class TrainedState:
     """State of ``B`` streams of a trained policy."""
 
-    frames: np.ndarray
-    """uint8 (B, H, W, 3 k), the frames of the last k decisions, the newest last; zeros before the
-    start."""
+    seen: Any
+    """The observer's state."""
     actions: np.ndarray
-    """The last decision of each stream."""
-    held: np.ndarray
-    """int64 (B,), steps for which it is still to be held."""
+    """float32 (B, K), the encoded action that each stream took last; NaN before the first."""
     generators: list[np.random.Generator]
     """One source of randomness a stream, used where actions are sampled."""
 
 
 class TrainedPolicy:
-    """Plays an SB3 actor-critic network on stacked frames, in ``B`` streams at once.
+    """Plays an SB3 actor-critic network, in ``B`` streams at once.
 
     Args:
-        network: takes uint8 (B, 3 k, H, W) observations.
+        network: takes the observer's inputs.
         action_spec: what its actions mean.
+        observer: turns frames into its inputs.
         frame_shape: height, width and channels of one frame.
-        frame_stack: number of frames ``k`` that the network sees.
-        action_repeat: steps for which every decision is held.
         name: for tables.
         deterministic: the likeliest action always, or one sampled from the network's
             distribution (Discrete spaces only) with the stream's own generator.
@@ -47,10 +45,9 @@ class TrainedPolicy:
         self,
         network: ActorCriticPolicy,
         action_spec: ActionSpec,
+        observer: Observer,
         *,
         frame_shape: tuple[int, int, int],
-        frame_stack: int,
-        action_repeat: int = 1,
         name: str = "agent",
         deterministic: bool = True,
     ) -> None:
@@ -60,55 +57,43 @@ class TrainedPolicy:
             )
         self.network = network
         self.action_spec = action_spec
+        self.observer = observer
         self.frame_shape = frame_shape
-        self.frame_stack = frame_stack
-        self.action_repeat = action_repeat
         self.name = name
         self.deterministic = deterministic
         self.network.set_training_mode(False)
 
-    def begin(self, seeds: Sequence[int]) -> FrameStackState:
+    def begin(self, seeds: Sequence[int]) -> TrainedState:
         """State of ``len(seeds)`` streams that start an episode."""
-        height, width, channels = self.frame_shape
-        space = self.action_spec.space
-        return FrameStackState(
-            np.zeros((len(seeds), height, width, channels * self.frame_stack), np.uint8),
-            np.zeros((len(seeds), *(space.shape or ())), space.dtype),
-            np.zeros(len(seeds), np.int64),
+        return TrainedState(
+            self.observer.begin(len(seeds)),
+            np.full((len(seeds), self.action_spec.dim), np.nan, np.float32),
             [np.random.default_rng(seed) for seed in seeds],
         )
 
-    def restart(self, state: FrameStackState, stream: int, seed: int) -> None:
+    def restart(self, state: TrainedState, stream: int, seed: int) -> None:
         """Makes one stream start a new episode, in place."""
-        state.frames[stream] = 0
-        state.held[stream] = 0
+        self.observer.restart(state.seen, stream)
+        state.actions[stream] = np.nan
         state.generators[stream] = np.random.default_rng(seed)
 
-    def act(self, observations: np.ndarray, state: FrameStackState) -> np.ndarray:
+    def act(self, observations: np.ndarray, state: TrainedState) -> np.ndarray:
         """One action a stream for uint8 observations (B, H, W, 3)."""
         if observations.shape != (len(state.generators), *self.frame_shape):
             raise ValueError(
                 f"expected observations of shape {(len(state.generators), *self.frame_shape)}, "
                 f"got {observations.shape}."
             )
-        deciding = np.flatnonzero(state.held == 0)
-        if len(deciding):
-            channels = self.frame_shape[-1]
-            frames = np.concatenate(
-                [state.frames[deciding][..., channels:], observations[deciding]], axis=-1
-            )
-            state.frames[deciding] = frames
-            generators = [state.generators[i] for i in deciding]
-            state.actions[deciding] = self._decide(frames, generators)
-            state.held[deciding] = self.action_repeat
-        state.held -= 1
-        return state.actions.copy()
+        inputs = self.observer.see(state.seen, observations, state.actions)
+        actions = self._decide(inputs, state.generators)
+        state.actions = self.action_spec.encode_batch(actions, len(actions))
+        return actions
 
-    def _decide(self, frames: np.ndarray, generators: list[np.random.Generator]) -> np.ndarray:
-        """Decisions of ``b`` streams on their stacked frames (b, H, W, 3 k)."""
-        stacked = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
+    def _decide(
+        self, inputs: torch.Tensor, generators: Sequence[np.random.Generator]
+    ) -> np.ndarray:
         with torch.no_grad():
-            distribution = self.network.get_distribution(stacked.to(self.network.device))
+            distribution = self.network.get_distribution(inputs.to(self.network.device))
             if self.deterministic:
                 actions = distribution.get_actions(deterministic=True).cpu().numpy()
                 return self._clip(actions)

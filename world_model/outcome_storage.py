@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
 
 from world_model.action_spec import ActionSpec
@@ -16,8 +17,10 @@ from world_model.storage import atomic_folder, save_tensors
 FORMAT_VERSION = 1
 
 
-def save_outcome(model: OutcomeModel, folder: str | Path) -> None:
-    """Writes ``model`` with its calibration.
+def save_outcome(
+    model: OutcomeModel, folder: str | Path, dtype: torch.dtype = torch.float32
+) -> None:
+    """Writes ``model`` with its calibration, its weights in ``dtype``.
 
     Raises:
         StorageError: if the folder cannot be written; nothing is left half-written.
@@ -27,7 +30,9 @@ def save_outcome(model: OutcomeModel, folder: str | Path) -> None:
         "outcome": model.config.to_dict(),
         "action_spec": model.action_spec.to_dict(),
     }
-    tensors = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
+    tensors = {
+        name: value.to("cpu", dtype).contiguous() for name, value in model.state_dict().items()
+    }
     with atomic_folder(folder) as temporary:
         (temporary / "config.json").write_text(json.dumps(description, indent=1))
         save_tensors(tensors, temporary / "model.safetensors")

@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +6,7 @@ import torch
 from gymnasium import spaces
 from safetensors.torch import load_file
 
+from agents.observers import StackedFrames
 from agents.policy_io import (
     PolicyConfig,
     load_config,
@@ -27,12 +27,13 @@ CONFIG = PolicyConfig(
     features_dim=32,
     training={"timesteps": 123},
 )
+STACK = StackedFrames((64, 64, 3), 2)
 
 
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    network = make_network(CONFIG)
+    network = make_network(CONFIG, STACK)
     # SB3 starts with nearly equal probabilities: make the choice matter.
     torch.nn.init.normal_(network.action_net.weight)
     return network
@@ -77,14 +78,14 @@ def test_network_sees_the_stack_as_stable_baselines_builds_it(network):
     from tests.agents.big_toy import make_big_toy_envs
 
     envs = VecTransposeImage(VecFrameStack(make_big_toy_envs(2, seed=0), 2))
-    policy = TrainedPolicy(network, SPEC, frame_shape=(64, 64, 3), frame_stack=2)
+    policy = TrainedPolicy(network, SPEC, STACK, frame_shape=(64, 64, 3))
     stacked = envs.reset()
     state = policy.begin([0, 1])
     ends = 0
     for _ in range(60):
         frames = stacked[:, 3:].transpose(0, 2, 3, 1)
         actions = policy.act(frames, state)
-        np.testing.assert_array_equal(state.frames.transpose(0, 3, 1, 2), stacked)
+        np.testing.assert_array_equal(state.seen.transpose(0, 3, 1, 2), stacked)
         expected, _ = network.predict(stacked, deterministic=True)
         np.testing.assert_array_equal(actions, expected)
         stacked, _, dones, _ = envs.step(actions)
@@ -94,37 +95,13 @@ def test_network_sees_the_stack_as_stable_baselines_builds_it(network):
     assert ends > 1
 
 
-def test_decisions_are_held_as_long_as_in_training(tmp_path, network):
-    save_policy(tmp_path / "agent", network, replace(CONFIG, action_repeat=3))
-    policy = load_policy(tmp_path / "agent")
-    every_step = load_policy(tmp_path / "agent")
-    every_step.action_repeat = 1
-    frames = np.random.default_rng(5).integers(256, size=(9, 2, 64, 64, 3), dtype=np.uint8)
-    state, reference = policy.begin([0, 1]), every_step.begin([0, 1])
-    actions = np.stack([policy.act(frame, state) for frame in frames[:6]])
-    expected = np.stack([every_step.act(frame, reference) for frame in frames[:6:3]])
-    np.testing.assert_array_equal(actions, expected.repeat(3, axis=0))
-    # A stream that starts anew decides at once, its neighbour holds on.
-    policy.act(frames[6], state)
-    held = state.actions[1]
-    policy.restart(state, 0, 0)
-    both = policy.act(frames[7], state)
-    fresh = every_step.act(frames[7], every_step.begin([0, 1]))
-    assert both.tolist() == [fresh[0], held]
-    assert state.held.tolist() == [2, 1]
-    np.testing.assert_array_equal(state.frames[0, ..., 3:], frames[7, 0])
-    np.testing.assert_array_equal(state.frames[1, ..., 3:], frames[6, 1])
-
-
 def test_sampling_follows_the_probabilities(network):
     from agents.trained import TrainedPolicy
 
     with torch.no_grad():
         network.action_net.weight.zero_()
         network.action_net.bias.copy_(torch.tensor([0.7, 0.1, 0.2]).log())
-    policy = TrainedPolicy(
-        network, SPEC, frame_shape=(64, 64, 3), frame_stack=2, deterministic=False
-    )
+    policy = TrainedPolicy(network, SPEC, STACK, frame_shape=(64, 64, 3), deterministic=False)
     state = policy.begin(range(50))
     frames = np.zeros((50, 64, 64, 3), np.uint8)
     counts = np.bincount(
@@ -140,7 +117,7 @@ def test_optimizer_travels_along(tmp_path, network):
         parameter.grad = torch.ones_like(parameter)
     network.optimizer.step()
     save_policy(tmp_path / "agent", network, CONFIG, optimizer=True)
-    other = make_network(CONFIG)
+    other = make_network(CONFIG, STACK)
     assert load_optimizer(tmp_path / "agent", other)
     for mine, theirs in zip(network.parameters(), other.parameters(), strict=True):
         before, after = network.optimizer.state[mine], other.optimizer.state[theirs]
@@ -204,4 +181,4 @@ def test_only_discrete_actions_can_be_sampled(network):
 
     box = ActionSpec.from_space(spaces.Box(-1, 1, (2,)))
     with pytest.raises(NFDError, match="deterministic=True"):
-        TrainedPolicy(network, box, frame_shape=(64, 64, 3), frame_stack=2, deterministic=False)
+        TrainedPolicy(network, box, STACK, frame_shape=(64, 64, 3), deterministic=False)

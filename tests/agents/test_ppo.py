@@ -52,7 +52,7 @@ def test_a_run_leaves_policy_curve_and_log(tmp_path):
     frames = np.random.default_rng(0).integers(256, size=(1, 64, 64, 3), dtype=np.uint8)
     mine = trainer.policy()
     assert mine.act(frames, mine.begin([0])) == loaded.act(frames, loaded.begin([0]))
-    assert loaded.frame_stack == 2
+    assert loaded.observer.count == 2
 
 
 def test_rewards_are_normalised_but_the_curve_shows_true_returns(tmp_path):
@@ -104,22 +104,6 @@ def test_a_killed_run_goes_on_where_it_was_saved(tmp_path):
     assert resumed.model.policy.optimizer.state_dict()["state"][0]["step"] == 20
     # Finished: the same call again has nothing to do.
     assert run(make_trainer(tmp_path / "killed", seed=3), 160) == []
-
-
-def test_repeated_actions_count_as_steps(tmp_path):
-    config = replace(TINY, action_repeat=4)
-    trainer = make_trainer(tmp_path / "run", config)
-    assert [point.timesteps for point in run(trainer, 256)] == [128, 256]
-    # Episodes of the curve are whole ones, counted in steps of the game.
-    assert max(episode["l"] for episode in trainer.model.ep_info_buffer) > 16
-    policy = load_policy(tmp_path / "run" / "agent")
-    assert policy.action_repeat == trainer.policy().action_repeat == 4
-    resumed = make_trainer(tmp_path / "run", config)
-    assert resumed.timesteps == 256
-    assert [point.timesteps for point in run(resumed, 384)] == [384]
-    later = make_trainer(tmp_path / "later", start_from=tmp_path / "run" / "agent")
-    assert later.config.action_repeat == 4
-    later.close()
 
 
 def test_other_settings_in_the_same_folder_are_refused(tmp_path):
