@@ -27,6 +27,7 @@ from world_model.data import EpisodeStore, open_store
 from world_model.data.metadata import DatasetInfo
 from world_model.data.writer import write_dataset
 from world_model.distillation.methods import MethodSettings, make_method
+from world_model.distillation.shortcut import told_step_sizes
 from world_model.flow import FEW_STEP_LOSSES, FlowConfig
 from world_model.presets import get_preset
 from world_model.rollout import Rollout
@@ -155,6 +156,8 @@ def distil(base: World, store: EpisodeStore, method: str, options: CoinFlipOptio
     """The few-step world that a method makes of it."""
     loss = method.removesuffix(ADVERSARIAL)
     flow = replace(base.flow, loss=loss, noise_fraction=0.5, context_fraction=0.0)
+    if loss == "shortcut":
+        base = replace(base, network=told_step_sizes(base.network), _networks={})
     trainer = Trainer(
         store,
         base.tokenizer,
@@ -167,7 +170,8 @@ def distil(base: World, store: EpisodeStore, method: str, options: CoinFlipOptio
     )
     for _ in trainer.run():
         pass
-    config = replace(base.config, sampler="consistency", sampling_steps=1, sampling_shift=1.0)
+    sampler = "euler" if loss == "shortcut" else "consistency"
+    config = replace(base.config, sampler=sampler, sampling_steps=1, sampling_shift=1.0)
     network = trainer.averaged_network().requires_grad_(False)
     return replace(base, config=config, network=network, flow=flow, _networks={})
 

@@ -23,7 +23,7 @@ REGRESSION_LOSSES = ("x_ramp", "x", "v")
 """Losses that teach the network a mean; sampling takes many steps."""
 CONSISTENCY_LOSSES = ("scm", "consistency")
 """Those of few-step networks that learn from a many-step one."""
-FEW_STEP_LOSSES = ("energy", *CONSISTENCY_LOSSES)
+FEW_STEP_LOSSES = ("energy", "shortcut", *CONSISTENCY_LOSSES)
 """Losses that teach the network to make a possible clean frame at once."""
 
 
@@ -35,7 +35,7 @@ class FlowConfig:
     """What the network's output stands for: ``x`` (clean tokens) or ``v`` (velocity)."""
     loss: str = "x_ramp"
     """``x_ramp``: squared error of x weighted by 1 - 0.9 t; ``x``: unweighted; ``v``: of v;
-    ``energy``, ``scm``, ``consistency``: of few-step worlds, see
+    ``energy``, ``shortcut``, ``scm``, ``consistency``: of few-step worlds, see
     :mod:`world_model.distillation`."""
     shift: float = 1.0
     """k of ``t <- k t / (1 + (k - 1) t)``: larger means noisier training."""

@@ -41,6 +41,8 @@ class NextFrameDiffusion(nn.Module):
         self.embed_action = ActionEmbedding(action_spec, width)
         if config.previous_frames:
             self.embed_previous_time = TimeEmbedding(width)
+        if config.step_size:
+            self.embed_step = TimeEmbedding(width)
         # A ModuleList; the cast tells the type checker what is in it.
         self.blocks = cast(
             "list[Block]", nn.ModuleList(Block(config) for _ in range(config.layers))
@@ -69,6 +71,8 @@ class NextFrameDiffusion(nn.Module):
         for layer in [*outputs, self.project_out]:
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+        if self.config.step_size:  # a network that never heard of step sizes can be taught them
+            nn.init.zeros_(self.embed_step.project_out.weight)
 
     def in_precision(self, dtype: torch.dtype) -> NextFrameDiffusion:
         """A copy for inference whose matrix products run in ``dtype``; itself for its own dtype.
@@ -81,6 +85,8 @@ class NextFrameDiffusion(nn.Module):
         exact: list[nn.Module] = [other.embed_time, other.embed_action]
         if self.config.previous_frames:
             exact.append(other.embed_previous_time)
+        if self.config.step_size:
+            exact.append(other.embed_step)
         kept = {id(p) for module in exact for p in module.parameters()}
         for parameter in other.parameters():
             if id(parameter) not in kept:
@@ -89,12 +95,16 @@ class NextFrameDiffusion(nn.Module):
 
     # -- the parts that both ways of running share ---------------------------------------------
 
-    def condition(self, t: Tensor, actions: Tensor, previous_t: Tensor | None) -> Tensor:
+    def condition(
+        self, t: Tensor, actions: Tensor, previous_t: Tensor | None, step: Tensor | None = None
+    ) -> Tensor:
         """(B, F, width) condition of each frame, after SiLU."""
         c = self.embed_time(t) + self.embed_action(actions)
         if self.config.previous_frames:
             assert previous_t is not None
             c = c + self.embed_previous_time(previous_t)
+        if self.config.step_size:
+            c = c + self.embed_step(torch.zeros_like(t) if step is None else step)
         return F.silu(c).to(self.embed.weight.dtype)
 
     def embed_frames(self, latents: Tensor, previous: Tensor | None) -> Tensor:
@@ -139,6 +149,7 @@ class NextFrameDiffusion(nn.Module):
         previous_t: Tensor | None = None,
         past: Tensor | None = None,
         past_t: Tensor | None = None,
+        step: Tensor | None = None,
     ) -> Tensor:
         """Runs all frames of a sequence under the sliding block-wise causal mask.
 
@@ -156,6 +167,8 @@ class NextFrameDiffusion(nn.Module):
                 B; row ``i`` of the batch looks back at row ``i % B'``, whose actions and previous
                 frames are taken to be the same. None: as ``latents``.
             past_t: float (B', F), noise level of ``past``.
+            step: float (B, F), how far the sampler is about to step from t, where the network is
+                told; 0, the default, asks for the mean of all clean frames.
 
         Returns:
             float32 (B, F, N, token_dim), the raw output; :mod:`world_model.flow` says what it is.
@@ -172,7 +185,9 @@ class NextFrameDiffusion(nn.Module):
             if previous is not None and previous_t is not None:
                 previous = torch.cat([previous[:extra], previous])
                 previous_t = torch.cat([previous_t[:extra], previous_t])
-        condition = self.condition(t, actions, previous_t)
+            if step is not None:
+                step = torch.cat([torch.zeros_like(past_t), step])
+        condition = self.condition(t, actions, previous_t, step)
         x = self.embed_frames(latents, previous)
         for number, block in enumerate(self.blocks):
             modulation = block.modulate(condition)
@@ -221,6 +236,7 @@ class NextFrameDiffusion(nn.Module):
         previous: Tensor | None = None,
         previous_t: Tensor | None = None,
         *,
+        step: Tensor | None = None,
         emit: int = 1,
     ) -> Tensor | None:
         """Runs ``F`` consecutive frames against the cache and stores their keys and values there.
@@ -233,6 +249,7 @@ class NextFrameDiffusion(nn.Module):
             cache: written in place.
             previous: as in :meth:`forward`.
             previous_t: as in :meth:`forward`.
+            step: as in :meth:`forward`.
             emit: how many of the last frames need an output. The others only leave keys and
                 values behind, so they stop at the last layer that looks across frames.
 
@@ -251,7 +268,7 @@ class NextFrameDiffusion(nn.Module):
         cos, sin = self.rotation(frame_index)
         slots = cache.claim(frame_index)
         mask = cache.mask(frame_index, config.window)
-        condition = self.condition(t, actions, previous_t)
+        condition = self.condition(t, actions, previous_t, step)
         x = self.embed_frames(latents, previous)
         across = config.across_frames
         last_across = across[-1] if across else -1

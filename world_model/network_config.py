@@ -40,6 +40,9 @@ class NetworkConfig:
     transport: tuple[int, int] | None = None
     """Rows and columns, in pixels, by which filters can displace the previous frame; see
     :mod:`world_model.transport`. Needs ``previous_frames`` and tokens that are pixel patches."""
+    step_size: bool = False
+    """Whether the network is told how far the sampler is about to step; see
+    :mod:`world_model.distillation.shortcut`."""
     rope_theta: float = 256.0
     """Base of the rotary frequencies."""
 

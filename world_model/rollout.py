@@ -209,6 +209,7 @@ class Rollout:
 
         def estimate(x: Tensor, t: float, step: int) -> Tensor:
             now = torch.full_like(level, t)
+            size = torch.full_like(level, self._grid[step] - self._grid[step + 1])
             if step == 0:  # with the clean pass of the last frame folded in
                 raw = network.stream(
                     torch.stack([context, x], dim=1),
@@ -218,6 +219,7 @@ class Rollout:
                     state.cache,
                     torch.stack([state.previous, previous], dim=1),
                     torch.stack([state.previous_t, level], dim=1),
+                    step=torch.stack([torch.zeros_like(level), size], dim=1),
                 )
             else:
                 raw = network.stream(
@@ -228,6 +230,7 @@ class Rollout:
                     state.cache,
                     previous[:, None],
                     level[:, None],
+                    step=size[:, None],
                 )
             assert raw is not None
             base = previous if network.config.previous_frames else None

@@ -49,12 +49,19 @@ class Conditions:
         )
 
     def estimate(
-        self, network: Callable[..., Tensor], x_t: Tensor, t: Tensor, config: FlowConfig
+        self,
+        network: Callable[..., Tensor],
+        x_t: Tensor,
+        t: Tensor,
+        config: FlowConfig,
+        step: Tensor | None = None,
     ) -> Tensor:
-        """The network's clean tokens (B, F, N, D) for noised ones at levels t (B, F): f(x_t, t)."""
-        raw = network(
-            x_t, t, self.actions, self.previous, self.previous_t, self.past, self.past_t
-        )  # fmt: skip
+        """The network's clean tokens (B, F, N, D) for noised ones at levels t (B, F): f(x_t, t).
+
+        ``step`` (B, F) is how far the sampler is about to step, for networks that are told.
+        """
+        given = (self.actions, self.previous, self.previous_t, self.past, self.past_t)
+        raw = network(x_t, t, *given, *(() if step is None else (step,)))
         x0 = predict_x0(raw, x_t, t, self.previous, config)
         return anchored(x_t, t, x0) if config.blended else x0
 

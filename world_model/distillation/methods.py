@@ -10,6 +10,7 @@ from world_model.distillation.consistency import ConsistencyConfig, DiscreteCons
 from world_model.distillation.energy import EnergyScore
 from world_model.distillation.method import Method
 from world_model.distillation.scm import ContinuousConsistency, ScmConfig
+from world_model.distillation.shortcut import Shortcut, ShortcutConfig
 from world_model.errors import ConfigError
 from world_model.flow import CONSISTENCY_LOSSES, FlowConfig
 from world_model.tokenizer import PixelPatchTokenizer
@@ -26,6 +27,8 @@ class MethodSettings:
     """Of continuous-time consistency."""
     consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
     """Of discrete consistency."""
+    shortcut: ShortcutConfig = field(default_factory=ShortcutConfig)
+    """Of shortcut forcing."""
     adversary: AdversarialConfig = field(default_factory=AdversarialConfig)
     """Of the adversarial stage."""
 
@@ -54,13 +57,16 @@ def make_method(
     if flow.loss == "energy":
         parts = 2 if tokenizer.config.patch_size % 2 == 0 else 1
         return EnergyScore(flow, tokenizer.grid, parts)
+    if flow.loss == "shortcut":
+        return Shortcut(flow, settings.shortcut)
     if flow.loss not in CONSISTENCY_LOSSES:
         raise ConfigError(f"the loss {flow.loss!r} does not make a few-step world.")
     if teacher is None or teacher.flow.makes_samples:
         found = "there is none" if teacher is None else f"{teacher.model_id} was distilled itself"
         raise ConfigError(
             f"the method {flow.loss!r} learns from a world that samples in many steps, but "
-            f"{found}. Name one with --teacher, or choose --method energy, which needs none."
+            f"{found}. Name one with --teacher, or choose --method energy or shortcut, which need "
+            "none."
         )
     network = teacher.network.eval().requires_grad_(False)
     if flow.loss == "consistency":

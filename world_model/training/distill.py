@@ -11,9 +11,10 @@ import tyro
 
 from world_model.data import EpisodeStore
 from world_model.distillation.methods import MethodSettings, check_teacher, make_method
+from world_model.distillation.shortcut import told_step_sizes
 from world_model.distillation.shrinking import shrink
 from world_model.errors import ConfigError
-from world_model.flow import FlowConfig
+from world_model.flow import CONSISTENCY_LOSSES, FlowConfig
 from world_model.outcome_data import check_splits
 from world_model.training.adaptation import OutcomeSettings
 from world_model.training.config import TrainConfig
@@ -37,9 +38,10 @@ class DistillCommand:
 
     world: Annotated[str, tyro.conf.Positional]
     """World to begin with: a name, a folder or a hub id."""
-    method: Literal["energy", "scm", "consistency"] = "energy"
-    """energy: one-step samples of recorded frames under the energy score (no teacher). scm:
-    continuous-time consistency, the paper's. consistency: discrete consistency."""
+    method: Literal["energy", "shortcut", "scm", "consistency"] = "energy"
+    """energy: one-step samples of recorded frames under the energy score (no teacher). shortcut:
+    far steps that lead where two shorter ones lead (no teacher). scm: continuous-time consistency,
+    the paper's. consistency: discrete consistency."""
     teacher: str | None = None
     """Many-step world that scm and consistency learn from (default: the teacher
     kept with WORLD, or WORLD itself)."""
@@ -103,11 +105,18 @@ def run(command: DistillCommand) -> Path:
             "with the world that it was made from."
         )
     teacher = _find_teacher(world, command.teacher)
-    if command.teacher is not None and command.method == "energy":
-        raise ConfigError("--method energy has no teacher: leave --teacher out.")
+    if command.teacher is not None and command.method not in CONSISTENCY_LOSSES:
+        raise ConfigError(f"--method {command.method} has no teacher: leave --teacher out.")
     check_teacher(teacher, world)
     if command.layers is not None:
         world = replace(world, network=shrink(world.network, command.layers), _networks={})
+    if world.network.config.step_size and command.method != "shortcut":
+        raise ConfigError(
+            f"{world.model_id} steps as far as it is told, and --method {command.method} tells "
+            "it nothing. Go on with --method shortcut, or begin with the world it was made from."
+        )
+    if command.method == "shortcut":
+        world = replace(world, network=told_step_sizes(world.network), _networks={})
     name = world.config.name
     folder = command.out or Path("runs") / f"distill-{name}"
     with clear_errors():
@@ -150,7 +159,7 @@ def run(command: DistillCommand) -> Path:
         return folder / "world"
     config = replace(
         world.config,
-        sampler="consistency",
+        sampler="euler" if command.method == "shortcut" else "consistency",
         sampling_steps=command.sampling_steps,
         sampling_shift=1.0,
         hardware=describe_hardware(device),

@@ -174,6 +174,21 @@ def test_methods_with_a_teacher(quick, teacher, student, tmp_path, method):
     assert taught.many_step().flow == World.from_pretrained(teacher).flow
 
 
+def test_shortcuts_need_no_teacher_and_are_told_their_length(quick, teacher, tmp_path):
+    command = replace(quick, method="shortcut", out=tmp_path / "run")
+    made = World.from_pretrained(run(command))
+    assert made.flow.loss == "shortcut"
+    assert made.network.config.step_size
+    assert (made.config.sampler, made.config.sampling_steps) == ("euler", 2)
+    assert not made.many_step().network.config.step_size
+    again = replace(command, world=str(tmp_path / "run" / "world"), further=True)
+    assert run(replace(again, out=tmp_path / "again")).is_dir()
+    with pytest.raises(ConfigError, match="Go on with --method shortcut"):
+        run(replace(again, method="energy", out=tmp_path / "energy"))
+    with pytest.raises(ConfigError, match="shortcut has no teacher"):
+        run(replace(command, teacher=str(teacher), out=tmp_path / "taught"))
+
+
 def test_what_scm_learns_beside_the_network_is_resumed(quick, tmp_path):
     parts = replace(quick, method="scm", out=tmp_path / "run")
     run(replace(parts, steps=3))
