@@ -18,10 +18,14 @@ from typing import Any, Protocol
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from stable_baselines3.common.policies import ActorCriticCnnPolicy, ActorCriticPolicy
+from stable_baselines3.common.policies import (
+    ActorCriticCnnPolicy,
+    ActorCriticPolicy,
+    MultiInputActorCriticPolicy,
+)
 from torch import nn
 
-from agents.observers import Observer, StackedFrames, WorldMemory
+from agents.observers import FramesAndMemory, Observer, StackedFrames, WorldMemory
 from agents.trained import TrainedPolicy
 from world_model.action_spec import ActionSpec
 from world_model.errors import CheckpointError, WorldFormatError, WorldNotFoundError
@@ -44,13 +48,13 @@ class PolicyConfig:
     frame_shape: tuple[int, int, int]
     """Height, width and channels of one frame."""
     observation: str = "frames"
-    """What the network sees: the last ``frames``, or the ``memory`` of an outcome model."""
+    """What the network sees: the last ``frames``, an outcome model's ``memory``, or ``both``."""
     frame_stack: int = 4
     """Number of frames that the network sees at once."""
     features_dim: int = 512
     """Width of the layer after the convolutions on frames (SB3's "Nature" network)."""
     memory_width: int = 256
-    """Width of the hidden layer on the memory."""
+    """Width of the hidden layer where the network sees a memory."""
     deterministic: bool = True
     """Whether the policy is meant to play its likeliest action rather than a sampled one."""
     reward_scale: dict[str, float] = field(default_factory=dict)
@@ -69,27 +73,40 @@ class PolicyConfig:
         return ActionSpec.from_dict(self.action_spec)
 
 
-def network_settings(
-    memory: bool, features_dim: int, memory_width: int
-) -> tuple[type[ActorCriticPolicy], dict[str, Any]]:
-    """SB3's policy class for a memory, or for frames, and its settings."""
-    if memory:
-        return ActorCriticPolicy, {"net_arch": [memory_width], "activation_fn": nn.SiLU}
-    return ActorCriticCnnPolicy, {"features_extractor_kwargs": {"features_dim": features_dim}}
-
-
 class Seeing(Protocol):
-    """What settings of a policy say about what its network sees."""
+    """What settings of a policy say about what its network sees, and its shape."""
 
     @property
     def observation(self) -> str:
-        """``frames`` or ``memory``."""
+        """``frames``, ``memory`` or ``both``."""
         ...
 
     @property
     def frame_stack(self) -> int:
         """Number of frames that the network sees at once."""
         ...
+
+    @property
+    def features_dim(self) -> int:
+        """Width of the layer after the convolutions on frames."""
+        ...
+
+    @property
+    def memory_width(self) -> int:
+        """Width of the hidden layer where the network sees a memory."""
+        ...
+
+
+def network_settings(config: Seeing) -> tuple[type[ActorCriticPolicy], dict[str, Any]]:
+    """SB3's policy class for what the network sees, and its settings."""
+    if config.observation == "frames":
+        extractor = {"features_dim": config.features_dim}
+        return ActorCriticCnnPolicy, {"features_extractor_kwargs": extractor}
+    hidden: dict[str, Any] = {"net_arch": [config.memory_width], "activation_fn": nn.SiLU}
+    if config.observation == "memory":
+        return ActorCriticPolicy, hidden
+    extractor = {"cnn_output_dim": config.features_dim}
+    return MultiInputActorCriticPolicy, {**hidden, "features_extractor_kwargs": extractor}
 
 
 def make_observer(
@@ -100,25 +117,25 @@ def make_observer(
     Raises:
         CheckpointError: if it takes an outcome model and there is none.
     """
-    if config.observation == "frames":
-        return StackedFrames(frame_shape, config.frame_stack)
-    if config.observation != "memory":
+    if config.observation not in ("frames", "memory", "both"):
         raise CheckpointError(
-            f"observation={config.observation!r}: expected 'auto', 'frames' or 'memory'."
+            f"observation={config.observation!r}: expected 'auto', 'frames', 'memory' or 'both'."
         )
+    frames = StackedFrames(frame_shape, config.frame_stack)
+    if config.observation == "frames":
+        return frames
     if outcome is None:
         raise CheckpointError(
-            "observation='memory' needs a world with an outcome model, and there is none here. "
-            "Use 'frames'."
+            f"observation={config.observation!r} needs a world with an outcome model, and there is "
+            "none here. Use 'frames'."
         )
-    return WorldMemory(outcome)
+    memory = WorldMemory(outcome)
+    return memory if config.observation == "memory" else FramesAndMemory(frames, memory)
 
 
 def make_network(config: PolicyConfig, observer: Observer) -> ActorCriticPolicy:
     """The untrained network that ``config`` describes, for what ``observer`` sees."""
-    policy, settings = network_settings(
-        config.observation == "memory", config.features_dim, config.memory_width
-    )
+    policy, settings = network_settings(config)
     return policy(observer.space, config.spec.space, lr_schedule=lambda _: 0.0, **settings)
 
 
@@ -225,7 +242,7 @@ def load_config(path: str | os.PathLike[str]) -> PolicyConfig:
 
 def load_eyes(path: str | os.PathLike[str]) -> OutcomeModel | None:
     """The outcome model in the policy folder ``path``; None for a policy that sees frames."""
-    if load_config(path).observation != "memory":
+    if load_config(path).observation == "frames":
         return None
     try:
         return load_outcome(find_policy(path) / OUTCOME)

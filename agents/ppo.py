@@ -16,11 +16,10 @@ import numpy as np
 import torch
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import set_random_seed
-from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecMonitor, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 
 from agents.learning_curve import CURVE, CurvePoint, LearningCurve
-from agents.memory_envs import MemoryEnvs
-from agents.observers import StackedFrames, WorldMemory
+from agents.observed_envs import ObservedEnvs
 from agents.policy_io import (
     PolicyConfig,
     find_policy,
@@ -76,7 +75,7 @@ class PPOTrainer:
     ) -> None:
         config = config or PPOConfig()
         if config.observation == "auto":
-            config = replace(config, observation="frames" if outcome is None else "memory")
+            config = replace(config, observation="frames" if outcome is None else "both")
         self.folder, self.seed, self.source = folder, seed, dict(source or {})
         self.agent_folder = folder / "agent"
         resumed = load_config(self.agent_folder) if self.agent_folder.is_dir() else None
@@ -104,16 +103,12 @@ class PPOTrainer:
         earlier = self.agent_folder if resumed is not None else start_from
         self.outcome = None if config.observation == "frames" else _eyes(outcome, earlier)
         self.observer = make_observer(config, self.frame_shape, self.outcome)
-        if isinstance(self.observer, WorldMemory):
-            envs = MemoryEnvs(envs, self.observer, action_spec)
+        envs = ObservedEnvs(envs, self.observer, action_spec)
         if config.shaping_weight:
             envs = PotentialShaping(
                 envs, config.shaping_state, config.shaping_weight, config.gamma
             )  # fmt: skip
-        self.normalizer = VecNormalize(envs, norm_obs=False, gamma=config.gamma)
-        self.envs: VecEnv = self.normalizer
-        if isinstance(self.observer, StackedFrames):
-            self.envs = VecFrameStack(self.normalizer, config.frame_stack)
+        self.envs = VecNormalize(envs, norm_obs=False, gamma=config.gamma)
         self.model = make_model(self.envs, config, seed + done, device)
         self.model.set_logger(configure(str(folder / "tensorboard"), ["tensorboard"]))
         self.curve = LearningCurve(folder)
@@ -226,7 +221,7 @@ class PPOTrainer:
         self.envs.close()
 
     def _policy_config(self) -> PolicyConfig:
-        scale = self.normalizer.ret_rms
+        scale = self.envs.ret_rms
         return PolicyConfig(
             action_spec=self.action_spec.to_dict(),
             frame_shape=self.frame_shape,
@@ -252,7 +247,7 @@ class PPOTrainer:
     def _load(self, folder: Path, config: PolicyConfig) -> None:
         load_weights(folder, self.model.policy)
         load_optimizer(folder, self.model.policy)
-        scale = self.normalizer.ret_rms
+        scale = self.envs.ret_rms
         if config.reward_scale:
             scale.mean = np.array(config.reward_scale["mean"])
             scale.var = np.array(config.reward_scale["var"])

@@ -44,23 +44,22 @@ class PPOConfig:
     shaping_state: str = "health"
     """What the world's outcome model shapes rewards by, see :mod:`agents.shaping`."""
     observation: str = "auto"
-    """What the network sees: the last ``frames``; the ``memory`` of the world's outcome model; or
-    ``auto``, the memory where the agent trains in a world that has one, else frames."""
+    """What the network sees: the last ``frames``; the ``memory`` of the world's outcome model;
+    ``both``; or ``auto``: both where the agent trains in a world that has such a model, else
+    frames."""
     frame_stack: int = 4
     """Number of frames that the network sees at once."""
     features_dim: int = 512
     """Width of the layer after the convolutions on frames."""
     memory_width: int = 256
-    """Width of the hidden layer on the memory."""
+    """Width of the hidden layer where the network sees a memory."""
     deterministic: bool = True
     """Whether the finished policy plays its likeliest action rather than a sampled one."""
 
 
 def make_model(envs: VecEnv, config: PPOConfig, seed: int, device: str) -> PPO:
-    """PPO with SB3's network for frames, or for a memory, to be trained in ``envs``."""
-    policy, settings = network_settings(
-        config.observation == "memory", config.features_dim, config.memory_width
-    )
+    """PPO with SB3's network for what the agent sees, to be trained in ``envs``."""
+    policy, settings = network_settings(config)
     model = PPO(
         policy,
         envs,

@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from agents.observers import Observer
+from agents.observers import Inputs, Observer
 from world_model.action_spec import ActionSpec
 from world_model.errors import ActionError
 
@@ -73,7 +73,7 @@ class TrainedPolicy:
 
     def restart(self, state: TrainedState, stream: int, seed: int) -> None:
         """Makes one stream start a new episode, in place."""
-        self.observer.restart(state.seen, stream)
+        self.observer.restart(state.seen, np.array([stream]))
         state.actions[stream] = np.nan
         state.generators[stream] = np.random.default_rng(seed)
 
@@ -89,11 +89,9 @@ class TrainedPolicy:
         state.actions = self.action_spec.encode_batch(actions, len(actions))
         return actions
 
-    def _decide(
-        self, inputs: torch.Tensor, generators: Sequence[np.random.Generator]
-    ) -> np.ndarray:
+    def _decide(self, inputs: Inputs, generators: Sequence[np.random.Generator]) -> np.ndarray:
         with torch.no_grad():
-            distribution = self.network.get_distribution(inputs.to(self.network.device))
+            distribution = self.network.get_distribution(_moved(inputs, self.network.device))
             if self.deterministic:
                 actions = distribution.get_actions(deterministic=True).cpu().numpy()
                 return self._clip(actions)
@@ -109,3 +107,9 @@ class TrainedPolicy:
         if isinstance(space, spaces.Box):
             return np.clip(actions, space.low, space.high)
         return actions
+
+
+def _moved(inputs: Inputs, device: torch.device) -> Any:
+    if isinstance(inputs, dict):
+        return {name: value.to(device) for name, value in inputs.items()}
+    return inputs.to(device)

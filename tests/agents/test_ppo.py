@@ -63,8 +63,8 @@ def test_rewards_are_normalised_but_the_curve_shows_true_returns(tmp_path):
     assert episodes
     assert all(float(r).is_integer() for r in episodes)
     assert point.episode_return == pytest.approx(np.mean(episodes))
-    assert trainer.normalizer.ret_rms.count > 100
-    assert not trainer.normalizer.norm_obs
+    assert trainer.envs.ret_rms.count > 100
+    assert not trainer.envs.norm_obs
 
 
 def test_training_is_seeded(tmp_path):
@@ -95,7 +95,7 @@ def test_a_killed_run_goes_on_where_it_was_saved(tmp_path):
     adam = resumed.model.policy.optimizer.state_dict()["state"]
     assert adam[0]["step"] == 12
     assert adam[3]["exp_avg_sq"].sum() > 0
-    assert resumed.normalizer.ret_rms.count > 96
+    assert resumed.envs.ret_rms.count > 96
     points = run(resumed, 160)
     assert [point.timesteps for point in points] == [128, 160]
     assert [point.timesteps for point in resumed.curve.points] == [32, 64, 96, 128, 160]
@@ -120,7 +120,7 @@ def test_starting_from_another_policy(tmp_path):
     path = first.share(tmp_path / "shared")
     second = make_trainer(tmp_path / "second", replace(TINY, features_dim=64), start_from=path)
     assert second.timesteps == 0
-    assert second.normalizer.ret_rms.var == first.normalizer.ret_rms.var
+    assert second.envs.ret_rms.var == first.envs.ret_rms.var
     for name, value in weights(second).items():
         torch.testing.assert_close(value, weights(first)[name], atol=1e-3, rtol=1e-3)
     assert second.source["started_from"]["timesteps"] == 64
