@@ -16,7 +16,7 @@ import tyro
 from rich.console import Console
 
 from agents.arena import EVALUATION_SEED, Arena, find_policies, load_world
-from agents.environments import imagined_vec_envs, real_vec_envs
+from agents.environments import imagined_vec_envs, real_vec_envs, training_starts
 from agents.policies import Policy
 from agents.policy_io import load_policy
 from agents.ppo import PPOTrainer
@@ -76,12 +76,14 @@ class AgentOptions:
     """Denoising steps per imagined frame (default: the world's own)."""
     pessimism: float = 0.0
     """Added to the logit of termination in imagined training: above 0 episodes end sooner."""
-    contexts: str = "bundled"
-    """Where imagined training episodes start: the world's bundled clips, or the folder of a data
-    set, from every moment of its recorded episodes."""
+    contexts: str | None = None
+    """Where imagined training episodes start: `bundled`, where recorded ones start; `moments`, in
+    the midst of them; or the folder of a data set, from each of its moments (default: moments
+    where the world brings some, else bundled)."""
     horizon: int | None = None
-    """Cuts imagined training episodes off after so many steps (default: the world's own horizon);
-    the value of what would have followed is estimated, not lost."""
+    """Cuts imagined training episodes off after so many steps; the value of what would have
+    followed is estimated, not lost (default: the world's own horizon, but 20 from moments, over
+    which a world stays true)."""
     device: str = "auto"
     """For the world and the agent's network: auto, cpu or cuda."""
     keep_every: int | None = None
@@ -123,19 +125,21 @@ def make_arena(options: AgentOptions, console: Console) -> Arena:
 
 def train(options: AgentOptions, arena: Arena) -> list[Policy]:
     """Trains one agent for each seed."""
+    source: dict[str, Any]
     if options.real:
         make_envs, source = real_vec_envs(options.real), {"real_environment": options.real}
     else:
+        contexts, horizon = training_starts(arena.world, options.contexts, options.horizon)
         make_envs = imagined_vec_envs(
             arena.world,
-            contexts=options.contexts,
-            max_episode_steps=options.horizon,
+            contexts=contexts,
+            max_episode_steps=horizon,
             pessimism=options.pessimism or None,
             **arena.settings,
         )
-        source = {"world": arena.world.model_id}
+        source = {"world": arena.world.model_id, "starts": contexts, "horizon": horizon}
         if options.pessimism:
-            source["pessimism"] = f"{options.pessimism:g}"
+            source["pessimism"] = options.pessimism
     agents: list[Policy] = []
     for seed in options.seeds:
         folder, label = options.out / f"seed-{seed}", f"PPO, seed {seed}"

@@ -16,7 +16,7 @@ import tyro
 from rich.console import Console
 
 from agents.arena import EVALUATION_SEED, Arena, find_policies, load_world
-from agents.environments import imagined_vec_envs, real_environment
+from agents.environments import imagined_vec_envs, real_environment, training_starts
 from agents.learning_curve import LearningCurve
 from agents.policies import Policy
 from agents.policy_io import find_policy, load_config, load_policy, policy_id
@@ -99,8 +99,11 @@ def run(options: DemoOptions, console: Console, config: PPOConfig = CONTINUING) 
 
     console.rule("2  training in imagination")
     out.mkdir(parents=True, exist_ok=True)
+    contexts, horizon = training_starts(arena.world)
     trainer = PPOTrainer(
-        imagined_vec_envs(arena.world, **arena.settings),
+        imagined_vec_envs(
+            arena.world, contexts=contexts, max_episode_steps=horizon, **arena.settings
+        ),
         arena.action_spec,
         out / "training",
         config=PPOConfig() if fresh else config,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -84,3 +85,25 @@ def source_of(world: Any) -> str:
                 "cannot be played here. Evaluate in imagination only, with --episodes 0."
             ) from error
     return str(name)
+
+
+SHORT = 20
+"""Steps of imagined training episodes that start in the midst of recorded ones."""
+
+
+def training_starts(
+    world: Any, contexts: str | None = None, horizon: int | None = None
+) -> tuple[str, int | None]:
+    """Where imagined training episodes start, and after how many steps they are cut off.
+
+    Args:
+        world: the world to train in.
+        contexts: as the environment's argument; None for moments where the world brings some.
+        horizon: None for a short one where episodes start everywhere, else the world's own.
+    """
+    if contexts is None:
+        contexts = "bundled" if getattr(world, "moments", None) is None else "moments"
+    everywhere = contexts == "moments" or Path(contexts.partition("#")[0]).is_dir()
+    if horizon is None and everywhere:
+        horizon = SHORT
+    return contexts, horizon

@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from benchmarks.pieces import join_pieces, split_file
 from world_model.data import open_store
 from world_model.errors import CheckpointError
+from world_model.moments import cut_moments
 from world_model.presets import get_preset, with_frame_shape
 from world_model.storage import save_tensors
 from world_model.training.adaptation import OutcomeSettings, adapt_outcome, learn_outcome
@@ -128,6 +129,7 @@ def run(
     world = stages.world(trainer, outcome)
     if outcome is not None:
         adapt_outcome(world, store, stages.outcome, device=stages.device)
+    world.moments = cut_moments(store, outcome, stages.outcome.moments, world.config.context_length)
     folder = world.save_pretrained(options.work / "world", dtype=torch.float16)
     with tarfile.open(options.out / "world.tar", "w") as archive:
         archive.add(folder, arcname="world")

@@ -54,7 +54,8 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
             is kept beside it.
         sampling_steps: denoising steps per frame; default: the world's own.
         sampler: name of the sampler; default: the world's own.
-        contexts: where episodes start: ``"bundled"`` clips, the folder of a data set (anywhere in
+        contexts: where episodes start: ``"bundled"`` clips of where recorded ones start,
+            ``"moments"`` in their midst (for short episodes), the folder of a data set (anywhere in
             the episodes of its training split; ``"folder#validation"`` or ``"folder#all"`` for
             others), the id of a Gymnasium environment, ``"module:function"`` that makes an
             environment, or a list of these to mix.

@@ -11,6 +11,7 @@ import torch
 
 from nfd_env.seeding import draw_index
 from world_model.errors import ContextError, DataError
+from world_model.moments import MomentIndex, memory_of
 from world_model.types import Context
 
 SPLITS = ("train", "validation", "all")
@@ -60,44 +61,20 @@ class DatasetStarts:
         self.world = world
         self.length = int(world.config.context_length) if length is None else length
         episodes = np.arange(dataset.num_episodes) if split == "all" else dataset.split(split)
-        # A clip never ends at an episode's last frame, after which nothing may come.
-        room = np.maximum(dataset.lengths[episodes] - self.length, 0)
-        if room.sum() == 0:
-            raise DataError(
-                f"none of the {len(episodes)} episodes of the split {split!r} is longer than the "
-                f"{self.length} frames that a start needs. Record more or longer episodes."
-            )
-        self._episodes, self._ends = episodes, np.cumsum(room)
+        try:
+            self._index = MomentIndex(dataset, episodes, self.length)
+        except DataError as error:
+            raise DataError(f"split {split!r}: {error}") from error
 
     def draw(self, seeds: Sequence[int]) -> list[Context]:
         """See :class:`nfd_env.starts.StartProvider`."""
-        return [self._clip(draw_index(seed, int(self._ends[-1]))) for seed in seeds]
+        return [self._clip(draw_index(seed, len(self._index))) for seed in seeds]
 
     def _clip(self, place: int) -> Context:
-        row = int(np.searchsorted(self._ends, place, side="right"))
-        first = place - (int(self._ends[row - 1]) if row > 0 else 0)
-        begin = int(self.store.offsets[self._episodes[row]])
-        rows = slice(begin, begin + first + self.length)
-        frames = torch.from_numpy(np.array(self.store.frames[rows]))[None]
-        # To the network's alignment: row i is the action that produced frame i.
-        actions = torch.full((1, frames.shape[1], self.world.action_spec.dim), torch.nan)
-        taken = np.array(self.store.actions[rows][:-1], np.float32)
-        actions[0, 1:] = torch.from_numpy(taken)
-        memory = _memory_before(self.world, frames[:, :first], actions[:, :first])
+        frames, actions = self._index.upto(place)
+        first = frames.shape[1] - self.length
+        memory = memory_of(self.world.outcome, frames[:, :first], actions[:, :first])
         return Context(frames[:, first:], actions[:, first:], memory)
-
-
-def _memory_before(world: Any, frames: torch.Tensor, actions: torch.Tensor) -> torch.Tensor | None:
-    """What the outcome model remembers of an episode whose first frames are ``frames``."""
-    if world.outcome is None or frames.shape[1] == 0:
-        return None
-    device = next(world.outcome.parameters()).device
-    with torch.inference_mode():
-        unknown = torch.full_like(actions, torch.nan)  # it is only asked what it remembers
-        sequence = world.outcome.forward_sequence(
-            frames.to(device), actions.to(device), unknown.to(device)
-        )
-    return sequence.memory.clone().cpu()
 
 
 class RealEnvStarts:

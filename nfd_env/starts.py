@@ -29,18 +29,23 @@ class StartProvider(Protocol):
 
 
 class BundledStarts:
-    """The clips that come with a world; the seed chooses one."""
+    """The clips that come with a world; the seed chooses one.
 
-    def __init__(self, world: Any) -> None:
-        self.world = world
+    Args:
+        world: the world.
+        kind: ``contexts``, from where recorded episodes start, or ``moments``, from everywhere.
+    """
+
+    def __init__(self, world: Any, kind: str = "contexts") -> None:
+        self.world, self.kind = world, kind
 
     def draw(self, seeds: Sequence[int]) -> list[Context]:
         """See :class:`StartProvider`."""
-        contexts = self.world.contexts
+        contexts = getattr(self.world, self.kind, None)
         if contexts is None or len(contexts) == 0:
             raise ContextError(
-                f"the world {self.world.model_id} brings no clips to start from. Give frames with "
-                "reset(options={'frames': ...}), or name a data set or a real environment in "
+                f"the world {self.world.model_id} brings no {self.kind} to start from. Give frames "
+                "with reset(options={'frames': ...}), or name a data set or a real environment in "
                 "contexts=."
             )
         indices = [draw_index(seed, len(contexts)) for seed in seeds]
@@ -97,10 +102,11 @@ def make_starts(contexts: Any, world: Any) -> StartProvider:
     """The provider that ``contexts`` names.
 
     Args:
-        contexts: ``"bundled"``; the folder of a data set, for its training split, or
-            ``"folder#validation"`` or ``"folder#all"``; the id of a Gymnasium environment;
-            ``"module:function"`` or a callable that makes an environment; a :class:`StartProvider`;
-            or a list: of :class:`Context` (each used once), or of any of the others (mixed).
+        contexts: ``"bundled"``; ``"moments"``, the world's clips from the midst of episodes; the
+            folder of a data set, for its training split, or ``"folder#validation"`` or
+            ``"folder#all"``; the id of a Gymnasium environment; ``"module:function"`` or a callable
+            that makes an environment; a :class:`StartProvider`; or a list: of :class:`Context`
+            (each used once), or of any of the others (mixed).
         world: the world that the contexts are for.
 
     Raises:
@@ -122,6 +128,8 @@ def make_starts(contexts: Any, world: Any) -> StartProvider:
         name = str(contexts)
         if name == "bundled":
             return BundledStarts(world)
+        if name == "moments":
+            return BundledStarts(world, "moments")
         if name and Path(name).is_dir():
             return start_sources.DatasetStarts(name, world)
         folder, _, split = name.rpartition("#")
@@ -134,9 +142,9 @@ def make_starts(contexts: Any, world: Any) -> StartProvider:
 
             return start_sources.RealEnvStarts(load_object(name), world)
     raise ContextError(
-        f"contexts={contexts!r} names no start of episodes. Use 'bundled', the folder of a data "
-        "set, the id of a Gymnasium environment, 'module:function' or a callable that makes an "
-        "environment, or a list of these."
+        f"contexts={contexts!r} names no start of episodes. Use 'bundled', 'moments', the folder "
+        "of a data set, the id of a Gymnasium environment, 'module:function' or a callable that "
+        "makes an environment, or a list of these."
     )
 
 

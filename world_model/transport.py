@@ -54,9 +54,10 @@ def transport(images: Tensor, weights: Tensor, offsets: list[tuple[int, int]]) -
     # One weight per pixel, copied once: products that broadcast over blocks of four are slow.
     by_block = weights.permute(3, 0, 1, 2)[:, :, None, :, None, :, None]  # (K, B, 1, h, 1, w, 1)
     by_pixel = by_block.expand(-1, -1, -1, -1, BLOCK, -1, BLOCK).flatten(-4, -3).flatten(-2)
-    change = by_pixel.sum(dim=0) * -images  # all the differences' second terms at once
+    change: Tensor | None = None
     for weight, (y, x) in zip(by_pixel, offsets, strict=True):
         top, left = reach_y + y, reach_x + x
-        displaced = padded[:, :, top : top + height, left : left + width]
-        change = change.addcmul_(weight, displaced)
+        difference = padded[:, :, top : top + height, left : left + width] - images
+        change = weight * difference if change is None else change.addcmul_(weight, difference)
+    assert change is not None
     return change

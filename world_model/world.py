@@ -45,6 +45,9 @@ class World:
     """Rewards and terminations; None where the world has neither."""
     contexts: ContextSet | None = None
     """Real clips that start episodes."""
+    moments: ContextSet | None = None
+    """Real clips from the midst of episodes, where short ones start; see
+    :mod:`world_model.moments`."""
     teacher: Teacher | None = None
     """The many-step network that this world was distilled from, where it is kept."""
     card: str = ""
@@ -149,6 +152,8 @@ class World:
                 save_tensors(_stored(self.outcome), folder / "outcome.safetensors")
             if self.contexts is not None:
                 self.contexts.save(folder / "contexts.parquet")
+            if self.moments is not None:
+                self.moments.save(folder / "moments.parquet")
             files = {
                 file.name: hashlib.sha256(file.read_bytes()).hexdigest()
                 for file in sorted(folder.iterdir())
@@ -186,10 +191,11 @@ class World:
         if parts.outcome is not None:
             outcome = OutcomeModel(OutcomeConfig.from_dict(parts.outcome), parts.action_spec)
             _load(outcome, folder / "outcome.safetensors")
-        contexts = None
-        if "contexts.parquet" in parts.files:
-            contexts = ContextSet.load(folder / "contexts.parquet")
-            _check_contexts(contexts, parts)
+        clips: dict[str, ContextSet] = {}
+        for kind in ("contexts", "moments"):
+            if f"{kind}.parquet" in parts.files:
+                clips[kind] = ContextSet.load(folder / f"{kind}.parquet")
+                _check_contexts(clips[kind], parts)
         card = folder / "README.md"
         world = cls(
             config=parts.config,
@@ -198,7 +204,8 @@ class World:
             network=network,
             flow=parts.flow,
             outcome=outcome,
-            contexts=contexts,
+            contexts=clips.get("contexts"),
+            moments=clips.get("moments"),
             teacher=teacher,
             card=_read_text(card) if card.is_file() else "",
             content_hash=hashlib.sha256(text.encode()).hexdigest(),

@@ -42,7 +42,9 @@ def test_training_in_imagination_ends_in_the_real_game(tmp_path, capsys):
             "config.json", "learning_curve.csv", "model.safetensors",
         ]  # fmt: skip
         config = json.loads((policy / "config.json").read_text())
-        assert config["training"]["source"] == {"world": "toy@1#000000000000"}
+        assert config["training"]["source"] == {
+            "world": "toy@1#000000000000", "starts": "bundled", "horizon": None,
+        }  # fmt: skip
         assert config["training"]["timesteps"] == 64
         assert config["training"]["seed"] == seed
 

@@ -78,7 +78,7 @@ def test_a_split_that_does_not_exist_or_is_empty(store):
     with pytest.raises(ContextError, match=r"'test'.*'train', 'validation', 'all'"):
         DatasetStarts(store, WORLD, split="test")
     store.split = lambda name: np.zeros(0, np.int64)
-    with pytest.raises(DataError, match="0 episodes of the split 'validation'"):
+    with pytest.raises(DataError, match="'validation': none of the 0 episodes"):
         DatasetStarts(store, WORLD, split="validation")
 
 
@@ -114,7 +114,7 @@ def test_the_outcome_model_is_shown_what_came_before(store):
 
 
 def test_data_without_room_for_a_start(store):
-    with pytest.raises(DataError, match=r"4 episodes of .* longer than the 500"):
+    with pytest.raises(DataError, match="'all': none of the 4 episodes is longer than the 500"):
         DatasetStarts(store, WORLD, length=500, split="all")
 
 

@@ -40,11 +40,11 @@ def test_a_world_without_clips_says_what_to_do():
     bare = ToyWorld()
     bare.contexts = None
     env = NFDWorldEnv(bare)
-    with pytest.raises(ContextError, match=r"brings no clips.*frames"):
+    with pytest.raises(ContextError, match=r"brings no contexts.*frames"):
         env.reset(seed=0)
     frames = toy_contexts().frames[0]
     assert np.array_equal(env.reset(options={"frames": frames})[0], frames[-1])
-    with pytest.raises(ContextError, match="brings no clips"):
+    with pytest.raises(ContextError, match="brings no contexts"):
         env.reset()
 
 

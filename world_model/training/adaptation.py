@@ -50,6 +50,8 @@ class OutcomeSettings:
     """What of the real environment's state the memory is taught; None: ``health`` if recorded."""
     contexts: int = 64
     """Clips that start episodes."""
+    moments: int = 256
+    """Clips from the midst of episodes, where short ones start."""
 
 
 def learn_outcome(

@@ -10,6 +10,7 @@ import torch
 import tyro
 
 from world_model.data import EpisodeStore
+from world_model.moments import cut_moments
 from world_model.presets import PRESETS, WorldPreset, get_preset, with_frame_shape
 from world_model.tokenizer import PixelPatchConfig
 from world_model.training.adaptation import OutcomeSettings
@@ -173,6 +174,8 @@ def _finish(stages: Stages, trainer: Trainer, *, half: bool) -> Path:
     world = stages.world(trainer, outcome)
     if outcome is not None:
         adapt_with_progress(world, stages.store, stages.outcome, stages.folder, **where)
+    count, length = stages.outcome.moments, world.config.context_length
+    world.moments = cut_moments(stages.store, outcome, count, length)
     dtype = torch.float16 if half else torch.float32
     return world.save_pretrained(stages.folder / "world", dtype=dtype)
 

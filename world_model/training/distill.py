@@ -15,6 +15,7 @@ from world_model.distillation.shortcut import told_step_sizes
 from world_model.distillation.shrinking import shrink
 from world_model.errors import ConfigError
 from world_model.flow import CONSISTENCY_LOSSES, FlowConfig
+from world_model.moments import cut_moments
 from world_model.outcome_data import check_splits
 from world_model.training.adaptation import OutcomeSettings
 from world_model.training.config import TrainConfig
@@ -180,6 +181,9 @@ def run(command: DistillCommand) -> Path:
         student = replace(student, outcome=learned, _networks={})
     if student.outcome is not None:
         adapt_with_progress(student, store, command.outcome, folder, **where)
+    student.moments = cut_moments(
+        store, student.outcome, command.outcome.moments, config.context_length
+    )
     dtype = torch.float16 if command.half else torch.float32
     return student.save_pretrained(folder / "world", dtype=dtype)
 

@@ -62,6 +62,8 @@ def test_the_world_can_be_played(finished, bars):
     assert world.config.name == "moving-bar"
     assert world.outcome is not None
     assert world.contexts is not None
+    assert world.moments is not None
+    assert world.moments.outcome_memory is not None
     with gym.make("NFD-World-v0", world=str(finished / "world")) as env:
         observation, _ = env.reset(seed=0)
         assert observation.shape == (16, 16, 3)
