@@ -1,4 +1,4 @@
-"""A smaller student to begin with: its teacher with some of the blocks left out."""
+"""A smaller student to begin with: its teacher without some of its blocks, or of their units."""
 
 from __future__ import annotations
 
@@ -49,6 +49,40 @@ def shrink(network: NextFrameDiffusion, layers: int) -> NextFrameDiffusion:
         prefix = ".".join(name.split(".")[:2]) + "."
         if prefix in names:
             weights[names[prefix] + name.removeprefix(prefix)] = value
+    with torch.no_grad():
+        smaller.load_state_dict(weights)
+    return smaller.eval().requires_grad_(False)
+
+
+def narrow(network: NextFrameDiffusion, mlp_width: int) -> NextFrameDiffusion:
+    """A copy whose MLPs keep the units that do most.
+
+    What a unit adds is estimated from its weights: its inputs are normalised, so it answers in
+    proportion to the norms of its rows (squared for a squared ReLU), and writes with that of its
+    column.
+
+    Args:
+        network: what to copy from.
+        mlp_width: units to keep in each block.
+
+    Raises:
+        ConfigError: if there are fewer than that.
+    """
+    config = network.config
+    if not 1 <= mlp_width <= config.mlp_width:
+        raise ConfigError(
+            f"MLPs of {config.mlp_width} units can be cut to 1 or more of them, not to {mlp_width}."
+        )
+    smaller = NextFrameDiffusion(replace(config, mlp_width=mlp_width), network.embed_action.spec)
+    weights = dict(network.state_dict())
+    for number in range(config.layers):
+        place = f"blocks.{number}.mlp."
+        rows, columns = weights[f"{place}project_in.weight"], weights[f"{place}project_out.weight"]
+        parts = rows.unflatten(0, (-1, config.mlp_width))  # gates and values, where there are gates
+        answer = parts.norm(dim=-1).prod(dim=0) if len(parts) > 1 else parts[0].norm(dim=-1) ** 2
+        kept = (answer * columns.norm(dim=0)).topk(mlp_width).indices.sort().values
+        weights[f"{place}project_in.weight"] = parts[:, kept].flatten(0, 1)
+        weights[f"{place}project_out.weight"] = columns[:, kept]
     with torch.no_grad():
         smaller.load_state_dict(weights)
     return smaller.eval().requires_grad_(False)

@@ -12,7 +12,7 @@ import tyro
 from world_model.data import EpisodeStore
 from world_model.distillation.methods import MethodSettings, check_teacher, make_method
 from world_model.distillation.shortcut import told_step_sizes
-from world_model.distillation.shrinking import shrink
+from world_model.distillation.shrinking import narrow, shrink
 from world_model.errors import ConfigError
 from world_model.flow import CONSISTENCY_LOSSES, FlowConfig
 from world_model.moments import cut_moments
@@ -50,6 +50,8 @@ class DistillCommand:
     """Default sampling steps of the result."""
     layers: int | None = None
     """Makes the student smaller: blocks to keep of WORLD's (default: all)."""
+    mlp_width: int | None = None
+    """Makes the student narrower: units to keep of each block's MLP (default: all)."""
     data: Path | None = None
     """Folder of the data set that the world was learned from (default: data/NAME)."""
     out: Path | None = None
@@ -111,6 +113,8 @@ def run(command: DistillCommand) -> Path:
     check_teacher(teacher, world)
     if command.layers is not None:
         world = replace(world, network=shrink(world.network, command.layers), _networks={})
+    if command.mlp_width is not None:
+        world = replace(world, network=narrow(world.network, command.mlp_width), _networks={})
     if world.network.config.step_size and command.method != "shortcut":
         raise ConfigError(
             f"{world.model_id} steps as far as it is told, and --method {command.method} tells "

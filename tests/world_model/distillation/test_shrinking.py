@@ -8,7 +8,7 @@ from gymnasium import spaces
 
 from tests.world_model.tiny import randomise
 from world_model.action_spec import ActionSpec
-from world_model.distillation.shrinking import shrink
+from world_model.distillation.shrinking import narrow, shrink
 from world_model.errors import ConfigError
 from world_model.network import NetworkConfig, NextFrameDiffusion
 
@@ -53,3 +53,21 @@ def test_what_cannot_be_left_out():
     for layers in (3, 7, 0):
         with pytest.raises(ConfigError, match=r"cut to 4 or more of them, not to"):
             shrink(make(), layers)
+
+
+@pytest.mark.parametrize("kind", ["relu2", "swiglu"])
+def test_units_that_do_nothing_are_not_missed(kind):
+    network = make(mlp=kind)
+    for index, block in enumerate(network.blocks):
+        idle = torch.arange(index, 32, 2)  # some never answer, the others never write
+        parts = block.mlp.project_in.weight.unflatten(0, (-1, 32))
+        parts[0, idle[::2]] = 0
+        block.mlp.project_out.weight[:, idle[1::2]] = 0
+    smaller = narrow(network, 32 - 14)
+    assert smaller.config == replace(CONFIG, mlp=kind, mlp_width=18)
+    assert torch.allclose(outputs(smaller), outputs(network), atol=1e-6)
+    assert narrow(network, 32).config == network.config
+    assert not torch.allclose(outputs(narrow(network, 8)), outputs(network))
+    for width in (0, 33):
+        with pytest.raises(ConfigError, match="cut to 1 or more of them, not to"):
+            narrow(network, width)

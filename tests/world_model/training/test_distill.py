@@ -234,6 +234,13 @@ def test_a_teacher_of_other_tokens_is_refused(quick, teacher, tmp_path):
         run(replace(quick, method="scm", teacher=str(other), out=tmp_path / "run"))
 
 
+def test_a_student_can_be_narrower(quick, teacher, tmp_path):
+    width = World.from_pretrained(teacher).network.config.mlp_width // 2
+    made = World.from_pretrained(run(replace(quick, mlp_width=width, out=tmp_path / "run")))
+    assert made.network.config.mlp_width == width
+    assert made.many_step().network.config.mlp_width == 2 * width
+
+
 def test_a_student_can_be_smaller(quick, teacher, tmp_path):
     world = World.from_pretrained(teacher)
     config = replace(world.network.config, layers=5)
