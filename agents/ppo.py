@@ -31,7 +31,7 @@ from agents.policy_io import (
     save_policy,
 )
 from agents.ppo_config import PPOConfig, make_model
-from agents.shaping import PotentialShaping
+from agents.shaping import ForeseenChange
 from agents.trained import TrainedPolicy
 from world_model.action_spec import ActionSpec
 from world_model.errors import CheckpointError
@@ -75,7 +75,7 @@ class PPOTrainer:
     ) -> None:
         config = config or PPOConfig()
         if config.observation == "auto":
-            config = replace(config, observation="frames" if outcome is None else "both")
+            config = replace(config, observation="frames" if outcome is None else "memory")
         self.folder, self.seed, self.source = folder, seed, dict(source or {})
         self.agent_folder = folder / "agent"
         resumed = load_config(self.agent_folder) if self.agent_folder.is_dir() else None
@@ -105,9 +105,7 @@ class PPOTrainer:
         self.observer = make_observer(config, self.frame_shape, self.outcome)
         envs = ObservedEnvs(envs, self.observer, action_spec)
         if config.shaping_weight:
-            envs = PotentialShaping(
-                envs, config.shaping_state, config.shaping_weight, config.gamma
-            )  # fmt: skip
+            envs = ForeseenChange(envs, config.shaping_state, config.shaping_weight)
         self.envs = VecNormalize(envs, norm_obs=False, gamma=config.gamma)
         self.model = make_model(self.envs, config, seed + done, device)
         self.model.set_logger(configure(str(folder / "tensorboard"), ["tensorboard"]))

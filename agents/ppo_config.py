@@ -40,13 +40,14 @@ class PPOConfig:
     max_grad_norm: float = 0.5
     """Gradients are clipped to this norm."""
     shaping_weight: float = 0.0
-    """Reward per unit of ``shaping_state`` gained or lost, in imagination; 0: none."""
+    """Reward per unit of ``shaping_state`` that an action is expected to gain or lose, in
+    imagination; 0: none."""
     shaping_state: str = "health"
     """What the world's outcome model shapes rewards by, see :mod:`agents.shaping`."""
     observation: str = "auto"
     """What the network sees: the last ``frames``; the ``memory`` of the world's outcome model;
-    ``both``; or ``auto``: both where the agent trains in a world that has such a model, else
-    frames."""
+    ``both``; or ``auto``: the memory where the agent trains in a world that has such a model, as it
+    learns fastest and costs least; else frames."""
     frame_stack: int = 4
     """Number of frames that the network sees at once."""
     features_dim: int = 512

@@ -1,9 +1,9 @@
-"""Reward shaping by what a world's outcome model knows of the player's state.
+"""Reward shaping by what a world's outcome model expects an action to cost.
 
 Surviving is rewarded every step, so a hit shows in the rewards only when it was one too many. The
-outcome model's memory holds what the real game knows of the state, such as health. Its expected
-value, weighted, is a potential: what is gained or lost of it is added to the rewards at once, and
-by the theory of potential-based shaping the best policy stays the best (Ng et al. 1999).
+outcome model foresees hits: before the next frame is imagined it knows, from the frames so far and
+the action, how a state such as health is likely to change. That expectation, weighted, is added to
+the rewards: it tells the good action from the bad one at once, and without the luck of the draw.
 """
 
 from __future__ import annotations
@@ -18,22 +18,19 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 from world_model.errors import NFDError
 
 
-class PotentialShaping(VecEnvWrapper):
-    """Adds ``gamma * potential(after) - potential(before)`` to the rewards of imagined streams.
-
-    At the end of an episode the potential is 0; where one is cut off it counts as unchanged.
+class ForeseenChange(VecEnvWrapper):
+    """Adds the expected change of a state, weighted, to the rewards of imagined streams.
 
     Args:
         envs: imagined environments, wrapped or not.
-        state: name of the state that is the potential, such as ``health``.
+        state: name of the state, such as ``health``.
         weight: reward for one unit of it.
-        gamma: discount of the agent.
 
     Raises:
         NFDError: if the environments are not imagined, or their world does not know the state.
     """
 
-    def __init__(self, envs: VecEnv, state: str, weight: float, gamma: float) -> None:
+    def __init__(self, envs: VecEnv, state: str, weight: float) -> None:
         super().__init__(envs)
         self._core: Any = getattr(envs.unwrapped, "core", None)
         outcome = getattr(getattr(self._core, "world", None), "outcome", None)
@@ -45,27 +42,24 @@ class PotentialShaping(VecEnvWrapper):
                 f"knows {known}. Choose one of these, or a shaping weight of 0."
             )
         self._outcome: Any = outcome
-        self._index = names.index(state)
-        self._weight, self._gamma = weight, gamma
-        self._before = np.zeros(self.num_envs)
-
-    @torch.no_grad()
-    def _potential(self) -> np.ndarray:
-        states = self._outcome.states(self._core.state.memory)
-        return self._weight * states[:, self._index].cpu().numpy().astype(np.float64)
+        self._index, self._weight = names.index(state), weight
+        self._foreseen = np.zeros(self.num_envs)
 
     def reset(self) -> Any:
         """Starts an episode in every stream."""
-        observations = self.venv.reset()
-        self._before = self._potential()
-        return observations
+        return self.venv.reset()
+
+    @torch.no_grad()
+    def step_async(self, actions: np.ndarray) -> None:
+        """Takes the actions of the next :meth:`step_wait`, and foresees what they bring."""
+        encoded = self._core.world.action_spec.encode_batch(actions, self.num_envs)
+        memory = self._core.state.memory
+        changes = self._outcome.expected_changes(memory, torch.from_numpy(encoded).to(memory))
+        self._foreseen = changes[:, self._index].cpu().numpy().astype(np.float64)
+        self.venv.step_async(actions)
 
     def step_wait(self) -> VecEnvStepReturn:
         """One step with shaped rewards."""
         observations, rewards, dones, infos = self.venv.step_wait()
-        now = self._potential()  # of the next episode, where one has ended
-        cut_off = np.array([bool(info.get("TimeLimit.truncated")) for info in infos])
-        after = np.where(dones, 0.0, now)
-        change = np.where(cut_off, 0.0, self._gamma * after - self._before)
-        self._before = now
-        return observations, (rewards + change).astype(np.float32), dones, infos
+        shaped = (rewards + self._weight * self._foreseen).astype(np.float32)
+        return observations, shaped, dones, infos

@@ -156,6 +156,26 @@ class OutcomeModel(nn.Module):
         scores = self.state_head(memory[:, :-1]).float().split(self._bins, dim=-1)
         return self._expected_states(scores[: len(self._next_bins)])
 
+    def expected_changes(self, memory: Tensor, actions: Tensor) -> Tensor:
+        """Expected change (B, S) of each state that taking ``actions`` (B, K) now brings.
+
+        Raises:
+            ActionError: if the actions have the wrong shape.
+        """
+        if actions.shape != (len(memory), self.action_spec.dim):
+            raise self._wrong_actions(actions, (len(memory), self.action_spec.dim))
+        if not self.config.state_names:
+            return memory.new_zeros(len(memory), 0)
+        foreseen = self._foresee(memory[:, :-1], actions, memory[:, -1:])
+        scores = self.next_change_out(foreseen).float().split(self._next_bins, dim=-1)
+        return torch.stack(
+            [
+                two_hot.expectation(score, score.new_tensor(support))
+                for score, support in zip(scores, self.config.change_supports, strict=True)
+            ],
+            dim=-1,
+        )
+
     def reward_scores(self, memory: Tensor) -> Tensor:
         """Logits (B, bins) of the reward over ``config.reward_support``."""
         return self.reward_head(memory[:, :-1]).float()

@@ -129,9 +129,9 @@ def test_a_run_brings_its_eyes_along(tmp_path, observation):
     other.close()
 
 
-def test_both_are_seen_where_the_world_has_a_memory(tmp_path):
+def test_the_memory_is_seen_where_the_world_has_one(tmp_path):
     trainer = make_trainer(tmp_path / "a", config=replace(TINY, observation="auto"))
-    assert trainer.config.observation == "both"
+    assert trainer.config.observation == "memory"
     trainer.close()
     trainer = make_trainer(tmp_path / "b", config=replace(TINY, observation="auto"), outcome=None)
     assert trainer.config.observation == "frames"

@@ -1,100 +1,87 @@
-"""Rewards shaped by what the outcome model expects of the state."""
+"""Rewards shaped by what the outcome model expects an action to cost."""
 
 from __future__ import annotations
-
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from agents.shaping import PotentialShaping
+from agents.shaping import ForeseenChange
 from nfd_env import make_sb3_vec_env
-from tests.world_model.tiny import tiny_world
-from world_model.errors import NFDError
+from tests.agents.big_toy import BigToyGame
+from tests.world_model.tiny import randomise, tiny_world
+from world_model.errors import ActionError, NFDError
 from world_model.outcome import OutcomeModel
 from world_model.outcome_config import OutcomeConfig
 
 
-class Counting:
-    """Stands for an outcome model: the memory is the state itself."""
-
-    config = SimpleNamespace(state_names=("place", "health"))
-
-    def states(self, memory):
-        return torch.stack([memory, 10 * memory], dim=1)
-
-
-class Envs(DummyVecEnv):
-    """Two streams whose memory is 1, 2, 3, ...; the second ends, in time or not, at 3."""
-
-    def __init__(self, cut_off: bool) -> None:
-        import gymnasium as gym
-
-        super().__init__([lambda: gym.make("CartPole-v1")] * 2)
-        self.cut_off = cut_off
-        self.core = SimpleNamespace(
-            world=SimpleNamespace(outcome=Counting()), state=SimpleNamespace(memory=None)
-        )
-
-    def reset(self):
-        self.core.state.memory = torch.tensor([1.0, 1.0])
-        return np.zeros((2, 4), np.float32)
-
-    def step_wait(self):
-        memory = self.core.state.memory + 1
-        dones = np.array([False, memory[1] == 3])
-        infos = [{}, {"TimeLimit.truncated": bool(dones[1] and self.cut_off)}]
-        if dones[1]:
-            memory[1] = 1.0  # the next episode has begun
-        self.core.state.memory = memory
-        return np.zeros((2, 4), np.float32), np.ones(2, np.float32), dones, infos
-
-
-@pytest.mark.parametrize("cut_off", [False, True])
-def test_what_is_gained_and_lost_is_rewarded_at_once(cut_off):
-    envs = PotentialShaping(Envs(cut_off), "health", 0.5, gamma=0.9)
-    envs.reset()
-    rewards = [envs.step(np.zeros(2, int))[1] for _ in range(3)]
-    # The potential is 5 times the memory; 1 is the reward of the environment.
-    assert rewards[0] == pytest.approx([1 + 0.9 * 10 - 5] * 2)
-    assert rewards[1][0] == pytest.approx(1 + 0.9 * 15 - 10)
-    assert rewards[1][1] == pytest.approx(1.0 if cut_off else 1 - 10)
-    assert rewards[2][1] == pytest.approx(1 + 0.9 * 10 - 5)  # of the next episode
-
-
-def test_over_a_whole_episode_only_the_beginning_counts():
-    """Discounted, the potentials cancel: no policy gains by being shaped."""
+def make_world():
+    """A world that knows two states of its player, at random."""
     world = tiny_world()
     config = OutcomeConfig.for_frames(
         world.config.frame_shape,
         hidden=16,
         embedding=16,
-        state_names=("health",),
-        state_supports=((0.0, 50.0, 100.0),),
-        change_supports=((-50.0, 0.0),),
+        state_names=("armour", "health"),
+        state_supports=((0.0, 1.0), (0.0, 50.0, 100.0)),
+        change_supports=((-1.0, 0.0), (-50.0, -10.0, 0.0)),
     )
     torch.manual_seed(0)
-    world.outcome = OutcomeModel(config, world.action_spec).eval().requires_grad_(False)
-    settings = {"world": world, "max_episode_steps": 9, "termination_mode": "never"}
+    outcome = OutcomeModel(config, world.action_spec)
+    randomise(outcome)
+    world.outcome = outcome.eval().requires_grad_(False)
+    return world
+
+
+def test_rewards_hold_what_the_action_is_expected_to_cost():
+    world = make_world()
+    settings = {"world": world, "max_episode_steps": 3}
     plain = make_sb3_vec_env("NFD-World-v0", n_envs=2, **settings)
-    shaped = PotentialShaping(
-        make_sb3_vec_env("NFD-World-v0", n_envs=2, **settings), "health", 2.0, gamma=0.9
-    )
+    shaped = ForeseenChange(make_sb3_vec_env("NFD-World-v0", n_envs=2, **settings), "health", 2.0)
     for envs in (plain, shaped):
         envs.seed(0)
         envs.reset()
-    begun = shaped._before.copy()
-    gained = np.zeros(2)
-    for step in range(8):
-        rewards = [envs.step(np.ones(2, int))[1] for envs in (plain, shaped)]
-        gained += 0.9**step * (rewards[1] - rewards[0])
-    assert gained == pytest.approx(0.9**8 * shaped._before - begun, rel=1e-4)
+    costs = []
+    for step in range(8):  # across ends of episodes
+        actions = np.array([step % 3, (step + 1) % 3])
+        memory = plain.core.state.memory.clone()
+        encoded = torch.from_numpy(world.action_spec.encode_batch(actions, 2))
+        expected = world.outcome.expected_changes(memory, encoded)[:, 1].numpy()
+        _, rewards, dones, _ = plain.step(actions)
+        _, more, same, _ = shaped.step(actions)
+        np.testing.assert_allclose(more - rewards, 2.0 * expected, rtol=1e-4, atol=1e-4)
+        assert dones.tolist() == same.tolist()
+        costs += expected.tolist()
+    assert -50 < min(costs) < max(costs) < 0
+
+
+def test_the_expectation_depends_on_the_action_and_is_that_of_the_whole_sequence():
+    world = make_world()
+    outcome = world.outcome
+    frames = torch.randint(0, 256, (2, 3, *world.config.frame_shape), dtype=torch.uint8)
+    actions = torch.zeros(2, 3, 1)
+    sequence = outcome.forward_sequence(frames, actions, actions)
+    support = torch.tensor(outcome.config.change_supports[1])
+    whole = (sequence.next_change_scores[1][:, -1].softmax(-1) * support).sum(-1)
+    changes = outcome.expected_changes(sequence.memory, actions[:, -1])
+    assert changes.shape == (2, 2)
+    torch.testing.assert_close(changes[:, 1], whole, atol=1e-4, rtol=1e-4)
+    other = outcome.expected_changes(sequence.memory, actions[:, -1] + 1)
+    assert not torch.allclose(changes, other, atol=1e-3)
+    with pytest.raises(ActionError, match="expected \\(2, 1\\)"):
+        outcome.expected_changes(sequence.memory, torch.zeros(3, 1))
+    nothing = tiny_world().outcome
+    assert nothing.expected_changes(nothing.initial_memory(4), torch.zeros(4, 1)).shape == (4, 0)
 
 
 def test_what_the_world_does_not_know_cannot_shape():
-    with pytest.raises(NFDError, match="knows place, health"):
-        PotentialShaping(Envs(False), "mana", 1.0, 0.99)
-    with pytest.raises(NFDError, match="knows nothing"):
-        PotentialShaping(make_sb3_vec_env("NFD-World-v0", world=tiny_world()), "health", 1.0, 0.99)
+    envs = make_sb3_vec_env("NFD-World-v0", world=make_world())
+    with pytest.raises(NFDError, match="knows armour, health"):
+        ForeseenChange(envs, "mana", 1.0)
+    for ignorant in (
+        make_sb3_vec_env("NFD-World-v0", world=tiny_world()),
+        DummyVecEnv([BigToyGame]),
+    ):
+        with pytest.raises(NFDError, match="knows nothing"):
+            ForeseenChange(ignorant, "health", 1.0)
