@@ -82,7 +82,7 @@ class AgentOptions:
     where the world brings some, else bundled)."""
     horizon: int | None = None
     """Cuts imagined training episodes off after so many steps; the value of what would have
-    followed is estimated, not lost (default: the world's own horizon, but 20 from moments, over
+    followed is estimated, not lost (default: the world's own horizon, but 10 from moments, over
     which a world stays true)."""
     device: str = "auto"
     """For the world and the agent's network: auto, cpu or cuda."""

@@ -7,7 +7,7 @@ the real game beside blind policies. A folder with a report, a film and all numb
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,8 @@ class DemoOptions:
 
 # The bundled agent is good already: small steps at a constant rate keep it so while it learns on.
 CONTINUING = PPOConfig(learning_rate=1e-4, final_learning_rate=1e-4)
+SAME_TASK = ("gamma", "shaping_weight", "shaping_state")
+"""Settings that say what an agent is rewarded for: it goes on with those it began with."""
 
 
 def run(options: DemoOptions, console: Console, config: PPOConfig = CONTINUING) -> dict[str, Any]:
@@ -106,7 +108,7 @@ def run(options: DemoOptions, console: Console, config: PPOConfig = CONTINUING) 
         ),
         arena.action_spec,
         out / "training",
-        config=PPOConfig() if fresh else config,
+        config=PPOConfig() if fresh else _same_task(config, options.agent),
         seed=options.seed,
         source={"world": arena.world.model_id},
         start_from=None if fresh else options.agent,
@@ -149,7 +151,7 @@ def run(options: DemoOptions, console: Console, config: PPOConfig = CONTINUING) 
     before = None if fresh else LearningCurve(find_policy(options.agent))
     if before is not None:
         before.load()
-    write_report(out, arena, results, before, trainer.curve, label)
+    write_report(out, arena, results, before, trainer.curve, label, horizon)
     console.print(f"Report: {out / 'report.html'} ({results['seconds'] / 60:.1f} min in all)")
     return results
 
@@ -176,8 +178,17 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def _same_task(config: PPOConfig, agent: str) -> PPOConfig:
+    settings = dict(load_config(agent).training.get("settings", {}))
+    return replace(config, **{name: settings[name] for name in SAME_TASK if name in settings})
+
+
 def _trained_in(agent: str) -> str:
     training = load_config(agent).training
     source = dict(training.get("source", {}))
     where = source.get("world") or f"{source.get('real_environment')} (real steps)"
-    return f"{training.get('timesteps', 0):,} steps in {where}"
+    steps, earlier = 0, training
+    while earlier:  # a run that began with a policy was trained as long as both
+        steps += int(earlier.get("timesteps", 0))
+        earlier = dict(earlier.get("source", {})).get("started_from") or {}
+    return f"{steps:,} steps in {where}"

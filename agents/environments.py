@@ -87,7 +87,7 @@ def source_of(world: Any) -> str:
     return str(name)
 
 
-SHORT = 20
+SHORT = 10
 """Steps of imagined training episodes that start in the midst of recorded ones."""
 
 

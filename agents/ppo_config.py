@@ -17,17 +17,17 @@ class PPOConfig:
 
     n_envs: int = 32
     """Streams that are imagined side by side."""
-    n_steps: int = 128
+    n_steps: int = 64
     """Steps of every stream between two updates."""
     batch_size: int = 256
     """Transitions in one gradient step."""
-    n_epochs: int = 4
+    n_epochs: int = 6
     """Passes over the transitions of an update."""
-    learning_rate: float = 4e-4
+    learning_rate: float = 5e-4
     """Of Adam, at the start."""
     final_learning_rate: float = 1e-4
     """Of Adam, at the end; it falls linearly with the timesteps."""
-    gamma: float = 0.99
+    gamma: float = 0.98
     """Discount of a step."""
     gae_lambda: float = 0.95
     """Trade of bias and variance in the advantages."""

@@ -22,14 +22,20 @@ def write_report(
     before: LearningCurve | None,
     curve: LearningCurve,
     label: str,
+    horizon: int | None = None,
 ) -> None:
-    """Writes ``learning_curve.png`` and ``report.html`` into ``out``."""
+    """Writes ``learning_curve.png`` and ``report.html`` into ``out``.
+
+    ``horizon``: steps after which training episodes were cut off, where they were short ones from
+    the midst of recorded ones.
+    """
     stretches = [Stretch(label, curve.points)]
     if before is not None and before.points:
         offset = before.points[-1].timesteps
         stretches = [Stretch("bundled agent", before.points), Stretch(label, curve.points, offset)]
     bar = best_sweep(arena.real)
-    levels = _levels(arena.real, bar)
+    # Returns of short episodes are no match for those of whole ones.
+    levels = [] if horizon else _levels(arena.real, bar)
     curve_light, curve_dark = (
         plot_curve(stretches, levels, theme, "imagined return") for theme in (LIGHT, DARK)
     )
@@ -68,13 +74,19 @@ def write_report(
             curve_light,
             curve_dark,
             "Learning curve",
-            "Mean return of the last 100 imagined episodes, in which actions are sampled. Dashed: "
-            "mean returns in the real game.",
+            _curve_caption(horizon),
         ),
         page.heading("This run"),
         page.facts(_facts(results)),
     ]
     page.write_page(out / "report.html", f"NFD-World: {world.config.name}", parts)
+
+
+def _curve_caption(horizon: int | None) -> str:
+    text = "Mean return of the last 100 imagined episodes, in which actions are sampled"
+    if horizon:
+        return f"{text}. They start in the midst of recorded ones, and end after {horizon} steps."
+    return f"{text}. Dashed: mean returns in the real game."
 
 
 def _reward(world: Any) -> str:

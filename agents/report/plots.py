@@ -102,7 +102,7 @@ def plot_curve(
                       ha="center", color=theme.ink)  # fmt: skip
     else:
         axes.legend(frameon=False, labelcolor=theme.ink, loc="upper left")
-    if axes.get_ylim()[0] >= 0 or all(value >= 0 for _, value in levels):
+    if levels and (axes.get_ylim()[0] >= 0 or all(value >= 0 for _, value in levels)):
         axes.set_ylim(bottom=0)
     axes.set_xlabel("imagined steps")
     axes.set_ylabel(unit)

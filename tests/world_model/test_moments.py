@@ -82,10 +82,10 @@ def test_they_travel_with_the_world_and_start_episodes(tmp_path):
     world.save_pretrained(tmp_path / "world")
     loaded = World.from_pretrained(tmp_path / "world")
     np.testing.assert_array_equal(loaded.moments.outcome_memory, memory)
-    assert training_starts(loaded) == ("moments", 20)
+    assert training_starts(loaded) == ("moments", 10)
     assert training_starts(loaded, horizon=7) == ("moments", 7)
     assert training_starts(loaded, "bundled") == ("bundled", None)
-    assert training_starts(loaded, f"{tmp_path}#all") == (f"{tmp_path}#all", 20)
+    assert training_starts(loaded, f"{tmp_path}#all") == (f"{tmp_path}#all", 10)
     (context,) = make_starts("moments", loaded).draw([4])
     assert context.outcome_memory[0].numpy() in memory
     envs = make_sb3_vec_env("NFD-World-v0", 2, world=loaded, contexts="moments")
