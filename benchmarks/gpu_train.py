@@ -129,7 +129,9 @@ def run(
     world = stages.world(trainer, outcome)
     if outcome is not None:
         adapt_outcome(world, store, stages.outcome, device=stages.device)
-    world.moments = cut_moments(store, outcome, stages.outcome.moments, world.config.context_length)
+    world.moments = cut_moments(
+        store, world.outcome, stages.outcome.moments, world.config.context_length
+    )
     folder = world.save_pretrained(options.work / "world", dtype=torch.float16)
     with tarfile.open(options.out / "world.tar", "w") as archive:
         archive.add(folder, arcname="world")
