@@ -114,6 +114,9 @@ class PPOTrainer:
             self._load(self.agent_folder, resumed)
             self.model.num_timesteps = done
             self.curve.load(up_to=done)
+            begun_with = resumed.training.get("source", {}).get("started_from")
+            if begun_with:
+                self.source["started_from"] = begun_with
         elif start_from is not None:
             self._load(find_policy(start_from), begun)
             self.source["started_from"] = begun.training

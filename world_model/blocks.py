@@ -21,16 +21,12 @@ def normalized(x: Tensor, eps: float = NORM_EPS) -> Tensor:
     return F.rms_norm(x, x.shape[-1:], None, eps)
 
 
-def modulated(norm: nn.RMSNorm, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """``norm(x) * (1 + scale) + shift``, as adaLN has it, in as few passes over x as possible.
+class ModulatedNorm(nn.RMSNorm):
+    """``RMSNorm(x) * (1 + scale) + shift``, as adaLN has it, in few passes over x."""
 
-    Args:
-        norm: over the width.
-        x: (B, F, N, width).
-        shift: (B, F, 1, width).
-        scale: as shift.
-    """
-    return torch.addcmul(shift, normalized(x), (1 + scale) * norm.weight.to(x.dtype))
+    def forward(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:  # type: ignore[override]
+        """(B, F, N, width) to the same; ``shift`` and ``scale`` are (B, F, 1, width)."""
+        return torch.addcmul(shift, normalized(x), (1 + scale) * self.weight.to(x.dtype))
 
 
 class MLP(nn.Module):
@@ -61,8 +57,8 @@ class Block(nn.Module):
         super().__init__()
         width = config.width
         self.heads = config.heads
-        self.norm_attention = nn.RMSNorm(width, eps=NORM_EPS)
-        self.norm_mlp = nn.RMSNorm(width, eps=NORM_EPS)
+        self.norm_attention = ModulatedNorm(width, eps=NORM_EPS)
+        self.norm_mlp = ModulatedNorm(width, eps=NORM_EPS)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.norm_q = nn.RMSNorm(config.head_dim, eps=NORM_EPS)
         self.norm_k = nn.RMSNorm(config.head_dim, eps=NORM_EPS)
@@ -78,7 +74,7 @@ class Block(nn.Module):
         self, x: Tensor, shift: Tensor, scale: Tensor, cos: Tensor, sin: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised, rotated queries and keys, and values: three (B, F, N, heads, d)."""
-        qkv = self.qkv(modulated(self.norm_attention, x, shift, scale))
+        qkv = self.qkv(self.norm_attention(x, shift, scale))
         qkv = qkv.unflatten(-1, (3, self.heads, -1))
         weights = torch.stack([self.norm_q.weight, self.norm_k.weight])[:, None].to(x.dtype)
         # Queries and keys together: for few streams the number of operations is what counts.
@@ -90,5 +86,5 @@ class Block(nn.Module):
         """Everything after attention."""
         _, _, gate, shift, scale, gate_mlp = modulation
         x = torch.addcmul(x, gate, self.project(attended.flatten(-2)))
-        changed = self.mlp(modulated(self.norm_mlp, x, shift, scale))
+        changed = self.mlp(self.norm_mlp(x, shift, scale))
         return torch.addcmul(x, gate_mlp, changed)

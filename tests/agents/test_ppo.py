@@ -125,6 +125,10 @@ def test_starting_from_another_policy(tmp_path):
         torch.testing.assert_close(value, weights(first)[name], atol=1e-3, rtol=1e-3)
     assert second.source["started_from"]["timesteps"] == 64
     run(second, 32)
+    # Still known after an interruption.
+    resumed = make_trainer(tmp_path / "second", replace(TINY, features_dim=64), start_from=path)
+    assert resumed.source["started_from"]["timesteps"] == 64
+    resumed.close()
 
 
 def test_the_clock_ends_a_training_even_within_a_rollout(tmp_path, monkeypatch):
