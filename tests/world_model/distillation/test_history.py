@@ -78,11 +78,12 @@ def test_noise_that_hides_little_keeps_them_near_what_happened():
     seen = []
     stream = world.network.stream
 
-    def spy(x, t, *rest):
+    def spy(x, t, *rest, step):
         seen.append(x[:, 1])
+        assert (step == torch.tensor([0.0, 0.25])).all()  # made in one step, all of the way
         assert (t[:, 0] == 0.1).all()
         assert (t[:, 1] == 0.25).all()
-        return stream(x, t, *rest)
+        return stream(x, t, *rest, step=step)
 
     world.network.stream = spy
     imagined(world, latents, actions, level=0.1, t=0.25)
