@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from world_model.action_spec import ActionSpec
 from world_model.attention import KVCache, attend_window, attend_within_frames
-from world_model.blocks import NORM_EPS, Block
+from world_model.blocks import NORM_EPS, Block, modulated
 from world_model.embeddings import ActionEmbedding, TimeEmbedding
 from world_model.network_config import CHANNELS, NetworkConfig
 from world_model.rope import rotation, spatial_angles
@@ -117,7 +117,7 @@ class NextFrameDiffusion(nn.Module):
     def read_out(self, x: Tensor, condition: Tensor, previous: Tensor | None) -> Tensor:
         """(B, F, N, token_dim), float32."""
         shift, scale = self.modulation_out(condition)[:, :, None].chunk(2, dim=-1)
-        x = torch.addcmul(shift, self.norm_out(x), 1 + scale)
+        x = modulated(self.norm_out(x), shift, scale)
         out = self.project_out(x).float()
         if self.config.transport is None:
             return out

@@ -67,20 +67,8 @@ def rotation(
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotates pairs (first half, second half) of the last dimension.
-
-    Args:
-        x: (B, F, N, ..., d).
-        cos: broadcasts with x but for its last dimension, which is d / 2.
-        sin: as cos.
-    """
+    """Rotates pairs (first half, second half) of the last dimension; x is (B, F, N, heads, d)."""
     cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     first, second = x.chunk(2, dim=-1)
-    if torch.is_grad_enabled():
-        turned = torch.addcmul(first * cos, second, sin, value=-1)
-        return torch.cat([turned, torch.addcmul(second * cos, first, sin)], dim=-1)
-    out = torch.empty_like(x, memory_format=torch.contiguous_format)
-    left, right = out.chunk(2, dim=-1)
-    torch.mul(first, cos, out=left).addcmul_(second, sin, value=-1)
-    torch.mul(second, cos, out=right).addcmul_(first, sin)
-    return out
+    turned = torch.addcmul(first * cos, second, sin, value=-1)
+    return torch.cat([turned, torch.addcmul(second * cos, first, sin)], dim=-1)
