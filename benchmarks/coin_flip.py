@@ -26,8 +26,7 @@ from world_model.action_spec import ActionSpec
 from world_model.data import EpisodeStore, open_store
 from world_model.data.metadata import DatasetInfo
 from world_model.data.writer import write_dataset
-from world_model.distillation.methods import MethodSettings, make_method
-from world_model.distillation.shortcut import told_step_sizes
+from world_model.distillation.methods import MethodSettings, begin_with, make_method, sampler_for
 from world_model.flow import FEW_STEP_LOSSES, FlowConfig
 from world_model.presets import get_preset
 from world_model.rollout import Rollout
@@ -156,8 +155,7 @@ def distil(base: World, store: EpisodeStore, method: str, options: CoinFlipOptio
     """The few-step world that a method makes of it."""
     loss = method.removesuffix(ADVERSARIAL)
     flow = replace(base.flow, loss=loss, noise_fraction=0.5, context_fraction=0.0)
-    if loss == "shortcut":
-        base = replace(base, network=told_step_sizes(base.network), _networks={})
+    base = replace(base, network=begin_with(base.network, loss), _networks={})
     trainer = Trainer(
         store,
         base.tokenizer,
@@ -170,8 +168,7 @@ def distil(base: World, store: EpisodeStore, method: str, options: CoinFlipOptio
     )
     for _ in trainer.run():
         pass
-    sampler = "euler" if loss == "shortcut" else "consistency"
-    config = replace(base.config, sampler=sampler, sampling_steps=1, sampling_shift=1.0)
+    config = replace(base.config, sampler=sampler_for(loss), sampling_steps=1, sampling_shift=1.0)
     network = trainer.averaged_network().requires_grad_(False)
     return replace(base, config=config, network=network, flow=flow, _networks={})
 

@@ -10,9 +10,10 @@ from world_model.distillation.consistency import ConsistencyConfig, DiscreteCons
 from world_model.distillation.energy import EnergyScore
 from world_model.distillation.method import Method
 from world_model.distillation.scm import ContinuousConsistency, ScmConfig
-from world_model.distillation.shortcut import Shortcut, ShortcutConfig
+from world_model.distillation.shortcut import Shortcut, ShortcutConfig, told_step_sizes
 from world_model.errors import ConfigError
 from world_model.flow import CONSISTENCY_LOSSES, FlowConfig
+from world_model.network import NextFrameDiffusion
 from world_model.tokenizer import PixelPatchTokenizer
 from world_model.world import World
 
@@ -75,6 +76,16 @@ def make_method(
     if settings.adversarial:
         adversary = Adversary(network, teacher.flow, settings.adversary)
     return ContinuousConsistency(flow, network, teacher.flow, settings.scm, adversary)
+
+
+def begin_with(network: NextFrameDiffusion, loss: str) -> NextFrameDiffusion:
+    """The network that the method named by ``loss`` begins with: one that hears what it tells."""
+    return told_step_sizes(network) if loss == "shortcut" else network
+
+
+def sampler_for(loss: str) -> str:
+    """Name of the sampler that networks trained with a few-step ``loss`` are made for."""
+    return "euler" if loss == "shortcut" else "consistency"
 
 
 def check_teacher(teacher: World, student: World) -> None:

@@ -10,8 +10,13 @@ import torch
 import tyro
 
 from world_model.data import EpisodeStore
-from world_model.distillation.methods import MethodSettings, check_teacher, make_method
-from world_model.distillation.shortcut import told_step_sizes
+from world_model.distillation.methods import (
+    MethodSettings,
+    begin_with,
+    check_teacher,
+    make_method,
+    sampler_for,
+)
 from world_model.distillation.shrinking import narrow, shrink
 from world_model.errors import ConfigError
 from world_model.flow import CONSISTENCY_LOSSES, FlowConfig
@@ -120,8 +125,7 @@ def run(command: DistillCommand) -> Path:
             f"{world.model_id} steps as far as it is told, and --method {command.method} tells "
             "it nothing. Go on with --method shortcut, or begin with the world it was made from."
         )
-    if command.method == "shortcut":
-        world = replace(world, network=told_step_sizes(world.network), _networks={})
+    world = replace(world, network=begin_with(world.network, command.method), _networks={})
     name = world.config.name
     folder = command.out or Path("runs") / f"distill-{name}"
     with clear_errors():
@@ -164,7 +168,7 @@ def run(command: DistillCommand) -> Path:
         return folder / "world"
     config = replace(
         world.config,
-        sampler="euler" if command.method == "shortcut" else "consistency",
+        sampler=sampler_for(command.method),
         sampling_steps=command.sampling_steps,
         sampling_shift=1.0,
         hardware=describe_hardware(device),
