@@ -17,11 +17,12 @@ from rich.console import Console
 
 from agents.arena import EVALUATION_SEED, Arena, find_policies, load_world
 from agents.environments import imagined_vec_envs, real_vec_envs, training_starts
+from agents.imitation import ImitationConfig
 from agents.policies import Policy
 from agents.policy_io import load_policy
 from agents.ppo import PPOTrainer
 from agents.ppo_config import PPOConfig
-from agents.progress import train_with_progress
+from agents.progress import imitate_with_progress, train_with_progress
 from agents.results import (
     best_sweep,
     compare,
@@ -30,6 +31,7 @@ from agents.results import (
     write_results,
 )
 from agents.statistics import rank_agreement
+from world_model.data import open_store
 from world_model.errors import NFDError
 
 DEFAULT = "doom-take-cover"
@@ -59,6 +61,10 @@ class AgentOptions:
     """One agent is trained for each."""
     start_from: str | None = None
     """Folder or name of a trained policy to begin with, instead of a fresh network."""
+    imitate: Path | None = None
+    """Folder of a data set: before PPO a fresh network imitates its best episodes."""
+    imitation: ImitationConfig = field(default_factory=ImitationConfig)
+    """How."""
     episodes: int = 50
     """Episodes in the real game for each policy; 0 leaves the real game out."""
     imagined_episodes: int | None = None
@@ -155,6 +161,15 @@ def train(options: AgentOptions, arena: Arena) -> list[Policy]:
             outcome=None if options.real else getattr(arena.world, "outcome", None),
         )
         try:
+            if options.imitate and not trainer.timesteps:
+                done = imitate_with_progress(
+                    trainer,
+                    open_store(options.imitate),
+                    options.imitation,
+                    console=arena.console,
+                    label=label,
+                )
+                arena.console.print(f"{label}: {done.describe()}")
             train_with_progress(
                 trainer,
                 options.timesteps,

@@ -272,14 +272,12 @@ def load_optimizer(path: str | os.PathLike[str], network: ActorCriticPolicy) -> 
     if not file.is_file():
         return False
     tensors = _read(file)
-    if not tensors:  # saved before the first update
-        return True
-    _check_same(
-        file,
-        {name.partition(":")[2] for name in tensors},
-        {name for name, _ in network.named_parameters()},
-    )
-    for name, parameter in network.named_parameters():
+    found = {name.partition(":")[2] for name in tensors}
+    parameters = dict(network.named_parameters())
+    # Adam knows nothing of parameters that have not learned yet.
+    _check_same(file, found, found & set(parameters))
+    for name in found:
+        parameter = parameters[name]
         network.optimizer.state[parameter] = {
             key: tensors[f"{key}:{name}"].to("cpu" if key == "step" else parameter.device)
             for key in ("step", "exp_avg", "exp_avg_sq")

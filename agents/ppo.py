@@ -18,6 +18,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 
+from agents.imitation import Imitation, ImitationConfig, imitate
 from agents.learning_curve import CURVE, CurvePoint, LearningCurve
 from agents.observed_envs import ObservedEnvs
 from agents.policy_io import (
@@ -34,7 +35,8 @@ from agents.ppo_config import PPOConfig, make_model
 from agents.shaping import ForeseenChange
 from agents.trained import TrainedPolicy
 from world_model.action_spec import ActionSpec
-from world_model.errors import CheckpointError
+from world_model.data.store import EpisodeStore
+from world_model.errors import CheckpointError, DataError
 from world_model.outcome import OutcomeModel
 
 MakeVecEnv = Callable[[int, int], VecEnv]
@@ -114,9 +116,9 @@ class PPOTrainer:
             self._load(self.agent_folder, resumed)
             self.model.num_timesteps = done
             self.curve.load(up_to=done)
-            begun_with = resumed.training.get("source", {}).get("started_from")
-            if begun_with:
-                self.source["started_from"] = begun_with
+            theirs = resumed.training.get("source", {})
+            begun_with = {k: theirs[k] for k in ("started_from", "imitated") if k in theirs}
+            self.source.update(begun_with)
         elif start_from is not None:
             self._load(find_policy(start_from), begun)
             self.source["started_from"] = begun.training
@@ -126,6 +128,35 @@ class PPOTrainer:
     def timesteps(self) -> int:
         """Environment steps so far, over all streams."""
         return int(self.model.num_timesteps)
+
+    def imitate(
+        self,
+        store: EpisodeStore,
+        config: ImitationConfig | None = None,
+        on_step: Callable[[int], None] = lambda step: None,
+    ) -> Imitation:
+        """Makes a fresh network act as the best recorded episodes did, see :mod:`agents.imitation`.
+
+        Raises:
+            CheckpointError: if the run has taken steps already, or began with another policy.
+            DataError: if the recordings do not fit.
+        """
+        if self.timesteps or "started_from" in self.source:
+            raise CheckpointError(
+                f"{self.folder} has learned already ({self.timesteps:,} steps); only a fresh "
+                "network imitates. Choose another folder with --out, or leave out --start-from."
+            )
+        if store.action_spec != self.action_spec or store.frame_shape != self.frame_shape:
+            raise DataError(
+                f"{store.root} has frames {store.frame_shape} and actions {store.action_spec}, the "
+                f"environment {self.frame_shape} and {self.action_spec}. Record it again."
+            )
+        config = config or ImitationConfig()
+        policy = self.model.policy
+        done = imitate(policy, self.observer, store, config, seed=self.seed, on_step=on_step)
+        self.source["imitated"] = {"data": store.content_hash, **asdict(config), **asdict(done)}
+        self.save()
+        return done
 
     def train(
         self,
@@ -163,6 +194,7 @@ class PPOTrainer:
             while self.timesteps < timesteps and time.perf_counter() < deadline:
                 before = self.timesteps
                 self._anneal(self.timesteps / timesteps)
+                self._hold_policy("imitated" in self.source and before < self.config.value_warmup)
                 try:  # one rollout and one update
                     self.model.learn(rollout, callback=after_step, reset_num_timesteps=False)
                 except BaseException:
@@ -270,6 +302,11 @@ class PPOTrainer:
         first, last = self.config.learning_rate, self.config.final_learning_rate
         rate = first + (last - first) * min(1.0, progress)
         self.model.lr_schedule = lambda _: rate
+
+    def _hold_policy(self, hold: bool) -> None:
+        """While held, only the value function learns."""
+        for name, parameter in self.model.policy.named_parameters():
+            parameter.requires_grad_("value_net" in name or not hold)
 
     def _point(self, seconds: float) -> CurvePoint:
         episodes = list(self.model.ep_info_buffer or [])

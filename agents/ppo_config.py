@@ -39,6 +39,9 @@ class PPOConfig:
     """Weight of the value loss."""
     max_grad_norm: float = 0.5
     """Gradients are clipped to this norm."""
+    value_warmup: int = 8192
+    """Environment steps in which only the value function learns, where a fresh run begins with a
+    policy that imitates: what it knows is not to be unlearned by guesses of what it is worth."""
     shaping_weight: float = 0.0
     """Reward per unit of ``shaping_state`` that an action is expected to gain or lose, in
     imagination; 0: none."""

@@ -10,9 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from agents.evaluation import OnEpisode
+from agents.imitation import Imitation, ImitationConfig
 from agents.learning_curve import CurvePoint
 from agents.ppo import PPOTrainer
 from agents.statistics import format_number
+from world_model.data.store import EpisodeStore
 
 QUIET_SECONDS = 30.0
 """Where there is no terminal to show a bar, training reports so often in a line."""
@@ -56,6 +58,24 @@ def train_with_progress(
                 spoken = time.perf_counter()
                 console.print(f"{label}: {trainer.curve.describe()}")
         progress.update(task, completed=total)
+
+
+def imitate_with_progress(
+    trainer: PPOTrainer,
+    store: EpisodeStore,
+    config: ImitationConfig,
+    *,
+    console: Console,
+    label: str,
+) -> Imitation:
+    """Runs :meth:`PPOTrainer.imitate` under a progress bar."""
+    with _progress(console) as progress:
+        task = progress.add_task(label, total=config.steps, note="watching the recordings")
+
+        def on_step(step: int) -> None:
+            progress.update(task, completed=step, note="")
+
+        return trainer.imitate(store, config, on_step)
 
 
 @contextmanager

@@ -1,0 +1,193 @@
+"""Behaviour cloning of the best recorded play."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from agents.evaluation import evaluate
+from agents.imitation import ImitationConfig, best_episodes, episode_returns, imitate, watch
+from agents.observers import StackedFrames
+from agents.policies import make_policy
+from agents.policy_io import load_config, load_policy
+from agents.ppo import PPOTrainer
+from agents.ppo_config import PPOConfig
+from tests.agents.big_toy import SCALE, BigToyGame, make_big_toy_envs
+from tests.toy import ACTION_NAMES, STATE_NAMES, catching_policy, random_policy, record_episode
+from world_model.action_spec import ActionSpec
+from world_model.data import open_store, write_dataset
+from world_model.data.metadata import DatasetInfo
+from world_model.errors import CheckpointError, DataError, DivergenceError
+
+SPEC = ActionSpec.from_space(spaces.Discrete(3), names=ACTION_NAMES)
+INFO = DatasetInfo(action_spec=SPEC, frame_shape=(64, 64, 3), fps=10.0, state_names=STATE_NAMES)
+TINY = PPOConfig(n_envs=2, n_steps=16, batch_size=16, n_epochs=2, frame_stack=2, features_dim=32)
+QUICK = ImitationConfig(share=0.5, steps=300, batch_size=64)
+GOOD = tuple(range(0, 150, 2))
+"""Episodes in which the ball is caught; the others are played at random."""
+
+
+def large(episode):
+    frames = episode.frames.repeat(SCALE, axis=1).repeat(SCALE, axis=2)
+    return replace(episode, frames=frames)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    episodes = []
+    for seed in range(150):
+        policy = catching_policy if seed in GOOD else random_policy
+        episodes.append(large(record_episode(seed, policy)))
+    folder = tmp_path_factory.mktemp("imitation") / "data"
+    return open_store(write_dataset(folder, episodes, INFO))
+
+
+def make_trainer(folder, config=TINY, **options):
+    return PPOTrainer(make_big_toy_envs, SPEC, folder, config=config, **options)
+
+
+def test_the_best_episodes_come_first(store):
+    returns = episode_returns(store)
+    assert [float(store.episode(i).rewards.sum()) for i in range(150)] == pytest.approx(
+        returns.tolist()
+    )
+    best = best_episodes(store, "train", 0.5, 100_000)
+    assert set(best.tolist()) <= set(GOOD) & set(store.split("train").tolist())
+    assert (np.diff(returns[best]) <= 0).all()
+    assert len(best) == round(0.5 * len(store.split("train")))
+
+
+def test_no_more_frames_than_asked_for_but_one_episode_at_least(store):
+    first = best_episodes(store, "train", 1.0, 10**9)
+    lengths = store.lengths[first]
+    assert len(first) == len(store.split("train"))
+    assert len(best_episodes(store, "train", 1.0, int(lengths[:3].sum()))) == 3
+    assert len(best_episodes(store, "train", 1.0, int(lengths[:3].sum()) - 1)) == 2
+    assert best_episodes(store, "train", 1.0, 1).tolist() == first[:1].tolist()
+
+
+@pytest.mark.parametrize("share", [0.0, -1.0, 1.5, float("nan")])
+def test_a_share_is_a_share(store, share):
+    with pytest.raises(DataError, match="share"):
+        best_episodes(store, "train", share, 100)
+
+
+def test_players_are_chosen_by_name(store):
+    chosen = best_episodes(store, "train", 1.0, 10**9, ["rand*", "nobody"])
+    assert set(chosen.tolist()) == set(store.split("train").tolist()) - set(GOOD)
+    with pytest.raises(DataError, match="its players are catching_policy, random_policy"):
+        best_episodes(store, "train", 1.0, 100, ["nobody"])
+
+
+def test_an_observer_watches_what_was_seen_when_the_action_was_taken(store):
+    episodes = np.array([1, 0, 3])
+    recorded = watch(StackedFrames((64, 64, 3), 2), store, episodes)
+    assert len(recorded) == sum(len(store.episode(i).actions) for i in episodes)
+    inputs, actions = recorded.take(torch.arange(len(recorded)))
+    found = 0
+    for index in episodes.tolist():
+        episode = store.episode(index)
+        for t in (0, 1, len(episode.actions) - 1):
+            newest = inputs[:, 3:] == torch.from_numpy(episode.frames[t].transpose(2, 0, 1).copy())
+            before = episode.frames[t - 1] if t else np.zeros_like(episode.frames[0])
+            older = inputs[:, :3] == torch.from_numpy(before.transpose(2, 0, 1).copy())
+            rows = newest.flatten(1).all(1) & older.flatten(1).all(1)
+            assert rows.any()
+            assert int(episode.actions[t, 0]) in actions[rows].tolist()
+            found += 1
+    assert found == 9
+
+
+def test_an_imitator_plays_as_well_as_whom_it_imitates(tmp_path, store):
+    trainer = make_trainer(tmp_path, replace(TINY, frame_stack=1))
+    before = {n: p.clone() for n, p in trainer.model.policy.named_parameters()}
+    steps = []
+    done = trainer.imitate(store, QUICK, steps.append)
+    assert steps == list(range(1, 301))
+    assert done.accuracy > 0.75  # three actions, on episodes never seen
+    assert done.episodes == len(best_episodes(store, "train", 0.5, 100_000))
+    assert "imitates the best" in done.describe()
+    after = dict(trainer.model.policy.named_parameters())
+    assert torch.equal(after["value_net.weight"], before["value_net.weight"])
+    assert not torch.equal(after["action_net.weight"], before["action_net.weight"])
+    trainer.close()
+    clone = load_policy(tmp_path / "agent")
+    uniform = make_policy("uniform", SPEC.space)
+    cloned, random = (
+        evaluate(policy, BigToyGame, range(100, 112), streams=4).returns.mean()
+        for policy in (clone, uniform)
+    )
+    assert random < 0 < 2 < cloned  # balls caught less balls missed
+
+
+def test_the_same_seed_gives_the_same_imitator(tmp_path, store):
+    quick = replace(QUICK, steps=5)
+    weights = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        trainer = make_trainer(tmp_path / name, seed=seed)
+        trainer.imitate(store, quick)
+        weights.append(trainer.model.policy.action_net.weight.clone())
+        trainer.close()
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_at_first_only_the_value_function_learns_and_a_resumed_run_knows_it(tmp_path, store):
+    config = replace(TINY, value_warmup=64)
+    trainer = make_trainer(tmp_path, config)
+    trainer.imitate(store, replace(QUICK, steps=5))
+    start = {n: p.clone() for n, p in trainer.model.policy.named_parameters()}
+    updates = trainer.train(96)
+    next(updates)
+    now = dict(trainer.model.policy.named_parameters())
+    changed = {name for name in now if not torch.equal(now[name], start[name])}
+    assert changed == {name for name in now if "value_net" in name}
+    updates.close()
+    trainer.close()
+
+    resumed = make_trainer(tmp_path, config)
+    assert resumed.source["imitated"]["data"] == store.content_hash
+    held = resumed.model.policy.action_net.weight.clone()
+    list(resumed.train(64))
+    assert torch.equal(resumed.model.policy.action_net.weight, held)
+    list(resumed.train(96))
+    assert not torch.equal(resumed.model.policy.action_net.weight, held)
+    resumed.close()
+    settings = load_config(tmp_path / "agent").training["source"]["imitated"]
+    assert settings["share"] == 0.5
+    assert settings["steps"] == 5
+
+
+def test_only_a_fresh_network_imitates(tmp_path, store):
+    trainer = make_trainer(tmp_path / "a")
+    list(trainer.train(32))
+    with pytest.raises(CheckpointError, match="learned already"):
+        trainer.imitate(store, QUICK)
+    path = trainer.share(tmp_path / "shared")
+    trainer.close()
+    other = make_trainer(tmp_path / "b", start_from=path)
+    with pytest.raises(CheckpointError, match="start-from"):
+        other.imitate(store, QUICK)
+    other.close()
+
+
+def test_recordings_of_another_game(tmp_path, store):
+    other = ActionSpec.from_space(spaces.Discrete(5))
+    trainer = make_trainer(tmp_path)
+    trainer.action_spec = other
+    with pytest.raises(DataError, match="Discrete\\(5\\)"):
+        trainer.imitate(store, QUICK)
+    trainer.close()
+
+
+def test_a_loss_that_is_not_finite_stops_it(tmp_path, store):
+    trainer = make_trainer(tmp_path)
+    with torch.no_grad():
+        trainer.model.policy.action_net.bias.fill_(float("nan"))
+    with pytest.raises((DivergenceError, ValueError)):
+        imitate(trainer.model.policy, trainer.observer, store, replace(QUICK, steps=1))
+    trainer.close()
