@@ -36,6 +36,8 @@ class EnvOptions(TypedDict, total=False):
     termination_mode: str | None
     pessimism: float | None
     precision: str | None
+    speculation: str
+    speculation_depth: int | None
     reward_function: str | RewardFunction | None
 
 
@@ -56,6 +58,8 @@ def build_core(
     termination_mode: str | None = None,
     pessimism: float | None = None,
     precision: str | None = None,
+    speculation: str = "auto",
+    speculation_depth: int | None = None,
     reward_function: str | RewardFunction | None = None,
 ) -> ImaginedCore:
     """The core of ``num_envs`` streams; the keywords are those of :class:`EnvOptions`."""
@@ -70,6 +74,9 @@ def build_core(
         pessimism=pessimism,
         precision=precision,
     )
+    from world_model.speculation import speculative  # torch and all that follows
+
+    rollout = speculative(rollout, speculation, speculation_depth, streams=num_envs)
     if max_episode_steps is None:
         max_episode_steps = world.config.max_episode_steps
     if isinstance(reward_function, str):

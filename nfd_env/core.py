@@ -155,6 +155,20 @@ class ImaginedCore:
             self.steps.copy(),
         )
 
+    def hint(self, actions: np.ndarray) -> None:
+        """Tells a speculative rollout which actions are likely next; others take no notice.
+
+        Args:
+            actions: float32 (n, K), encoded, the likeliest first.
+
+        Raises:
+            ResetNeeded: before the first reset.
+        """
+        if self.state is None:
+            raise ResetNeeded("call reset() before hint().")
+        if hasattr(self.rollout, "hint"):
+            self.rollout.hint(self.state, torch.tensor(actions))
+
     # -- snapshots -----------------------------------------------------------------------------
 
     def save(self, indices: Sequence[int] | None = None) -> Snapshot:
@@ -234,10 +248,11 @@ class ImaginedCore:
         self.limits = replace(self.limits, max_episode_steps=None if self.endless else steps)
 
     def close(self) -> None:
-        """Closes what supplies the starts, if it needs closing."""
-        close = getattr(self.starts, "close", None)
-        if close is not None:
-            close()
+        """Closes what supplies the starts and what computes ahead, if they need closing."""
+        for part in (self.starts, self.rollout):
+            close = getattr(part, "close", None)
+            if close is not None:
+                close()
 
     # -- parts of the above --------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -69,6 +70,10 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
             the world believes. An agent in training finds whatever a world is too lenient about.
         precision: ``"float32"`` (the default), ``"bfloat16"``, or ``"auto"`` for the faster one.
             With bfloat16 frames depend more on the number of streams; they stay reproducible.
+        speculation: have the next frame ready before its action is known: ``"ahead"``, ``"branch"``
+            or ``"joint"`` (the paper's; not exact), see :mod:`world_model.speculation`; ``"off"``;
+            or ``"auto"``, the default: ahead while it pays, which changes no frame.
+        speculation_depth: steps ahead, actions at once, or frames in one go; default: chosen.
         reward_function: replaces the world's reward: ``f(frames, actions, next_frames)``, or its
             ``"module:function"``, see :data:`nfd_env.core.RewardFunction`.
         render_mode: ``"rgb_array"``, ``"human"`` (a window; needs pygame) or None.
@@ -77,6 +82,8 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
         WorldNotFoundError: if no such world exists.
         WorldFormatError: if its folder is damaged.
         ConfigError: if the world keeps no teacher, and one is asked for.
+        ConfigError: if it cannot speculate so, as ``joint`` where the network is given previous
+            frames.
         ContextError: if ``contexts`` names nothing, or does not fit the world.
     """
 
@@ -141,6 +148,26 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
             bool(result.truncated[0]),
             result.info(0),
         )
+
+    def hint(self, actions: Sequence[Any]) -> None:
+        """Names the actions that are likely at the next step, the likeliest first.
+
+        Speculation then prepares these instead of the last action. A wrong hint costs time and
+        changes nothing; without speculation it does nothing at all.
+
+        Raises:
+            ActionError: if one is not in the action space.
+            ResetNeeded: before the first reset.
+        """
+        encoded = [self.world.action_spec.encode(action) for action in actions]
+        if encoded:
+            self.core.hint(np.stack(encoded))
+
+    @property
+    def speculation(self) -> dict[str, Any] | None:
+        """What speculation brought and cost so far, see :class:`SpeculationCounts`; None: off."""
+        counts = getattr(self.core.rollout, "counts", None)
+        return None if counts is None else counts.to_dict()
 
     def save_state(self) -> Snapshot:
         """A snapshot of this moment, to return to or to branch from."""

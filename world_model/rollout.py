@@ -71,15 +71,15 @@ class Rollout:
             )
         self.device = torch.device(device)
         self.world = world.to(self.device)
-        self._network = world.network_in(choose_precision(precision, self.device))
+        self.network = world.network_in(choose_precision(precision, self.device))
         config = world.config
         self.reward_mode, self.termination_mode = reward_mode, termination_mode
         if not math.isfinite(pessimism):
             raise ValueError(f"pessimism must be a finite number, not {pessimism}.")
         self.pessimism = pessimism
         self.sampling_steps = config.sampling_steps if sampling_steps is None else sampling_steps
-        self._grid = time_grid(self.sampling_steps, config.sampling_shift)
-        self._sample = get_sampler(config.sampler if sampler is None else sampler)
+        self.grid = time_grid(self.sampling_steps, config.sampling_shift)
+        self.sample = get_sampler(config.sampler if sampler is None else sampler)
         self.context_noise = config.context_noise if context_noise is None else context_noise
         if not 0 <= self.context_noise < 1:
             raise ValueError(f"context_noise must lie in [0, 1), not {self.context_noise}.")
@@ -87,18 +87,19 @@ class Rollout:
     # -- the contract ----------------------------------------------------------------------------
 
     @torch.no_grad()
-    def begin(self, contexts: Context, seeds: Tensor) -> RolloutState:
+    def begin(self, contexts: Context, seeds: Tensor, *, spare_slots: int = 0) -> RolloutState:
         """Starts one stream per context: encodes all of its frames but the last, in one pass.
 
         Args:
             contexts: at least one frame per stream, all streams with equally many.
             seeds: int64 (B,), noise seed of each stream.
+            spare_slots: room in the rings for more frames at once than a step needs.
 
         Raises:
             ContextError: if frames, actions or seeds do not fit the world or each other.
         """
         self._check(contexts, seeds)
-        network, outcome = self._network, self.world.outcome
+        network, outcome = self.network, self.world.outcome
         frames = contexts.frames.to(self.device)
         actions = contexts.actions.to(self.device, torch.float32)
         seeds = seeds.to(self.device, torch.int64)
@@ -110,15 +111,15 @@ class Rollout:
         previous_t = torch.full((batch, length), self.context_noise, device=self.device)
         previous_t[:, 0] = 1.0
         for i in range(1, length):
-            noised = self._noised(latents[:, i - 1], seeds, index[:, i - 1], Purpose.PREVIOUS)
+            noised = self.noised(latents[:, i - 1], seeds, index[:, i - 1], Purpose.PREVIOUS)
             previous[:, i] = torch.cat([noised, previous[:, i - 1]], -1)[..., : count * dim]
-        cache = network.empty_cache(batch)
+        cache = network.empty_cache(batch, spare_slots=spare_slots)
         # The ring holds the last frames only: prefill as much of the context as fits into it.
         first = max(0, length - 1 - cache.frames.shape[1])
         if first < length - 1:
             context = torch.stack(
                 [
-                    self._noised(latents[:, i], seeds, index[:, i], Purpose.CONTEXT)
+                    self.noised(latents[:, i], seeds, index[:, i], Purpose.CONTEXT)
                     for i in range(first, length - 1)
                 ],
                 dim=1,
@@ -167,6 +168,16 @@ class Rollout:
         Raises:
             ActionError: if the actions have the wrong shape or one of them is null.
         """
+        actions = self.checked(actions, state)
+        latents, first_estimate = self._denoise(state, actions)
+        return self.commit(state, actions, latents, first_estimate)
+
+    def checked(self, actions: Tensor, state: RolloutState) -> Tensor:
+        """``actions`` on the rollout's device, float32 (B, K).
+
+        Raises:
+            ActionError: if they have the wrong shape or one of them is null.
+        """
         actions = actions.to(self.device, torch.float32)
         if actions.shape != state.action.shape:
             raise ActionError(
@@ -174,8 +185,20 @@ class Rollout:
             )
         if actions.isnan().any():
             raise ActionError("an action contains NaN. Encode it with the world's ActionSpec.")
+        return actions
+
+    def commit(
+        self, state: RolloutState, actions: Tensor, latents: Tensor, first_estimate: Tensor
+    ) -> tuple[RolloutState, StepOutcome]:
+        """Makes sampled tokens the last frame: what it looks like, earns and ends.
+
+        Args:
+            state: of the frame before; reused.
+            actions: float32 (B, K), what produced the frame.
+            latents: float32 (B, N, D), the frame as it was sampled.
+            first_estimate: float32 (B, N, D), the first denoising estimate of it.
+        """
         terminated, probability = self._termination(state, actions)
-        latents, first_estimate = self._denoise(state, actions)
         frames = self.world.tokenizer.decode(latents)
         if self.world.tokenizer.rounds_feedback:
             latents = self.world.tokenizer.encode(frames)
@@ -194,11 +217,11 @@ class Rollout:
 
     def _denoise(self, state: RolloutState, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Samples the next frame's tokens; also returns the first estimate of them."""
-        network, flow = self._network, self.world.flow
+        network, flow = self.network, self.world.flow
         index = state.frame_index
         following = index + 1
-        context = self._noised(state.latent, state.seeds, index, Purpose.CONTEXT)
-        last = self._noised(state.latent, state.seeds, index, Purpose.PREVIOUS)
+        context = self.noised(state.latent, state.seeds, index, Purpose.CONTEXT)
+        last = self.noised(state.latent, state.seeds, index, Purpose.PREVIOUS)
         previous = torch.cat([last, state.previous], -1)[..., : state.previous.shape[-1]]
         level = torch.full_like(state.previous_t, self.context_noise)
         estimates: list[Tensor] = []
@@ -209,7 +232,7 @@ class Rollout:
 
         def estimate(x: Tensor, t: float, step: int) -> Tensor:
             now = torch.full_like(level, t)
-            size = torch.full_like(level, self._grid[step] - self._grid[step + 1])
+            size = torch.full_like(level, self.grid[step] - self.grid[step + 1])
             if step == 0:  # with the clean pass of the last frame folded in
                 raw = network.stream(
                     torch.stack([context, x], dim=1),
@@ -241,11 +264,11 @@ class Rollout:
                 estimates.append(x0)
             return x0
 
-        latents = self._sample(draw, self._grid, estimate)
+        latents = self.sample(draw, self.grid, estimate)
         state.previous, state.previous_t = previous, level
         return latents, estimates[0]
 
-    def _noised(self, latent: Tensor, seeds: Tensor, index: Tensor, purpose: Purpose) -> Tensor:
+    def noised(self, latent: Tensor, seeds: Tensor, index: Tensor, purpose: Purpose) -> Tensor:
         """The frame as later frames see it: noised to the context level, the same way each time."""
         if not self.context_noise:
             return latent

@@ -1,0 +1,225 @@
+"""``ahead`` and ``branch`` change nothing: a property of random sequences of everything."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from tests.world_model.tiny import tiny_world
+from world_model.rollout import Rollout
+from world_model.speculation import AheadRollout, BranchRollout
+from world_model.speculation.branch import row_of
+from world_model.types import StepOutcome
+
+SETTINGS = {"sampling_steps": 2, "reward_mode": "sample"}
+
+
+class Padded:
+    """The reference of ``branch``: a plain rollout that computes ``width`` equal rows."""
+
+    def __init__(self, rollout, width):
+        self.rollout, self.width = rollout, width
+        self.begin = rollout.begin
+
+    def advance(self, state, actions):
+        wide = state.select(torch.zeros(self.width, dtype=torch.int64))
+        wide, outcome = self.rollout.advance(wide, actions.expand(self.width, -1).clone())
+        row = row_of(actions, self.width)
+        rows = {name: value[row : row + 1] for name, value in vars(outcome).items()}
+        return wide.select(torch.tensor([row])), StepOutcome(**rows)
+
+
+MODES = {
+    "ahead": (lambda rollout: AheadRollout(rollout), lambda rollout: rollout),
+    "three ahead": (lambda rollout: AheadRollout(rollout, 3), lambda rollout: rollout),
+    "branch": (lambda rollout: BranchRollout(rollout, 3), lambda rollout: Padded(rollout, 3)),
+    "two branches": (lambda rollout: BranchRollout(rollout, 2), lambda rollout: Padded(rollout, 2)),
+}
+
+
+def play(rollout, world, *, seed, steps, repeat, think):
+    """Every number of an episode of steps, resets, snapshots, new seeds and hints."""
+    rng = np.random.default_rng(seed)
+    state, saved, action, seen = None, None, 0, []
+    for step in range(steps):
+        event = rng.random()
+        if state is None or event < 0.05:
+            context = world.contexts.pick([int(rng.integers(5))])
+            state = rollout.begin(context, torch.tensor([int(rng.integers(1000))]))
+        elif event < 0.10:
+            saved = state.clone()
+        elif event < 0.15 and saved is not None:
+            state = saved.clone()
+        elif event < 0.20:
+            state.seeds.fill_(step)  # another future of this moment
+        elif event < 0.30 and hasattr(rollout, "hint"):
+            rollout.hint(state, torch.from_numpy(rng.integers(3, size=(2, 1)).astype(np.float32)))
+        elif event < 0.30:
+            rng.integers(3, size=(2, 1))
+        if think:
+            time.sleep(float(rng.choice([0.0, 0.002, 0.02])))
+        else:
+            rng.choice([0.0, 0.002, 0.02])
+        if rng.random() > repeat:
+            action = int(rng.integers(3))
+        state, outcome = rollout.advance(state, torch.tensor([[float(action)]]))
+        seen.append(
+            [
+                outcome.frames.clone(),
+                outcome.rewards,
+                outcome.terminated,
+                outcome.termination_probability,
+                outcome.uncertainty,
+            ]
+        )
+    return seen
+
+
+def assert_same(ours, theirs):
+    for step, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+        for a, b in zip(one, other, strict=True):
+            assert torch.equal(a, b), f"step {step}"
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("repeat", [0.0, 0.8])
+def test_any_sequence_is_as_without_speculation(mode, repeat):
+    world = tiny_world()
+    speculative, reference = MODES[mode]
+    for seed in range(2):
+        settings = {"seed": seed, "steps": 40, "repeat": repeat}
+        ours = speculative(Rollout(world, **SETTINGS))
+        seen = play(ours, world, think=True, **settings)
+        ours.close()
+        expected = reference(Rollout(world, **SETTINGS))
+        assert_same(seen, play(expected, world, think=False, **settings))
+        assert ours.counts.steps == 40
+        assert 0 < ours.counts.accepted < 40
+        assert ours.counts.discarded > 0 or mode == "branch"
+
+
+def test_branches_of_all_actions_never_miss_but_where_the_state_was_changed():
+    world = tiny_world()
+    rollout = BranchRollout(Rollout(world), 3)
+    state = rollout.begin(world.contexts.pick([0]), torch.tensor([0]))
+    for step in range(12):
+        state, _ = rollout.advance(state, torch.tensor([[float(step * step % 3)]]))
+    assert rollout.counts.accepted == 12
+    assert rollout.counts.wasted_passes == 0
+    assert rollout.counts.discarded == 24
+    rollout.close()
+
+
+def test_an_action_has_a_row_of_its_own():
+    assert [row_of(torch.tensor([[float(a)]]), 3) for a in range(5)] == [0, 1, 2, 0, 1]
+    moves = [torch.tensor([[0.1, float(a)]]) for a in range(40)]
+    rows = [row_of(move, 4) for move in moves]
+    assert set(rows) == {0, 1, 2, 3}
+    assert rows == [row_of(move.clone(), 4) for move in moves]
+
+
+def test_a_branch_of_many_actions_drafts_the_likely_ones():
+    world = tiny_world()
+    rollout = BranchRollout(Rollout(world), 2)
+    state = rollout.begin(world.contexts.pick([0]), torch.tensor([0]))
+    rollout.hint(state, torch.tensor([[2.0], [0.0], [1.0]]))
+    # Actions 2 and 0 share a row, and 2 was named first.
+    assert rollout._drafted.flatten().tolist() == [2.0, 1.0]
+    rollout.close()
+
+
+def test_counts_of_a_known_sequence():
+    world = tiny_world()
+    rollout = AheadRollout(Rollout(world, sampling_steps=2))
+    state = rollout.begin(world.contexts.pick([0]), torch.tensor([0]))
+    for action in (1, 1, 1, 2, 2):
+        while rollout._chain is not None and not rollout._chain._futures[0].done():
+            time.sleep(0.001)  # whatever was expected is ready by now
+        state, _ = rollout.advance(state, torch.tensor([[float(action)]]))
+    rollout.close()
+    counts = rollout.counts
+    # Before the first action action 0 is expected, and action 1 before the first 2.
+    assert (counts.steps, counts.repeats, counts.accepted) == (5, 3, 3)
+    assert counts.repeat_rate == 0.6
+    assert 2 <= counts.discarded <= 3  # and, if it had begun, the one after the last
+    assert counts.wasted_passes == 2 * counts.discarded
+    assert counts.to_dict()["acceptance_rate"] == 0.6
+
+
+def test_a_batch_branched_off_is_imagined_as_ever():
+    world = tiny_world()
+    for rollout in (AheadRollout(Rollout(world)), BranchRollout(Rollout(world), 3)):
+        state = rollout.begin(world.contexts.pick([0]), torch.tensor([0]))
+        wide = state.select(torch.zeros(2, dtype=torch.int64))
+        plain = Rollout(world).advance(wide.clone(), torch.tensor([[1.0], [2.0]]))[1]
+        ours = rollout.advance(wide, torch.tensor([[1.0], [2.0]]))[1]
+        assert torch.equal(plain.frames, ours.frames)
+        rollout.close()
+
+
+def test_an_error_in_the_background_reaches_whoever_asks():
+    world = tiny_world()
+    plain = Rollout(world)
+    rollout = AheadRollout(plain)
+    state = rollout.begin(world.contexts.pick([0]), torch.tensor([0]))
+    advance = plain.advance
+    state, _ = rollout.advance(state, torch.tensor([[1.0]]))
+    rollout._drop()
+
+    def broken(state, actions):
+        raise RuntimeError("out of memory")
+
+    plain.advance = broken
+    rollout._look_ahead(state)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        rollout.advance(state, torch.tensor([[1.0]]))
+    plain.advance = advance
+    expected = Rollout(world).advance(state.clone(), torch.tensor([[1.0]]))[1]
+    assert torch.equal(rollout.advance(state, torch.tensor([[1.0]]))[1].frames, expected.frames)
+    rollout.close()
+
+
+def test_inference_mode_is_not_speculated_in():
+    world = tiny_world()
+    rollout = AheadRollout(Rollout(world))
+    with torch.inference_mode():
+        state = rollout.begin(world.contexts.pick([0]), torch.tensor([0]))
+        for _ in range(3):
+            state, _ = rollout.advance(state, torch.tensor([[1.0]]))
+    assert rollout.counts.accepted == 0
+    rollout.close()
+
+
+@pytest.mark.parametrize("thinking", [0.0, 0.03])
+def test_adaptive_speculation_works_only_while_it_pays(thinking, monkeypatch):
+    monkeypatch.setattr("world_model.speculation.ahead._cores", lambda: 2)
+    world = tiny_world()
+    plain = Rollout(world)
+    advance = plain.advance
+
+    def slow(state, actions):
+        time.sleep(0.01)
+        return advance(state, actions)
+
+    plain.advance = slow
+    rollout = AheadRollout(plain, 2, adaptive=True)
+    state = rollout.begin(world.contexts.pick([0]), torch.tensor([0]))
+    for _ in range(30):
+        time.sleep(thinking)
+        state, _ = rollout.advance(state, torch.tensor([[1.0]]))
+    rollout.close()
+    assert (rollout.counts.accepted > 5) == (thinking > 0)
+
+
+def test_on_one_core_nothing_is_gained_by_working_ahead(monkeypatch):
+    monkeypatch.setattr("world_model.speculation.ahead._cores", lambda: 1)
+    world = tiny_world()
+    rollout = AheadRollout(Rollout(world), adaptive=True)
+    state = rollout.begin(world.contexts.pick([0]), torch.tensor([0]))
+    for _ in range(25):
+        time.sleep(0.005)
+        state, _ = rollout.advance(state, torch.tensor([[1.0]]))
+    assert rollout.counts.accepted == 0

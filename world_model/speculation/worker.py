@@ -1,0 +1,102 @@
+"""Steps that are computed in the background, from a copy of a state that stays as it is."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from torch import Tensor
+
+from world_model.protocol import RolloutProtocol
+from world_model.types import StepOutcome
+
+Step = tuple[Any, StepOutcome, float]
+"""The state after a step, what it brought, and how many seconds it took."""
+
+
+class Chain:
+    """A few steps of a rollout under given actions, one after another.
+
+    Args:
+        state: where they start; copied first and never written to, unless ``owned``.
+        actions: float32 (B, K) for each step.
+        owned: nobody else needs the state.
+    """
+
+    def __init__(self, state: Any, actions: Sequence[Tensor], *, owned: bool = False) -> None:
+        self._state, self._actions, self._owned = state, list(actions), owned
+        self._lock, self._copied = threading.Lock(), threading.Event()
+        self._copying, self._cancelled = False, False
+        self._futures: list[Future[Step]] = [Future() for _ in actions]
+        self.begun = 0
+        """Steps that were computed, or at least begun."""
+
+    def __len__(self) -> int:
+        return len(self._futures)
+
+    def result(self, step: int) -> Step:
+        """The outcome of step number ``step``; waits for it, and raises what it raised."""
+        return self._futures[step].result()
+
+    def release(self) -> None:
+        """Begins nothing more; then waits until the state that it started from is free."""
+        with self._lock:
+            self._cancelled = True
+            copying = self._copying
+        if copying:
+            self._copied.wait()
+
+    def run(self, rollout: RolloutProtocol[Any]) -> None:
+        """Computes the steps; called by the worker."""
+        state: Any = None
+        with self._lock:
+            self._copying = not (self._cancelled or self._owned)
+        if self._copying:
+            try:
+                state = self._state.clone()
+            finally:
+                self._copied.set()
+        elif self._owned:
+            state = self._state
+        last = len(self._actions) - 1
+        for number, (actions, future) in enumerate(zip(self._actions, self._futures, strict=True)):
+            with self._lock:
+                if self._cancelled:
+                    future.cancel()
+                    continue
+                self.begun += 1
+            started = time.perf_counter()
+            try:
+                after, outcome = rollout.advance(state, actions)
+                # Who takes the state over may write to it at once.
+                state = after.clone() if number < last else None
+            except Exception as error:  # whoever asks for the step gets it
+                self._cancelled = True
+                future.set_exception(error)
+            else:
+                future.set_result((after, outcome, time.perf_counter() - started))
+
+
+class Worker:
+    """One background thread, started when it is first needed."""
+
+    def __init__(self) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+        self._process = os.getpid()
+
+    def start(self, chain: Chain, rollout: RolloutProtocol[Any]) -> None:
+        """Computes ``chain`` as soon as what was started before is done."""
+        if self._pool is None or self._process != os.getpid():  # threads do not survive a fork
+            self._pool = ThreadPoolExecutor(1, thread_name_prefix="nfd-ahead")
+            self._process = os.getpid()
+        self._pool.submit(chain.run, rollout)
+
+    def close(self) -> None:
+        """Waits for what is being computed, and ends the thread."""
+        if self._pool is not None and self._process == os.getpid():
+            self._pool.shutdown(cancel_futures=True)
+        self._pool = None
