@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.observers import Inputs, Observer
 from agents.statistics import format_number
@@ -39,16 +39,18 @@ class ImitationConfig:
     ones beats choosing by the returns."""
     share: float = 0.25
     """Of their episodes, those with the highest returns are imitated: this share."""
-    frames: int = 100_000
-    """At most so many of their frames, as all are kept in memory."""
-    steps: int = 3000
+    frames: int = 50_000
+    """About so many of their frames are drawn at random, as all are kept in memory."""
+    steps: int = 800
     """Gradient steps."""
-    batch_size: int = 512
+    batch_size: int = 256
     """Frames in one gradient step."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 6e-4
     """Of AdamW, at the start; it falls linearly to a hundredth."""
     weight_decay: float = 0.02
     """Of AdamW."""
+    value_weight: float = 0.5
+    """Weight of the value function's squared error: it learns what the recorded play was worth."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +85,20 @@ class Recorded:
     """(N, ...), of the network; floats in fp16."""
     actions: Tensor
     """int64 (N,), indices of the Discrete action space, from 0."""
+    values: Tensor
+    """float32 (N,), what came of it; NaN: unknown."""
 
     def __len__(self) -> int:
         return len(self.actions)
 
-    def take(self, rows: Tensor) -> tuple[Any, Tensor]:
-        """Inputs, floats in fp32, and actions of the given rows."""
-        if isinstance(self.inputs, dict):
-            return {k: _single(v[rows]) for k, v in self.inputs.items()}, self.actions[rows]
-        return _single(self.inputs[rows]), self.actions[rows]
+    def take(self, rows: Tensor, device: torch.device) -> tuple[Any, Tensor, Tensor]:
+        """Inputs, floats in fp32, actions and values of the given rows."""
+        inputs: Any = (
+            {k: _single(v[rows]).to(device) for k, v in self.inputs.items()}
+            if isinstance(self.inputs, dict)
+            else _single(self.inputs[rows]).to(device)
+        )
+        return inputs, self.actions[rows].to(device), self.values[rows].to(device)
 
 
 def imitate(
@@ -100,31 +107,34 @@ def imitate(
     store: EpisodeStore,
     config: ImitationConfig,
     *,
+    values: np.ndarray,
     seed: int = 0,
     on_step: Callable[[int], None] = lambda step: None,
 ) -> Imitation:
     """Trains ``network``, in place, to act as the best recorded episodes did.
-
-    Its value function is left as it is.
 
     Args:
         network: a policy of a Discrete action space.
         observer: what turns frames into its inputs.
         store: recorded episodes.
         config: settings.
+        values: float32 (rows,), what came of the action at each row of the data set, in the units
+            of the value function; NaN where that is not known. See :func:`discounted_returns`.
         seed: of the choice of frames.
         on_step: called with the number of gradient steps so far.
 
     Raises:
-        DataError: if the data set has other frames or actions, or no episodes to learn from.
+        DataError: if the data set has other actions, or no episodes to learn from.
         DivergenceError: if the loss is not finite.
     """
-    players, share = config.players, config.share
-    chosen = best_episodes(store, "train", share, config.frames, players)
-    held_out = best_episodes(store, "validation", share, config.frames // 5, players)
-    taught, asked = (watch(observer, store, episodes) for episodes in (chosen, held_out))
-    parameters = [p for name, p in network.named_parameters() if "value_net" not in name]
-    optimizer = torch.optim.AdamW(parameters, weight_decay=config.weight_decay)
+    rng = np.random.default_rng(seed)
+    episodes = {
+        split: best_episodes(store, split, config.share, config.players)
+        for split in ("train", "validation")
+    }
+    taught = watch(observer, store, episodes["train"], values, config.frames, rng)
+    asked = watch(observer, store, episodes["validation"], values, config.frames // 10, rng)
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
     generator = torch.Generator().manual_seed(seed)
     network.set_training_mode(True)
     for step in range(config.steps):
@@ -132,7 +142,11 @@ def imitate(
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * max(left, 0.01)
         rows = torch.randint(len(taught), (config.batch_size,), generator=generator)
-        loss = _cross_entropy(network, taught, rows).mean()
+        inputs, actions, worth = taught.take(rows, network.device)
+        guesses, log_prob, _ = network.evaluate_actions(inputs, actions)
+        known = ~worth.isnan()
+        error = (guesses[:, 0] - worth)[known].square().sum() / max(1, int(known.sum()))
+        loss = config.value_weight * error - log_prob.mean()
         if not torch.isfinite(loss):
             raise DivergenceError(
                 f"imitation diverged at step {step}: the loss is {loss.item()}. Lower its "
@@ -140,12 +154,42 @@ def imitate(
             )
         optimizer.zero_grad()
         loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         on_step(step + 1)
     network.set_training_mode(False)
-    entropy, accuracy = _score(network, asked)
-    returns = episode_returns(store)[chosen]
-    return Imitation(len(chosen), len(taught), float(returns.mean()), entropy, accuracy)
+    mean_return = float(episode_returns(store)[episodes["train"]].mean())
+    return Imitation(len(episodes["train"]), len(taught), mean_return, *_score(network, asked))
+
+
+def discounted_returns(store: EpisodeStore, gamma: float, state: str, weight: float) -> np.ndarray:
+    """What came of the action at each row of a data set: the rewards from there on, discounted.
+
+    Args:
+        store: recorded episodes.
+        gamma: discount of a step.
+        state: name of a recorded state, such as ``health``, whose changes count as rewards too.
+        weight: reward for one unit of it; 0 for none.
+
+    Returns:
+        float32 (rows,); NaN in episodes that a time limit cut off, as what would have come is not
+        known, and at rows without an action.
+    """
+    result = np.full(store.num_frames, np.nan, np.float32)
+    column = list(store.state_names).index(state) if weight and state in store.state_names else None
+    for index in range(store.num_episodes):
+        episode = store.episode(index)
+        if len(episode.truncated) and episode.truncated[-1]:
+            continue
+        rewards = np.asarray(episode.rewards, np.float64).copy()
+        if column is not None:
+            changes = np.diff(episode.state[:, column].astype(np.float64))
+            rewards[: len(changes)] += weight * changes[: len(rewards)]
+        total, start = 0.0, int(store.offsets[index])
+        for step in range(len(rewards) - 1, -1, -1):
+            total = float(rewards[step]) + gamma * total
+            result[start + step] = total
+    return result
 
 
 def episode_returns(store: EpisodeStore) -> np.ndarray:
@@ -156,15 +200,14 @@ def episode_returns(store: EpisodeStore) -> np.ndarray:
 
 
 def best_episodes(
-    store: EpisodeStore, split: str, share: float, frames: int, players: Sequence[str] = ("*",)
+    store: EpisodeStore, split: str, share: float, players: Sequence[str] = ("*",)
 ) -> np.ndarray:
     """The episodes of a split with the highest returns, the best one first.
 
     Args:
         store: recorded episodes.
         split: ``train`` or ``validation``.
-        share: of its episodes, in (0, 1].
-        frames: at most so many in all, but at least one episode.
+        share: of its episodes, in (0, 1]; at least one.
         players: shell patterns of the players' names, see :class:`ImitationConfig`.
 
     Raises:
@@ -183,51 +226,62 @@ def best_episodes(
             f"players are {', '.join(known[:20])}{', ...' if len(known) > 20 else ''}."
         )
     order = np.argsort(-episode_returns(store)[episodes], kind="stable")
-    best = episodes[order[: max(1, round(share * len(episodes)))]]
-    fitting = np.cumsum(store.lengths[best]) <= frames
-    return best[: max(1, int(fitting.sum()))]
+    return episodes[order[: max(1, round(share * len(episodes)))]]
 
 
-def watch(observer: Observer, store: EpisodeStore, episodes: np.ndarray) -> Recorded:
-    """Shows recorded episodes to an observer, frame by frame.
+def watch(
+    observer: Observer,
+    store: EpisodeStore,
+    episodes: np.ndarray,
+    values: np.ndarray,
+    frames: int,
+    rng: np.random.Generator,
+) -> Recorded:
+    """Shows recorded episodes to an observer, and keeps what it saw of some of their frames.
+
+    Args:
+        observer: sees every frame, one after the other.
+        store: recorded episodes.
+        episodes: int64 (E,), which of them.
+        values: float32 (rows,), see :func:`imitate`.
+        frames: about so many are kept.
+        rng: draws them.
 
     Raises:
         DataError: if an action is not an index of a Discrete action space.
     """
+    if store.action_spec.dim != 1:
+        raise DataError("only policies of Discrete action spaces imitate recorded ones so far.")
+    keep = frames / max(1, int(store.lengths[episodes].sum()))
     seen: list[Any] = []
     taken: list[np.ndarray] = []
+    worth: list[np.ndarray] = []
     # Of similar length side by side, so that few of them idle.
     by_length = episodes[np.argsort(store.lengths[episodes], kind="stable")]
     for first in range(0, len(by_length), LANES):
-        lanes = [store.episode(int(e)) for e in by_length[first : first + LANES]]
+        chosen = by_length[first : first + LANES]
+        lanes = [store.episode(int(e)) for e in chosen]
         state = observer.begin(len(lanes))
-        produced = np.full((len(lanes), store.action_spec.dim), np.nan, np.float32)
+        produced = np.full((len(lanes), 1), np.nan, np.float32)
         for step in range(max(len(lane.actions) for lane in lanes)):
+            at = [min(step, len(lane.actions) - 1) for lane in lanes]
+            shown = np.stack([lane.frames[i] for lane, i in zip(lanes, at, strict=True)])
+            inputs = observer.see(state, shown, produced)
+            produced = np.stack([lane.actions[i] for lane, i in zip(lanes, at, strict=True)])
             alive = np.array([step < len(lane.actions) for lane in lanes])
-            at = [min(step, len(lane.frames) - 1) for lane in lanes]
-            frames = np.stack([lane.frames[i] for lane, i in zip(lanes, at, strict=True)])
-            seen.append(_kept(observer.see(state, frames, produced), alive))
-            produced = np.stack(
-                [lane.actions[min(step, len(lane.actions) - 1)] for lane in lanes]
-            ).astype(np.float32)
-            taken.append(produced[alive])
-    actions = np.concatenate(taken)
-    indices = actions[:, 0].astype(np.int64)
-    if actions.shape[1] != 1 or not np.array_equal(indices, actions[:, 0]):
-        raise DataError("only policies of Discrete action spaces imitate recorded ones so far.")
+            alive &= rng.random(len(lanes)) < keep
+            if alive.any():
+                seen.append(_kept(inputs, alive))
+                taken.append(produced[alive, 0])
+                worth.append(values[store.offsets[chosen[alive]] + step])
+    if not seen:
+        raise DataError(f"{frames} frames of {len(episodes)} episodes: too few to learn from.")
     if isinstance(seen[0], dict):
-        inputs: Inputs = {name: torch.cat([part[name] for part in seen]) for name in seen[0]}
+        joined: Inputs = {name: torch.cat([part[name] for part in seen]) for name in seen[0]}
     else:
-        inputs = torch.cat(seen)
-    return Recorded(inputs, torch.from_numpy(indices))
-
-
-def _cross_entropy(network: ActorCriticPolicy, recorded: Recorded, rows: Tensor) -> Tensor:
-    inputs, actions = recorded.take(rows)
-    device = network.device
-    moved = {k: v.to(device) for k, v in inputs.items()} if isinstance(inputs, dict) else inputs
-    distribution = network.get_distribution(moved if isinstance(moved, dict) else moved.to(device))
-    return -distribution.log_prob(actions.to(device))
+        joined = torch.cat(seen)
+    actions = torch.from_numpy(np.concatenate(taken)).long()
+    return Recorded(joined, actions, torch.from_numpy(np.concatenate(worth)))
 
 
 @torch.no_grad()
@@ -235,15 +289,10 @@ def _score(network: ActorCriticPolicy, recorded: Recorded) -> tuple[float, float
     """Cross entropy and accuracy over all of ``recorded``."""
     losses, hits = [], []
     for rows in torch.arange(len(recorded)).split(1024):
-        losses.append(_cross_entropy(network, recorded, rows).cpu())
-        inputs, actions = recorded.take(rows)
-        best, _ = network.predict(
-            {k: v.numpy() for k, v in inputs.items()}
-            if isinstance(inputs, dict)
-            else inputs.numpy(),
-            deterministic=True,
-        )
-        hits.append(torch.from_numpy(np.asarray(best)) == actions)
+        inputs, actions, _ = recorded.take(rows, network.device)
+        distribution = network.get_distribution(inputs)
+        losses.append(-distribution.log_prob(actions))
+        hits.append(distribution.get_actions(deterministic=True) == actions)
     return float(torch.cat(losses).mean()), float(torch.cat(hits).float().mean())
 
 

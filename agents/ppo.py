@@ -18,7 +18,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 
-from agents.imitation import Imitation, ImitationConfig, imitate
+from agents.imitation import Imitation, ImitationConfig, discounted_returns, imitate
 from agents.learning_curve import CURVE, CurvePoint, LearningCurve
 from agents.observed_envs import ObservedEnvs
 from agents.policy_io import (
@@ -41,6 +41,9 @@ from world_model.outcome import OutcomeModel
 
 MakeVecEnv = Callable[[int, int], VecEnv]
 """From the number of streams and a seed to an SB3 vector environment of (H, W, 3) frames."""
+
+KNOWN = 1e4
+"""Steps that the scale of the rewards counts for, where it was taken from recorded play."""
 
 
 class PPOTrainer:
@@ -151,9 +154,21 @@ class PPOTrainer:
                 f"{store.root} has frames {store.frame_shape} and actions {store.action_spec}, the "
                 f"environment {self.frame_shape} and {self.action_spec}. Record it again."
             )
-        config = config or ImitationConfig()
-        policy = self.model.policy
-        done = imitate(policy, self.observer, store, config, seed=self.seed, on_step=on_step)
+        config, ppo = config or ImitationConfig(), self.config
+        worth = discounted_returns(store, ppo.gamma, ppo.shaping_state, ppo.shaping_weight)
+        # As VecNormalize scales rewards: the value function starts in the units it will go on in.
+        spread = float(np.nanstd(worth)) if np.isfinite(worth).any() else 0.0
+        if spread > 0:
+            self.envs.ret_rms.var, self.envs.ret_rms.count = np.array(spread**2), KNOWN
+        done = imitate(
+            self.model.policy,
+            self.observer,
+            store,
+            config,
+            values=worth / (spread or 1.0),
+            seed=self.seed,
+            on_step=on_step,
+        )
         self.source["imitated"] = {"data": store.content_hash, **asdict(config), **asdict(done)}
         self.save()
         return done

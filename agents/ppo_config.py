@@ -39,7 +39,7 @@ class PPOConfig:
     """Weight of the value loss."""
     max_grad_norm: float = 0.5
     """Gradients are clipped to this norm."""
-    value_warmup: int = 8192
+    value_warmup: int = 2048
     """Environment steps in which only the value function learns, where a fresh run begins with a
     policy that imitates: what it knows is not to be unlearned by guesses of what it is worth."""
     shaping_weight: float = 0.0

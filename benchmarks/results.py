@@ -12,7 +12,17 @@ from agents.statistics import Interval
 
 SCHEMA_VERSION = 1
 """Of the layout; counted up when a field changes its meaning."""
-KINDS = ("fidelity", "ranking", "speed", "stability", "paper-scale", "coin-flip", "distillation")
+KINDS = (
+    "fidelity",
+    "ranking",
+    "speed",
+    "stability",
+    "paper-scale",
+    "coin-flip",
+    "distillation",
+    "speculation",
+    "exactness",
+)
 REQUIRED = ("kind", "schema_version", "world", "settings", "results", "seconds")
 
 

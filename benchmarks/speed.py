@@ -1,4 +1,4 @@
-"""``nfd bench``: how fast the environment steps, end to end, and where the time goes.
+"""``nfd bench speed``: how fast the environment steps, end to end, and where the time goes.
 
 Every figure is a whole ``env.step``: action in; observation, reward, termination and info out. All
 configurations take turns in short stretches, so that a busy moment of the machine hits them alike
@@ -234,5 +234,5 @@ def _base(configurations: list[Configuration], own: int) -> Configuration:
 
 def main(argv: list[str]) -> int:
     """Entry point of ``nfd bench``."""
-    run(tyro.cli(SpeedOptions, args=argv, prog="nfd bench"), Console())
+    run(tyro.cli(SpeedOptions, args=argv, prog="nfd bench speed"), Console())
     return 0

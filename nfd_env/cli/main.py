@@ -34,7 +34,7 @@ COMMANDS = {
     "distill": Command("world_model.training.distill", "make a world sample in few steps"),
     "agent": Command("agents.command", "train an agent in imagination, evaluate it for real"),
     "evaluate": Command("benchmarks.fidelity", "measure how faithful a world is"),
-    "bench": Command("benchmarks.speed", "measure how fast a world is"),
+    "bench": Command("benchmarks.bench", "measure how fast a world is"),
     "worlds": Command("nfd_env.cli.worlds", "list the bundled worlds, or show one's card", False),
     "demo": Command("agents.demo", "the whole loop in minutes on the bundled world"),
 }

@@ -78,7 +78,7 @@ class BranchRollout:
                 raise
             self.counts.accepted += 1
             self._drop(used=1)
-        state, outcome = after.select(torch.tensor([row])), _only(outcome, row)
+        state, outcome = only_row(after, outcome, row)
         self.counts.steps += 1
         self.counts.repeats += self._drafts.note(taken)
         self._look_ahead(state)
@@ -147,7 +147,8 @@ def row_of(action: Tensor, width: int) -> int:
     return zlib.crc32(action.numpy().tobytes()) % width
 
 
-def _only(outcome: StepOutcome, row: int) -> StepOutcome:
-    """One row of a batch of outcomes, as a batch of one."""
+def only_row(state: Any, outcome: StepOutcome, row: int) -> tuple[Any, StepOutcome]:
+    """One stream of a batch."""
     values = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
-    return StepOutcome(**{name: value[row : row + 1].clone() for name, value in values.items()})
+    outcome = StepOutcome(**{name: value[row : row + 1].clone() for name, value in values.items()})
+    return state.select(torch.tensor([row])), outcome

@@ -12,31 +12,16 @@ from tests.world_model.tiny import tiny_world
 from world_model.rollout import Rollout
 from world_model.speculation import AheadRollout, BranchRollout
 from world_model.speculation.branch import row_of
-from world_model.types import StepOutcome
+from world_model.speculation.reference import PaddedRollout
 
 SETTINGS = {"sampling_steps": 2, "reward_mode": "sample"}
 
 
-class Padded:
-    """The reference of ``branch``: a plain rollout that computes ``width`` equal rows."""
-
-    def __init__(self, rollout, width):
-        self.rollout, self.width = rollout, width
-        self.begin = rollout.begin
-
-    def advance(self, state, actions):
-        wide = state.select(torch.zeros(self.width, dtype=torch.int64))
-        wide, outcome = self.rollout.advance(wide, actions.expand(self.width, -1).clone())
-        row = row_of(actions, self.width)
-        rows = {name: value[row : row + 1] for name, value in vars(outcome).items()}
-        return wide.select(torch.tensor([row])), StepOutcome(**rows)
-
-
 MODES = {
-    "ahead": (lambda rollout: AheadRollout(rollout), lambda rollout: rollout),
-    "three ahead": (lambda rollout: AheadRollout(rollout, 3), lambda rollout: rollout),
-    "branch": (lambda rollout: BranchRollout(rollout, 3), lambda rollout: Padded(rollout, 3)),
-    "two branches": (lambda rollout: BranchRollout(rollout, 2), lambda rollout: Padded(rollout, 2)),
+    "ahead": (AheadRollout, 1),
+    "three ahead": (AheadRollout, 3),
+    "branch": (BranchRollout, 3),
+    "two branches": (BranchRollout, 2),
 }
 
 
@@ -88,13 +73,15 @@ def assert_same(ours, theirs):
 @pytest.mark.parametrize("repeat", [0.0, 0.8])
 def test_any_sequence_is_as_without_speculation(mode, repeat):
     world = tiny_world()
-    speculative, reference = MODES[mode]
+    kind, depth = MODES[mode]
     for seed in range(2):
         settings = {"seed": seed, "steps": 40, "repeat": repeat}
-        ours = speculative(Rollout(world, **SETTINGS))
+        ours = kind(Rollout(world, **SETTINGS), depth)
         seen = play(ours, world, think=True, **settings)
         ours.close()
-        expected = reference(Rollout(world, **SETTINGS))
+        expected = Rollout(world, **SETTINGS)
+        if kind is BranchRollout:
+            expected = PaddedRollout(expected, depth)
         assert_same(seen, play(expected, world, think=False, **settings))
         assert ours.counts.steps == 40
         assert 0 < ours.counts.accepted < 40

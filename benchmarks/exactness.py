@@ -1,0 +1,164 @@
+"""``nfd bench exact``: speculation never changes what an agent sees, over many random steps.
+
+Two environments take the same random steps, resets, snapshots, returns to them and hints, one with
+speculation and one without. Frames, rewards, ends and probabilities must be equal, bit for bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+
+from benchmarks.progress import counting
+from benchmarks.results import machine_line, write_benchmark
+from nfd_env import NFDWorldEnv
+from nfd_env.loading import load_rollout
+from world_model.errors import NFDError
+from world_model.speculation.reference import PaddedRollout
+
+
+@dataclass(frozen=True)
+class ExactnessOptions:
+    """Compares speculation with no speculation, step by step."""
+
+    world: Annotated[str, tyro.conf.Positional] = "doom-take-cover"
+    """Name, folder or hub id of a world."""
+    mode: str = "ahead"
+    """ahead or branch."""
+    depth: int | None = None
+    """Steps ahead, or actions at once."""
+    steps: int = 100_000
+    """Steps to compare."""
+    sampling_steps: int | None = None
+    """Denoising steps per frame (default: the world's own)."""
+    repeat: float = 0.7
+    """Probability that the last action is taken again."""
+    minutes: float | None = None
+    """Ends after so much time, if that comes first."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    seed: int = 0
+    """Of everything random."""
+    out: Path = Path("runs/bench/exactness.json")
+    """File for the results."""
+
+
+def events(rng: np.random.Generator, actions: int, repeat: float) -> Iterator[tuple[str, int]]:
+    """Endless random events: what happens, and with which number.
+
+    ``step`` takes an action; ``reset`` a seed; ``save``; ``restore`` returns to what was saved,
+    with a seed of its own if the number is above 0; ``hint`` names an action.
+    """
+    action = 0
+    while True:
+        event = rng.random()
+        if event < 0.01:
+            yield "reset", int(rng.integers(2**31))
+        elif event < 0.03:
+            yield "save", 0
+        elif event < 0.05:
+            yield "restore", int(rng.integers(3))
+        elif event < 0.15:
+            yield "hint", int(rng.integers(actions))
+        if rng.random() >= repeat:
+            action = int(rng.integers(actions))
+        yield "step", action
+
+
+class Player:
+    """One of the two environments."""
+
+    def __init__(self, env: NFDWorldEnv, seed: int) -> None:
+        self.env = env
+        env.reset(seed=seed)
+        self.saved = env.save_state()
+
+    def do(self, event: str, number: int) -> tuple[Any, ...]:
+        """What the agent sees of an event."""
+        if event == "reset":
+            return self.env.reset(seed=number)
+        if event == "save":
+            self.saved = self.env.save_state()
+            return ()
+        if event == "restore":
+            return (self.env.restore_state(self.saved, seed=number or None),)
+        if event == "hint":
+            self.env.hint([number])
+            return ()
+        frame, reward, terminated, truncated, info = self.env.step(number)
+        if terminated or truncated:
+            self.env.reset()
+        return frame, reward, terminated, truncated, info["termination_probability"]
+
+
+def same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether two agents saw the same."""
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def run(options: ExactnessOptions, console: Console, world: Any = None) -> dict[str, Any]:
+    """Compares, writes ``options.out``, and returns the results.
+
+    Raises:
+        NFDError: if the mode is not an exact one, or there is no such world.
+    """
+    started = time.perf_counter()
+    if options.mode not in ("ahead", "branch"):
+        raise NFDError(f"--mode {options.mode}: exact are ahead and branch.")
+    world, rollout = load_rollout(
+        options.world if world is None else world,
+        options.device,
+        sampling_steps=options.sampling_steps,
+    )
+    speculative = NFDWorldEnv(rollout, speculation=options.mode, speculation_depth=options.depth)
+    if options.mode == "branch":
+        rollout = PaddedRollout(rollout, speculative.core.rollout.width)
+    plain = NFDWorldEnv(rollout, speculation="off")
+    players = [Player(env, options.seed) for env in (speculative, plain)]
+    rng = np.random.default_rng(options.seed)
+    done, different = 0, 0
+    with counting(console, "comparing", options.steps) as tell:
+        for event, number in events(rng, int(world.action_spec.space.n), options.repeat):
+            one, other = (player.do(event, number) for player in players)
+            different += not same(one, other)
+            if event == "step":
+                done += 1
+                tell(1)
+            minutes = (time.perf_counter() - started) / 60
+            if done == options.steps or (options.minutes and minutes >= options.minutes):
+                break
+    results = {
+        "steps": done,
+        "different": different,
+        "speculation": speculative.speculation,
+    }
+    for env in (speculative, plain):
+        env.close()
+    document = write_benchmark(
+        options.out,
+        "exactness",
+        world=world.model_id,
+        settings={k: v for k, v in asdict(options).items() if k not in ("world", "out")},
+        results=results,
+        seconds=time.perf_counter() - started,
+    )
+    counts = document["results"]["speculation"]
+    console.print(
+        f"{document['world']}, {options.mode}: {different} of {done:,} steps differ; "
+        f"{counts['accepted']:,} were ready, {counts['discarded']:,} frames were discarded.\n"
+        f"{machine_line()}\n{document['seconds']:.0f} s; results: {options.out}"
+    )
+    return document
+
+
+def main(argv: list[str]) -> int:
+    """Entry point of ``nfd bench exact``; the exit code is 1 if anything differs."""
+    document = run(tyro.cli(ExactnessOptions, args=argv, prog="nfd bench exact"), Console())
+    return int(document["results"]["different"] > 0)

@@ -1,0 +1,67 @@
+import json
+from itertools import islice
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from benchmarks import exactness
+from benchmarks.exactness import ExactnessOptions, Player, events, same
+from benchmarks.results import check_benchmark
+from nfd_env import NFDWorldEnv
+from tests.world_model.tiny import tiny_world
+from world_model.errors import NFDError
+
+
+@pytest.mark.parametrize("mode", ["ahead", "branch"])
+def test_nothing_differs(tmp_path, mode):
+    options = ExactnessOptions(mode=mode, steps=150, out=tmp_path / "exact.json")
+    document = exactness.run(options, Console(quiet=True), tiny_world())
+    check_benchmark(json.loads(options.out.read_text()))
+    results = document["results"]
+    assert (results["steps"], results["different"]) == (150, 0)
+    assert results["speculation"]["accepted"] > 50
+
+
+def test_a_difference_is_found(tmp_path, monkeypatch):
+    step = NFDWorldEnv.step
+    calls = []
+
+    def flawed(self, action):
+        calls.append(1)
+        frame, *rest = step(self, action)
+        if len(calls) % 50 == 0:
+            frame[0, 0, 0] ^= 1
+        return (frame, *rest)
+
+    monkeypatch.setattr(NFDWorldEnv, "step", flawed)
+    options = ExactnessOptions(steps=100, out=tmp_path / "exact.json")
+    document = exactness.run(options, Console(quiet=True), tiny_world())
+    assert document["results"]["different"] == 4
+
+
+def test_everything_happens():
+    found = list(islice(events(np.random.default_rng(0), 3, 0.7), 3000))
+    assert {event for event, _ in found} == {"step", "reset", "save", "restore", "hint"}
+    actions = [number for event, number in found if event == "step"]
+    repeats = np.mean(np.diff(actions) == 0)
+    assert repeats == pytest.approx(0.7 + 0.3 / 3, abs=0.03)
+    assert {number for event, number in found if event == "restore"} == {0, 1, 2}
+
+
+def test_a_player_shows_what_an_agent_sees():
+    with NFDWorldEnv(tiny_world()) as env:
+        player = Player(env, 0)
+        assert player.do("save", 0) == ()
+        assert player.do("hint", 1) == ()
+        first = player.do("step", 1)
+        assert len(first) == 5
+        player.do("restore", 0)
+        again = player.do("step", 1)
+        assert same(first, again)
+        assert not same(first, (first[0] + 1, *first[1:]))
+
+
+def test_joint_is_not_exact(tmp_path):
+    with pytest.raises(NFDError, match="ahead and branch"):
+        exactness.run(ExactnessOptions(mode="joint"), Console(quiet=True), tiny_world())
