@@ -10,6 +10,7 @@ BENCHES = {
     "speed": ("benchmarks.speed", "whole steps of the environment, and where the time goes"),
     "speculation": ("benchmarks.speculation", "what each mode of speculation gains, and when"),
     "exact": ("benchmarks.exactness", "that speculation never changes what an agent sees"),
+    "peers": ("benchmarks.peers", "an imagined step of ours beside those of other projects"),
     "paper": ("benchmarks.paper_scale", "the paper's sizes, with random weights (best on a GPU)"),
 }
 

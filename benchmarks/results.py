@@ -22,6 +22,7 @@ KINDS = (
     "distillation",
     "speculation",
     "exactness",
+    "peers",
 )
 REQUIRED = ("kind", "schema_version", "world", "settings", "results", "seconds")
 
