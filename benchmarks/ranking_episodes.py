@@ -78,8 +78,9 @@ def play_all(
     states = [policies[job.policy].begin([job.seed]) for job in playing]
     core.reset(seeds=[job.seed for job in playing])
     while True:
+        frames = core.observations
         actions = [
-            policies[job.policy].act(core.observations[i : i + 1], states[i])[0]
+            policies[job.policy].act(frames[i : i + 1], states[i])[0]
             for i, job in enumerate(playing)
         ]
         step = core.step(spec.encode_batch(np.stack(actions), len(playing)))

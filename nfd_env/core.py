@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from gymnasium.error import ResetNeeded
 
-from nfd_env.core_step import CoreStep, numbers_of, reset_info
+from nfd_env.core_step import CoreStep, numbers_of, reset_info, to_numpy
 from nfd_env.reset_options import check_snapshot, parse_options
 from nfd_env.seeding import EpisodeSeeds, episode_seed
 from nfd_env.snapshot import Snapshot
@@ -62,10 +62,16 @@ class ImaginedCore:
         self.reward_function = reward_function
         self.device = torch.device(getattr(rollout, "device", "cpu"))
         self.state: Any = None
-        self.observations = np.zeros((num_envs, *world.config.frame_shape), np.uint8)
+        shape = (num_envs, *world.config.frame_shape)
+        self.frames = torch.zeros(shape, dtype=torch.uint8, device=self.device)
         self.steps = np.zeros(num_envs, np.int64)
         self.seeds = EpisodeSeeds.unseeded(num_envs)
         self.finished = np.ones(num_envs, np.bool_)
+
+    @property
+    def observations(self) -> np.ndarray:
+        """uint8 (B, H, W, 3): a copy of the newest frames of all streams."""
+        return to_numpy(self.frames)
 
     # -- episodes ------------------------------------------------------------------------------
 
@@ -75,7 +81,7 @@ class ImaginedCore:
         seeds: Sequence[int | None] | None = None,
         options: Sequence[Mapping[str, Any]] | None = None,
     ) -> dict[int, dict[str, Any]]:
-        """Starts new episodes; ``observations`` then hold their first frames.
+        """Starts new episodes; ``frames`` then hold their first ones.
 
         Args:
             mask: bool (B,), the streams to reset; default: all.
@@ -105,7 +111,7 @@ class ImaginedCore:
         self.steps[indices], self.finished[indices] = 0, False
         for places, context, state in begun:
             self._put(indices[places], state)
-            self.observations[indices[places]] = context.frames[:, -1].numpy()
+            self._show(indices[places], context.frames[:, -1])
         for place, wish in enumerate(asked):
             if isinstance(wish, Snapshot):
                 # A seed given beside it asks for another future of the same moment.
@@ -135,17 +141,17 @@ class ImaginedCore:
         # torch.tensor copies: the state may keep the actions, and the caller may reuse the array.
         encoded = torch.tensor(actions, device=self.device)
         self.state, outcome = self.rollout.advance(self.state, encoded)
-        observations = np.array(outcome.frames.cpu().numpy())
+        frames = outcome.frames.clone()  # a rollout may reuse its buffers
         rewards, ended, probability, uncertainty = numbers_of(outcome)
         if self.reward_function is not None:
-            rewards = self._user_rewards(actions, observations)
+            rewards = self._user_rewards(actions, to_numpy(frames))
         terminated = np.zeros(self.num_envs, np.bool_) if self.endless else ended > 0.5
-        self.observations = observations
+        self.frames = frames
         self.steps += 1
         truncated, reasons = self.limits.truncations(self.steps, uncertainty)
         self.finished = terminated | truncated
         return CoreStep(
-            observations.copy(),
+            frames,
             rewards,
             terminated,
             truncated,
@@ -283,9 +289,15 @@ class ImaginedCore:
             state.seeds.copy_(torch.from_numpy(values))
             self.seeds.put(indices, EpisodeSeeds(values, np.zeros(len(values), np.int64)))
         self._put(indices, state)
-        self.observations[indices] = snapshot.observations
+        self._show(indices, torch.from_numpy(snapshot.observations))
         self.steps[indices] = snapshot.steps
         self.finished[indices] = snapshot.finished
+
+    def _show(self, indices: np.ndarray, frames: torch.Tensor) -> None:
+        """Makes ``frames`` the newest ones of the streams at ``indices``."""
+        # A copy: the old ones were handed out.
+        self.frames = self.frames.clone()
+        self.frames[torch.from_numpy(indices).to(self.device)] = frames.to(self.device)
 
     def _put(self, indices: np.ndarray, state: Any) -> None:
         """Puts ``state`` in the place of the streams at ``indices``."""
@@ -300,7 +312,7 @@ class ImaginedCore:
 
     def _user_rewards(self, actions: np.ndarray, observations: np.ndarray) -> np.ndarray:
         assert self.reward_function is not None
-        given = self.reward_function(self.observations.copy(), actions.copy(), observations.copy())
+        given = self.reward_function(self.observations, actions.copy(), observations)
         rewards = np.array(given, np.float64)
         if rewards.shape != (self.num_envs,):
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,12 @@ from world_model.types import StepOutcome
 
 @dataclass(frozen=True)
 class CoreStep:
-    """One step of all ``B`` streams, as fresh NumPy arrays."""
+    """One step of all ``B`` streams, as fresh NumPy arrays, but for the frames."""
 
-    observations: np.ndarray
-    """uint8 (B, H, W, 3)."""
+    frames: torch.Tensor
+    """uint8 (B, H, W, 3), where they were imagined; never written to."""
     rewards: np.ndarray
-    """float64 (B,), of the transition into ``observations``."""
+    """float64 (B,), of the transition into ``frames``."""
     terminated: np.ndarray
     """bool (B,), by the world."""
     truncated: np.ndarray
@@ -32,6 +33,11 @@ class CoreStep:
     steps: np.ndarray
     """int64 (B,), steps since the episode's start."""
 
+    @cached_property
+    def observations(self) -> np.ndarray:
+        """uint8 (B, H, W, 3): the frames, brought to the host once."""
+        return to_numpy(self.frames)
+
     def info(self, i: int) -> dict[str, Any]:
         """The ``info`` of stream ``i``."""
         info: dict[str, Any] = {
@@ -42,6 +48,11 @@ class CoreStep:
         if self.truncation_reasons[i] is not None:
             info["truncation_reason"] = self.truncation_reasons[i]
         return info
+
+
+def to_numpy(frames: torch.Tensor) -> np.ndarray:
+    """A copy of frames as a NumPy array."""
+    return np.array(frames.cpu().numpy())
 
 
 def reset_info(seed: int, steps: int) -> dict[str, Any]:

@@ -43,11 +43,11 @@ class Stream:
     def restore_state(self, snapshot: Snapshot, seed: int | None = None) -> np.ndarray:
         """Returns to a snapshot, see :meth:`nfd_env.env.NFDWorldEnv.restore_state`."""
         self.core.restore(snapshot, [self.index], None if seed is None else [seed])
-        return self.core.observations[self.index].copy()
+        return self.core.observations[self.index]
 
     def render(self) -> np.ndarray:
         """The newest frame, uint8 (H, W, 3)."""
-        return self.core.observations[self.index].copy()
+        return self.core.observations[self.index]
 
 
 class NFDWorldVecEnv(VecEnv):
@@ -98,7 +98,7 @@ class NFDWorldVecEnv(VecEnv):
         self._reset_seeds()
         self._reset_options()
         self._show()
-        return self.core.observations.copy()
+        return self.core.observations
 
     def step_async(self, actions: np.ndarray) -> None:
         """Takes the actions of the next :meth:`step_wait`.

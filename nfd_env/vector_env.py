@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
+import torch
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -43,6 +44,8 @@ class NFDWorldVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             returns the new episode's first frame and ignores its action), ``"same_step"`` (the
             last step returns it at once, the last frame is in ``info["final_obs"]``) or
             ``"disabled"``.
+        output: ``"numpy"``, or ``"torch"``: observations, rewards and ends are tensors on the
+            world's device, and frames never leave it; actions may be tensors as well.
         render_mode: ``"rgb_array"``, ``"human"`` (all episodes tiled in one window) or None.
         options: the other arguments of :class:`~nfd_env.env.NFDWorldEnv`.
 
@@ -62,11 +65,15 @@ class NFDWorldVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         world: str | Path | Any = DEFAULT_WORLD,
         *,
         autoreset_mode: str | AutoresetMode = "next_step",
+        output: str = "numpy",
         render_mode: str | None = None,
         **options: Unpack[EnvOptions],
     ) -> None:
         super().__init__()
         self.autoreset_mode = parse_autoreset_mode(autoreset_mode)
+        if output not in ("numpy", "torch"):
+            raise ValueError(f"output={output!r}: expected 'numpy' or 'torch'.")
+        self.output = output
         self.render_mode = check_render_mode(render_mode)
         self.core = build_core(num_envs, world, **options)
         self.world = self.core.world
@@ -111,7 +118,7 @@ class NFDWorldVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         seeds = _seeds(seed, self.num_envs)
         infos = self.core.reset(mask, seeds, per_stream(options, self.num_envs))
         self._show()
-        return self.core.observations.copy(), self._gather(infos)
+        return self._newest(), self._gather(infos)
 
     def step(
         self, actions: Any
@@ -123,6 +130,8 @@ class NFDWorldVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             ResetNeeded: before the first reset, and if ``autoreset_mode`` is disabled and a
                 stream's episode has ended.
         """
+        if isinstance(actions, torch.Tensor):
+            actions = actions.detach().cpu().numpy()
         encoded = self.world.action_spec.encode_batch(actions, self.num_envs)
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
             returned = self._next_step(encoded)
@@ -134,17 +143,17 @@ class NFDWorldVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
     def _step(self, encoded: np.ndarray) -> tuple[Any, ...]:
         result = self.core.step(encoded)
         done = result.terminated | result.truncated
-        observations, infos = result.observations, step_infos(result)
+        observations, infos = self._frames_of(result), step_infos(result)
         if self.autoreset_mode is AutoresetMode.SAME_STEP and done.any():
             infos = {}
             for i in np.flatnonzero(done).tolist():
-                final = {"final_obs": result.observations[i].copy(), "final_info": result.info(i)}
+                final = {"final_obs": self._frames_of(result)[i], "final_info": result.info(i)}
                 infos = self._add_info(infos, final, i)
             begun = self.core.reset(done)
             for i in range(self.num_envs):
                 infos = self._add_info(infos, begun[i] if done[i] else result.info(i), i)
-            observations[done] = self.core.observations[done]
-        return observations, result.rewards, result.terminated, result.truncated, infos
+            observations[done] = self._newest()[done]
+        return self._returned(observations, result, infos)
 
     def _next_step(self, encoded: np.ndarray) -> tuple[Any, ...]:
         if self.core.state is None:
@@ -155,18 +164,37 @@ class NFDWorldVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         if fresh.all():
             # Nothing to imagine: every stream only delivers its first frame.
             begun = self.core.reset()
-            zeros = np.zeros(self.num_envs)
-            flags = np.zeros((2, self.num_envs), np.bool_)
-            return self.core.observations.copy(), zeros, *flags, self._gather(begun)
+            zeros = self._out(np.zeros(self.num_envs))
+            flags = [self._out(np.zeros(self.num_envs, np.bool_)) for _ in range(2)]
+            return self._newest(), zeros, *flags, self._gather(begun)
         result = self.core.step(encoded, skip=fresh)
         begun = self.core.reset(fresh)
-        result.observations[fresh] = self.core.observations[fresh]
+        observations = self._frames_of(result)
+        observations[fresh] = self._newest()[fresh]
         for array in (result.rewards, result.terminated, result.truncated):
             array[fresh] = 0
         infos: dict[str, Any] = {}
         for i in range(self.num_envs):
             infos = self._add_info(infos, begun[i] if fresh[i] else result.info(i), i)
-        return result.observations, result.rewards, result.terminated, result.truncated, infos
+        return self._returned(observations, result, infos)
+
+    def _newest(self) -> Any:
+        """A copy of the newest frames of all streams, as the output wants them."""
+        return self.core.frames.clone() if self.output == "torch" else self.core.observations
+
+    def _frames_of(self, result: CoreStep) -> Any:
+        """A copy of the frames of a step, as the output wants them."""
+        return result.frames.clone() if self.output == "torch" else result.observations.copy()
+
+    def _out(self, array: np.ndarray) -> Any:
+        if self.output == "numpy":
+            return array
+        dtype = torch.float32 if array.dtype.kind == "f" else None
+        return torch.as_tensor(array, dtype=dtype, device=self.core.device)
+
+    def _returned(self, observations: Any, result: CoreStep, infos: dict[str, Any]) -> Any:
+        numbers = (result.rewards, result.terminated, result.truncated)
+        return observations, *(self._out(array) for array in numbers), infos
 
     def _gather(self, infos: dict[int, dict[str, Any]]) -> dict[str, Any]:
         gathered: dict[str, Any] = {}
@@ -200,13 +228,13 @@ class NFDWorldVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         """
         self.core.restore(snapshot, indices, seeds)
         self._show()
-        return self.core.observations.copy()
+        return self._newest()
 
     # -- rendering -----------------------------------------------------------------------------
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """The newest frame of each stream; None in human mode, where the window has them."""
-        return tuple(self.core.observations.copy()) if self.render_mode == "rgb_array" else None
+        return tuple(self.core.observations) if self.render_mode == "rgb_array" else None
 
     def close_extras(self, **kwargs: Any) -> None:
         """Closes the window and a real environment that supplied starts."""
