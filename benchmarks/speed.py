@@ -180,6 +180,7 @@ def summary(times: list[float], streams: int, base: list[float]) -> dict[str, An
             "confidence": 0.95,
         },
         "ms_p95": float(np.quantile(milliseconds, 0.95)),
+        "ms_p99": float(np.quantile(milliseconds, 0.99)),
         "frames_per_second": round(streams * 1e3 / p50, 1),
         "mean_frames_per_second": round(streams * 1e3 / float(milliseconds.mean()), 1),
         "speed_up": (streams / p50) / (1e-3 / float(np.median(base))),
@@ -195,7 +196,7 @@ def table(results: dict[str, Any], title: str) -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    for column in ("envs", "steps", "cpus", "p50", "p95", "fps", *PARTS, "Python"):
+    for column in ("envs", "steps", "cpus", "p50", "p95", "p99", "fps", *PARTS, "Python"):
         result.add_column(column, justify="right", no_wrap=True)
     for row in results["configurations"]:
         result.add_row(
@@ -204,6 +205,7 @@ def table(results: dict[str, Any], title: str) -> Table:
             str(row["threads"]),
             _ms(row["ms_per_step"]["estimate"]),
             _ms(row["ms_p95"]),
+            _ms(row["ms_p99"]),
             f"{row['frames_per_second']:.0f}",
             *(_ms(row["parts_ms"][name]) for name in (*PARTS, "python")),
             style="bold" if row["sampling_steps"] == results["default_steps"] else None,
