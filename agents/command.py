@@ -161,7 +161,7 @@ def train(options: AgentOptions, arena: Arena) -> list[Policy]:
             outcome=None if options.real else getattr(arena.world, "outcome", None),
         )
         try:
-            if options.imitate and not trainer.timesteps:
+            if options.imitate and not trainer.timesteps and "imitated" not in trainer.source:
                 done = imitate_with_progress(
                     trainer,
                     open_store(options.imitate),

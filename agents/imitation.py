@@ -2,7 +2,7 @@
 
 PPO explores step by step, and a world whose reward is merely to be alive tells it little until it
 has found, by luck, something that keeps it alive. The recordings that the world was learned from
-already hold episodes that went well. Imitating these costs seconds, needs neither real nor imagined
+already hold episodes that went well. Imitating these costs minutes, needs neither real nor imagined
 steps, and leaves a policy that moves with a purpose, for PPO in imagination to improve. (Filtered
 behaviour cloning, as in Chen et al. 2021, "Decision Transformer", section 5; VPT starts its agents
 so as well.)
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 
@@ -40,7 +41,8 @@ class ImitationConfig:
     share: float = 0.25
     """Of their episodes, those with the highest returns are imitated: this share."""
     frames: int = 50_000
-    """About so many of their frames are drawn at random, as all are kept in memory."""
+    """So many of their frames are drawn at random, as all are kept in memory (50 KB each for a
+    stack of four of 64 x 64 pixels)."""
     steps: int = 800
     """Gradient steps."""
     batch_size: int = 256
@@ -55,7 +57,7 @@ class ImitationConfig:
 
 @dataclass(frozen=True)
 class Imitation:
-    """What came of it, on the best episodes of the validation split."""
+    """What was imitated, and how well."""
 
     episodes: int
     """Episodes that were imitated."""
@@ -64,9 +66,9 @@ class Imitation:
     mean_return: float
     """Their mean return."""
     cross_entropy: float
-    """Of the recorded actions under the policy, in nats."""
+    """Of the recorded actions under the policy, in nats, on the best held-out episodes."""
     accuracy: float
-    """Share of the recorded actions that the policy holds to be the likeliest."""
+    """Share of the recorded actions there that the policy holds to be the likeliest."""
 
     def describe(self) -> str:
         """It in a line."""
@@ -133,7 +135,7 @@ def imitate(
         for split in ("train", "validation")
     }
     taught = watch(observer, store, episodes["train"], values, config.frames, rng)
-    asked = watch(observer, store, episodes["validation"], values, config.frames // 10, rng)
+    asked = watch(observer, store, episodes["validation"], values, max(1, config.frames // 10), rng)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
     generator = torch.Generator().manual_seed(seed)
     network.set_training_mode(True)
@@ -172,14 +174,14 @@ def discounted_returns(store: EpisodeStore, gamma: float, state: str, weight: fl
         weight: reward for one unit of it; 0 for none.
 
     Returns:
-        float32 (rows,); NaN in episodes that a time limit cut off, as what would have come is not
-        known, and at rows without an action.
+        float32 (rows,); NaN in episodes that did not end by themselves, as what would have come is
+        not known, and at rows without an action.
     """
     result = np.full(store.num_frames, np.nan, np.float32)
     column = list(store.state_names).index(state) if weight and state in store.state_names else None
     for index in range(store.num_episodes):
         episode = store.episode(index)
-        if len(episode.truncated) and episode.truncated[-1]:
+        if not (len(episode.terminated) and episode.terminated[-1]):
             continue
         rewards = np.asarray(episode.rewards, np.float64).copy()
         if column is not None:
@@ -244,44 +246,50 @@ def watch(
         store: recorded episodes.
         episodes: int64 (E,), which of them.
         values: float32 (rows,), see :func:`imitate`.
-        frames: about so many are kept.
+        frames: at most so many are kept.
         rng: draws them.
 
     Raises:
-        DataError: if an action is not an index of a Discrete action space.
+        DataError: if the actions are not Discrete, or there is nothing to keep.
     """
-    if store.action_spec.dim != 1:
-        raise DataError("only policies of Discrete action spaces imitate recorded ones so far.")
-    keep = frames / max(1, int(store.lengths[episodes].sum()))
-    seen: list[Any] = []
-    taken: list[np.ndarray] = []
-    worth: list[np.ndarray] = []
+    if not isinstance(store.action_spec.space, spaces.Discrete):
+        raise DataError(
+            f"only policies of Discrete actions imitate so far, not of {store.action_spec.space}."
+        )
+    taken = {int(e): len(store.episode(int(e)).actions) for e in episodes}
+    rows = np.concatenate([int(store.offsets[e]) + np.arange(n) for e, n in taken.items()])
+    if len(rows) == 0 or frames < 1:
+        raise DataError(f"{frames} frames of {len(episodes)} episodes: nothing to learn from.")
+    rows = rng.permutation(rows)[:frames]
+    wanted = np.zeros(store.num_frames, np.bool_)
+    wanted[rows] = True
+    kept = Recorded(
+        inputs=_room(observer.space, len(rows)),
+        actions=torch.zeros(len(rows), dtype=torch.int64),
+        values=torch.zeros(len(rows)),
+    )
+    filled = 0
     # Of similar length side by side, so that few of them idle.
-    by_length = episodes[np.argsort(store.lengths[episodes], kind="stable")]
+    by_length = sorted((e for e, n in taken.items() if n), key=lambda e: taken[e])
     for first in range(0, len(by_length), LANES):
         chosen = by_length[first : first + LANES]
-        lanes = [store.episode(int(e)) for e in chosen]
+        lanes = [store.episode(e) for e in chosen]
+        start = store.offsets[chosen]
         state = observer.begin(len(lanes))
         produced = np.full((len(lanes), 1), np.nan, np.float32)
-        for step in range(max(len(lane.actions) for lane in lanes)):
+        for step in range(max(taken[e] for e in chosen)):
             at = [min(step, len(lane.actions) - 1) for lane in lanes]
             shown = np.stack([lane.frames[i] for lane, i in zip(lanes, at, strict=True)])
             inputs = observer.see(state, shown, produced)
             produced = np.stack([lane.actions[i] for lane, i in zip(lanes, at, strict=True)])
             alive = np.array([step < len(lane.actions) for lane in lanes])
-            alive &= rng.random(len(lanes)) < keep
-            if alive.any():
-                seen.append(_kept(inputs, alive))
-                taken.append(produced[alive, 0])
-                worth.append(values[store.offsets[chosen[alive]] + step])
-    if not seen:
-        raise DataError(f"{frames} frames of {len(episodes)} episodes: too few to learn from.")
-    if isinstance(seen[0], dict):
-        joined: Inputs = {name: torch.cat([part[name] for part in seen]) for name in seen[0]}
-    else:
-        joined = torch.cat(seen)
-    actions = torch.from_numpy(np.concatenate(taken)).long()
-    return Recorded(joined, actions, torch.from_numpy(np.concatenate(worth)))
+            alive[alive] = wanted[start[alive] + step]
+            place = slice(filled, filled + int(alive.sum()))
+            filled = place.stop
+            _put(kept.inputs, place, inputs, torch.from_numpy(alive))
+            kept.actions[place] = torch.from_numpy(produced[alive, 0].astype(np.int64))
+            kept.values[place] = torch.from_numpy(values[start[alive] + step])
+    return kept
 
 
 @torch.no_grad()
@@ -296,16 +304,27 @@ def _score(network: ActorCriticPolicy, recorded: Recorded) -> tuple[float, float
     return float(torch.cat(losses).mean()), float(torch.cat(hits).float().mean())
 
 
-def _kept(inputs: Inputs, alive: np.ndarray) -> Any:
-    """The rows that are alive, copied; floats in fp16, to hold many of them."""
-    rows = torch.from_numpy(alive)
-    if isinstance(inputs, dict):
-        return {name: _half(value[rows]) for name, value in inputs.items()}
-    return _half(inputs[rows])
+def _room(space: spaces.Space[Any], count: int) -> Inputs:
+    """Zeros for ``count`` inputs of a space; floats in fp16, to hold many of them."""
+    if isinstance(space, spaces.Dict):
+        return {name: _box_room(part, count) for name, part in space.spaces.items()}
+    return _box_room(space, count)
 
 
-def _half(value: Tensor) -> Tensor:
-    return value.half().cpu() if value.is_floating_point() else value.cpu()
+def _box_room(space: spaces.Space[Any], count: int) -> Tensor:
+    assert isinstance(space, spaces.Box)
+    kind = torch.uint8 if space.dtype == np.uint8 else torch.float16
+    return torch.zeros(count, *space.shape, dtype=kind)
+
+
+def _put(kept: Inputs, place: slice, inputs: Inputs, rows: Tensor) -> None:
+    if isinstance(kept, dict):
+        assert isinstance(inputs, dict)
+        for name, part in kept.items():
+            part[place] = inputs[name].cpu()[rows].to(part.dtype)
+    else:
+        assert isinstance(inputs, Tensor)
+        kept[place] = inputs.cpu()[rows].to(kept.dtype)
 
 
 def _single(value: Tensor) -> Tensor:

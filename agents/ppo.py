@@ -141,10 +141,11 @@ class PPOTrainer:
         """Makes a fresh network act as the best recorded episodes did, see :mod:`agents.imitation`.
 
         Raises:
-            CheckpointError: if the run has taken steps already, or began with another policy.
+            CheckpointError: if the run has taken steps or imitated already, or began with another
+                policy.
             DataError: if the recordings do not fit.
         """
-        if self.timesteps or "started_from" in self.source:
+        if self.timesteps or {"started_from", "imitated"} & self.source.keys():
             raise CheckpointError(
                 f"{self.folder} has learned already ({self.timesteps:,} steps); only a fresh "
                 "network imitates. Choose another folder with --out, or leave out --start-from."
@@ -159,7 +160,9 @@ class PPOTrainer:
         # As VecNormalize scales rewards: the value function starts in the units it will go on in.
         spread = float(np.nanstd(worth)) if np.isfinite(worth).any() else 0.0
         if spread > 0:
-            self.envs.ret_rms.var, self.envs.ret_rms.count = np.array(spread**2), KNOWN
+            scale = self.envs.ret_rms
+            scale.mean, scale.var = np.array(np.nanmean(worth)), np.array(spread**2)
+            scale.count = KNOWN
         done = imitate(
             self.model.policy,
             self.observer,
@@ -303,8 +306,9 @@ class PPOTrainer:
 
     def _check_same_run(self, found: PolicyConfig) -> None:
         settings = asdict(self.config)
-        theirs = found.training.get("settings", {})
-        differing = [key for key in settings if theirs.get(key) != settings[key]]
+        # A setting that its release did not have yet was not set.
+        theirs = {**asdict(PPOConfig()), **found.training.get("settings", {})}
+        differing = [key for key in settings if theirs[key] != settings[key]]
         if found.training.get("seed") != self.seed:
             differing.append("seed")
         if differing:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import tyro
+from gymnasium import spaces
 from rich.console import Console
 
 from benchmarks.progress import counting
@@ -50,13 +51,16 @@ class ExactnessOptions:
     """File for the results."""
 
 
-def events(rng: np.random.Generator, actions: int, repeat: float) -> Iterator[tuple[str, int]]:
+def events(
+    rng: np.random.Generator, space: spaces.Discrete, repeat: float
+) -> Iterator[tuple[str, int]]:
     """Endless random events: what happens, and with which number.
 
     ``step`` takes an action; ``reset`` a seed; ``save``; ``restore`` returns to what was saved,
     with a seed of its own if the number is above 0; ``hint`` names an action.
     """
-    action = 0
+    first, actions = int(space.start), int(space.n)
+    action = first
     while True:
         event = rng.random()
         if event < 0.01:
@@ -66,9 +70,9 @@ def events(rng: np.random.Generator, actions: int, repeat: float) -> Iterator[tu
         elif event < 0.05:
             yield "restore", int(rng.integers(3))
         elif event < 0.15:
-            yield "hint", int(rng.integers(actions))
+            yield "hint", first + int(rng.integers(actions))
         if rng.random() >= repeat:
-            action = int(rng.integers(actions))
+            action = first + int(rng.integers(actions))
         yield "step", action
 
 
@@ -112,11 +116,16 @@ def run(options: ExactnessOptions, console: Console, world: Any = None) -> dict[
     started = time.perf_counter()
     if options.mode not in ("ahead", "branch"):
         raise NFDError(f"--mode {options.mode}: exact are ahead and branch.")
+    if options.steps < 1:
+        raise NFDError(f"--steps {options.steps}: there is nothing to compare; give 1 or more.")
     world, rollout = load_rollout(
         options.world if world is None else world,
         options.device,
         sampling_steps=options.sampling_steps,
     )
+    space = world.action_spec.space
+    if not isinstance(space, spaces.Discrete):
+        raise NFDError(f"exactness is measured with Discrete actions so far, not {space}.")
     speculative = NFDWorldEnv(rollout, speculation=options.mode, speculation_depth=options.depth)
     if options.mode == "branch":
         rollout = PaddedRollout(rollout, speculative.core.rollout.width)
@@ -125,7 +134,7 @@ def run(options: ExactnessOptions, console: Console, world: Any = None) -> dict[
     rng = np.random.default_rng(options.seed)
     done, different = 0, 0
     with counting(console, "comparing", options.steps) as tell:
-        for event, number in events(rng, int(world.action_spec.space.n), options.repeat):
+        for event, number in events(rng, space, options.repeat):
             one, other = (player.do(event, number) for player in players)
             different += not same(one, other)
             if event == "step":

@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -70,11 +71,13 @@ class Worker:
         command += [] if options.sampling_steps is None else [str(options.sampling_steps)]
         root = str(Path(__file__).resolve().parent.parent)
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+        # A pipe that nobody reads would fill up.
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._said,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": threads, "PYTHONPATH": path},
         )
@@ -91,8 +94,9 @@ class Worker:
             pass
         answer = self._process.stdout.readline()
         if not answer:
-            assert self._process.stderr is not None
-            lines = self._process.stderr.read().strip().splitlines()
+            self._process.wait()
+            self._said.seek(0)
+            lines = self._said.read().strip().splitlines()
             raise NFDError(f"{self.name} could not be timed: {lines[-1] if lines else 'it died'}.")
         return list(json.loads(answer))
 
@@ -100,6 +104,7 @@ class Worker:
         """Ends the process."""
         self._process.kill()
         self._process.communicate()
+        self._said.close()
 
 
 def run(options: PeerOptions, console: Console) -> dict[str, Any]:
@@ -122,7 +127,8 @@ def run(options: PeerOptions, console: Console) -> dict[str, Any]:
             workers: list[Worker] = []
             times: dict[str, list[float]] = {name: [] for name in sources}
             try:
-                workers += [Worker(name, at, streams, options) for name, at in sources.items()]
+                for name, at in sources.items():
+                    workers.append(Worker(name, at, streams, options))
                 for _, worker in itertools.product(range(options.rounds), workers):
                     times[worker.name] += worker.run(options.seconds / options.rounds)
                     tell(1)
@@ -154,12 +160,17 @@ def run(options: PeerOptions, console: Console) -> dict[str, Any]:
         },
         results={
             "sampling_steps": options.sampling_steps or int(world.config.sampling_steps),
+            "threads": options.threads,
+            "revisions": {name: revision(path) for name, path in given.items() if path},
             "rows": rows,
         },
         seconds=time.perf_counter() - started,
     )
     console.print(table(document["results"], document["world"]))
-    console.print(f"{machine_line()}\n{document['seconds']:.0f} s; results: {options.out}")
+    console.print(
+        f"{options.threads} CPU thread(s) each. {machine_line()}\n"
+        f"{document['seconds']:.0f} s; results: {options.out}"
+    )
     return document
 
 
@@ -184,6 +195,16 @@ def table(results: dict[str, Any], title: str) -> Table:
             ratio,
         )
     return made
+
+
+def revision(clone: Path) -> str | None:
+    """The commit that a clone is at; None where git does not know."""
+    command = ["git", "-C", str(clone), "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()
 
 
 def main(argv: list[str]) -> int:

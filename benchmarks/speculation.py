@@ -116,13 +116,18 @@ def run(options: SpeculationOptions, console: Console, world: Any = None) -> dic
             times: dict[str, list[float]] = {mode: [] for mode in options.modes}
             for agent in agents.values():
                 agent.play(25)  # warm-up; `auto` makes up its mind
+            warm = {mode: agent.env.speculation or {} for mode, agent in agents.items()}
             for _ in range(options.rounds):
                 for mode, agent in agents.items():
                     times[mode] += agent.play(max(1, options.steps // options.rounds))
                     tell(1)
-            base = float(np.median(times["off"]))
+            base = float(np.mean(times["off"]))
             for mode, agent in agents.items():
-                counts = agent.env.speculation or {}
+                counts, before = agent.env.speculation or {}, warm[mode]
+                steps, accepted, wasted = (
+                    counts.get(name, 0) - before.get(name, 0)
+                    for name in ("steps", "accepted", "wasted_passes")
+                )
                 rows.append(
                     {
                         "mode": mode,
@@ -132,8 +137,8 @@ def run(options: SpeculationOptions, console: Console, world: Any = None) -> dic
                         "ms": 1e3 * float(np.mean(times[mode])),
                         "speed_up": float(np.mean(times["off"])) / float(np.mean(times[mode])),
                         "formula": promised(mode, repeat, thinking * model, base),
-                        "acceptance": counts.get("acceptance_rate", 0.0),
-                        "wasted_passes": counts.get("wasted_passes", 0),
+                        "acceptance": accepted / max(1, steps),
+                        "wasted_passes": wasted / max(1, steps),
                     }
                 )
                 agent.env.close()

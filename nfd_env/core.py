@@ -22,6 +22,9 @@ from world_model.types import Context
 RewardFunction = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """(frames uint8 (B, H, W, 3), encoded actions float32 (B, K), next frames) -> rewards (B,)."""
 
+PLAIN = "frame by frame"
+"""Kind of the states of rollouts that do not speculate jointly."""
+
 
 class ImaginedCore:
     """``num_envs`` independent episodes, imagined by one rollout in one batch.
@@ -72,6 +75,10 @@ class ImaginedCore:
     def observations(self) -> np.ndarray:
         """uint8 (B, H, W, 3): a copy of the newest frames of all streams."""
         return to_numpy(self.frames)
+
+    def observation(self, i: int) -> np.ndarray:
+        """uint8 (H, W, 3): a copy of the newest frame of stream ``i``."""
+        return to_numpy(self.frames[i])
 
     # -- episodes ------------------------------------------------------------------------------
 
@@ -280,6 +287,13 @@ class ImaginedCore:
     ) -> None:
         """Puts a snapshot in place of streams; ``firsts``: new seeds from here on, or None."""
         state = snapshot.state
+        ours = getattr(self.rollout, "state_kind", PLAIN)
+        theirs = getattr(state, "kind", PLAIN)
+        if ours != theirs:
+            raise ContextError(
+                f"the snapshot is of an environment with other speculation ({theirs}, here {ours}):"
+                " return to it in one with the same speculation and speculation_depth."
+            )
         if snapshot.batch_size != len(indices):
             state = state.select(torch.zeros(len(indices), dtype=torch.int64))
         state = state.clone().to(self.device)

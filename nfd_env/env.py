@@ -130,7 +130,7 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
         super().reset(seed=seed)
         info = self.core.reset(seeds=[seed], options=[options or {}])[0]
         self._show()
-        return self.core.observations[0], info
+        return self.core.observation(0), info
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Imagines the next frame.
@@ -188,17 +188,20 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
         """
         self.core.restore(snapshot, seeds=None if seed is None else [seed])
         self._show()
-        return self.core.observations[0]
+        return self.core.observation(0)
 
     def render(self) -> np.ndarray | None:
         """The newest frame, uint8 (H, W, 3); None in human mode, where the window has it."""
-        return self.core.observations[0] if self.render_mode == "rgb_array" else None
+        return self.core.observation(0) if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
-        """Closes the window and a real environment that supplied starts; twice is fine."""
+        """Closes the window, what computes ahead, and a real environment that supplied starts.
+
+        Twice is fine.
+        """
         self._window.close()
         self.core.close()
 
     def _show(self) -> None:
         if self.render_mode == "human":
-            self._window.show(self.core.observations[0])
+            self._window.show(self.core.observation(0))

@@ -43,11 +43,11 @@ class Stream:
     def restore_state(self, snapshot: Snapshot, seed: int | None = None) -> np.ndarray:
         """Returns to a snapshot, see :meth:`nfd_env.env.NFDWorldEnv.restore_state`."""
         self.core.restore(snapshot, [self.index], None if seed is None else [seed])
-        return self.core.observations[self.index]
+        return self.core.observation(self.index)
 
     def render(self) -> np.ndarray:
         """The newest frame, uint8 (H, W, 3)."""
-        return self.core.observations[self.index]
+        return self.core.observation(self.index)
 
 
 class NFDWorldVecEnv(VecEnv):

@@ -131,7 +131,9 @@ class NFDWorldVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
                 stream's episode has ended.
         """
         if isinstance(actions, torch.Tensor):
-            actions = actions.detach().cpu().numpy()
+            actions = actions.detach().cpu()
+            wide = actions.dtype in (torch.bfloat16, torch.float16)
+            actions = (actions.float() if wide else actions).numpy()
         encoded = self.world.action_spec.encode_batch(actions, self.num_envs)
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
             returned = self._next_step(encoded)
@@ -147,7 +149,9 @@ class NFDWorldVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         if self.autoreset_mode is AutoresetMode.SAME_STEP and done.any():
             infos = {}
             for i in np.flatnonzero(done).tolist():
-                final = {"final_obs": self._frames_of(result)[i], "final_info": result.info(i)}
+                frame = observations[i]
+                frame = frame.clone() if self.output == "torch" else frame.copy()
+                final = {"final_obs": frame, "final_info": result.info(i)}
                 infos = self._add_info(infos, final, i)
             begun = self.core.reset(done)
             for i in range(self.num_envs):

@@ -3,6 +3,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 from rich.console import Console
 
 from benchmarks import exactness
@@ -41,7 +42,7 @@ def test_a_difference_is_found(tmp_path, monkeypatch):
 
 
 def test_everything_happens():
-    found = list(islice(events(np.random.default_rng(0), 3, 0.7), 3000))
+    found = list(islice(events(np.random.default_rng(0), spaces.Discrete(3), 0.7), 3000))
     assert {event for event, _ in found} == {"step", "reset", "save", "restore", "hint"}
     actions = [number for event, number in found if event == "step"]
     repeats = np.mean(np.diff(actions) == 0)
@@ -62,6 +63,8 @@ def test_a_player_shows_what_an_agent_sees():
         assert not same(first, (first[0] + 1, *first[1:]))
 
 
-def test_joint_is_not_exact(tmp_path):
+def test_what_cannot_be_compared(tmp_path):
+    with pytest.raises(NFDError, match="nothing to compare"):
+        exactness.run(ExactnessOptions(steps=0), Console(quiet=True), tiny_world())
     with pytest.raises(NFDError, match="ahead and branch"):
         exactness.run(ExactnessOptions(mode="joint"), Console(quiet=True), tiny_world())

@@ -10,24 +10,17 @@ import torch
 from torch import Tensor
 
 from world_model.protocol import RolloutProtocol
-from world_model.speculation.counts import SpeculationCounts
-from world_model.speculation.drafts import Drafts
+from world_model.speculation.background import BackgroundRollout
 from world_model.speculation.gain import RunningMean, ahead_pays, best_ahead_depth
-from world_model.speculation.stamp import stamp
-from world_model.speculation.worker import Chain, Worker
+from world_model.speculation.worker import Chain
 from world_model.types import Context, StepOutcome
 
 PATIENCE = 20
 """Steps that are watched before speculation begins to pay or not to."""
 
 
-class AheadRollout:
+class AheadRollout(BackgroundRollout):
     """A rollout of one stream that computes the expected step before it is asked for. Exact.
-
-    The state of a step is never written to by what is computed in the background, so frames,
-    rewards and ends are those of the plain rollout, whatever is expected, reset, restored or
-    branched in the meantime: work that turns out useless is only lost. A state that was written to
-    from outside is noticed and computed anew.
 
     Args:
         rollout: what imagines.
@@ -44,125 +37,86 @@ class AheadRollout:
     ) -> None:
         if depth < 1:
             raise ValueError(f"speculation_depth must be at least 1, not {depth}.")
-        self.rollout, self.depth, self.adaptive = rollout, depth, adaptive
-        self.world: Any = rollout.world  # type: ignore[attr-defined]
-        self.device = torch.device(getattr(rollout, "device", "cpu"))
-        self.sampling_steps = int(getattr(rollout, "sampling_steps", 1))
-        self.counts = SpeculationCounts()
-        self._drafts = Drafts(self.world.action_spec)
-        self._worker = Worker()
-        self._chain: Chain | None = None
+        super().__init__(rollout)
+        self.depth, self.adaptive = depth, adaptive
         self._expected: Tensor | None = None
         self._next = 0
-        self._parent: Any = None
-        self._stamp: Any = None
         self._seconds_agent, self._seconds_model = RunningMean(), RunningMean()
         self._hits = RunningMean()
         self._returned: float | None = None
 
     def begin(self, contexts: Context, seeds: Tensor) -> Any:
         """As :meth:`world_model.rollout.Rollout.begin`."""
-        self._drop()
-        self._drafts.forget()
         self._returned = None
-        state = self.rollout.begin(contexts, seeds)
-        self._look_ahead(state)
-        return state
+        return super().begin(contexts, seeds)
 
     def advance(self, state: Any, actions: Tensor) -> tuple[Any, StepOutcome]:
         """As :meth:`world_model.rollout.Rollout.advance`."""
-        if state.batch_size != 1:  # a batch of futures that somebody branched off
-            return self.rollout.advance(state, actions)
-        if self._returned is not None:
-            self._seconds_agent.add(time.perf_counter() - self._returned)
+        if self._returned is not None and self._seconds_model.count:
+            # No more than can be used: a pause says nothing about the steps to come.
+            most = self.depth * self._seconds_model.value
+            self._seconds_agent.add(min(time.perf_counter() - self._returned, most))
+        taken = super().advance(state, actions)
+        self._returned = self._now()
+        return taken
+
+    def _step(self, state: Any, actions: Tensor, taken: Tensor) -> tuple[Any, StepOutcome]:
         guess = self._drafts.likeliest()
-        taken = actions.detach().cpu().float()
         self._hits.add(float(bool(guess) and torch.equal(guess[0], taken)))
-        if self._chain is not None and self._fits(state, taken):
-            state, outcome, seconds = self._take()
+        expected = self._expected
+        if self._is_of(state) and expected is not None and torch.equal(expected, taken):
+            step = self._take()
             self.counts.accepted += 1
-        else:
-            self._drop()
-            started = time.perf_counter()
-            state, outcome = self.rollout.advance(state, actions)
-            seconds = time.perf_counter() - started
-        self._seconds_model.add(seconds)
-        self.counts.steps += 1
-        self.counts.repeats += self._drafts.note(taken)
-        if self._chain is None:
-            self._look_ahead(state)
-        else:  # a deeper chain goes on
-            self._parent, self._stamp = state, stamp(state)
-        self._returned = time.perf_counter()
-        return state, outcome
-
-    def hint(self, state: Any, actions: Tensor) -> None:
-        """Names likely next actions, float32 (n, K) encoded, the likeliest first.
-
-        Raises:
-            ActionError: if they do not fit the world.
-        """
-        self._drafts.hint(actions)
-        if self._chain is not None and self._fits(state, self._drafts.likeliest()[0]):
-            return
+            return step
         self._drop()
-        self._look_ahead(state)
+        started = time.perf_counter()
+        step = self.rollout.advance(state, actions)
+        self._seconds_model.add(self._now() - started)
+        return step
 
-    def close(self) -> None:
-        """Ends the background thread; the next step would start it anew."""
-        self._drop()
-        self._worker.close()
-
-    # -- parts of the above ----------------------------------------------------------------------
-
-    def _look_ahead(self, state: Any) -> None:
-        """Starts on the next step from ``state``, if that seems to pay."""
-        guess, depth = self._drafts.likeliest(), self.depth
-        if self.adaptive:
-            if not self._pays():
-                return
-            times = self._seconds_agent.value, self._seconds_model.value
-            depth = best_ahead_depth(self._hits.value, *times, self.depth)
-        mark = stamp(state)
-        if not guess or mark is None:
-            return
-        self._expected, self._next, self._parent, self._stamp = guess[0], 0, state, mark
-        self._chain = Chain(state, [guess[0].to(self.device)] * depth)
-        self._worker.start(self._chain, self.rollout)
-
-    def _pays(self) -> bool:
-        if self._seconds_agent.count < PATIENCE or _cores() < 2:
-            return False
-        return ahead_pays(self._hits.value, self._seconds_agent.value, self._seconds_model.value)
-
-    def _fits(self, state: Any, actions: Tensor) -> bool:
-        if state is not self._parent or self._expected is None:
-            return False
-        return torch.equal(self._expected, actions) and stamp(state) == self._stamp
-
-    def _take(self) -> tuple[Any, StepOutcome, float]:
+    def _take(self) -> tuple[Any, StepOutcome]:
         """The next step of the chain."""
-        chain, step = self._chain, self._next
+        chain = self._chain
         assert chain is not None
         try:
-            taken = chain.result(step)
+            step = chain.result(self._next)
         except BaseException:
             self._drop()
             raise
         self._next += 1
         if self._next == len(chain):
             self._chain = None
-        return taken
+        return step
 
-    def _drop(self) -> None:
-        """Forgets what is being computed."""
-        if self._chain is None:
+    def _prepare(self, state: Any) -> None:
+        if self.adaptive and not self._pays():
             return
-        self._chain.release()
-        lost = max(0, self._chain.begun - self._next)
-        self.counts.discarded += lost
-        self.counts.wasted_passes += lost * self.sampling_steps
-        self._chain, self._expected, self._parent = None, None, None
+        guess, depth = self._drafts.likeliest(), self.depth
+        if not guess or not self._can_prepare(state):
+            return
+        if self.adaptive:
+            times = self._seconds_agent.value, self._seconds_model.value
+            depth = best_ahead_depth(self._hits.value, *times, self.depth)
+        self._expected, self._next = guess[0], 0
+        self._start(state, Chain(state, [guess[0].to(self.device)] * depth))
+
+    def _is_what_is_drafted(self) -> bool:
+        guess = self._drafts.likeliest()
+        return self._expected is not None and torch.equal(guess[0], self._expected)
+
+    def _lost(self, chain: Chain) -> int:
+        return max(0, chain.begun - self._next)
+
+    def _pays(self) -> bool:
+        if self._seconds_agent.count < PATIENCE or _cores() < 2:
+            return False
+        return ahead_pays(self._hits.value, self._seconds_agent.value, self._seconds_model.value)
+
+    def _now(self) -> float:
+        """The time; where it is measured on a GPU, after all that was launched there."""
+        if self.adaptive and self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
 
 
 def _cores() -> int:

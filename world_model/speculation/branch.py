@@ -10,14 +10,12 @@ import torch
 from torch import Tensor
 
 from world_model.protocol import RolloutProtocol
-from world_model.speculation.counts import SpeculationCounts
-from world_model.speculation.drafts import Drafts
-from world_model.speculation.stamp import stamp
-from world_model.speculation.worker import Chain, Worker
-from world_model.types import Context, StepOutcome
+from world_model.speculation.background import BackgroundRollout
+from world_model.speculation.worker import Chain
+from world_model.types import StepOutcome
 
 
-class BranchRollout:
+class BranchRollout(BackgroundRollout):
     """A rollout of one stream that computes ``width`` different next steps at once. Exact.
 
     Every step is computed as a batch of ``width`` rows, those of actions that nobody foresaw as
@@ -38,71 +36,34 @@ class BranchRollout:
     def __init__(self, rollout: RolloutProtocol[Any], width: int = 3) -> None:
         if width < 1:
             raise ValueError(f"speculation_depth must be at least 1, not {width}.")
-        self.rollout, self.width = rollout, width
-        self.world: Any = rollout.world  # type: ignore[attr-defined]
-        self.device = torch.device(getattr(rollout, "device", "cpu"))
-        self.sampling_steps = int(getattr(rollout, "sampling_steps", 1))
-        self.counts = SpeculationCounts()
-        self._drafts = Drafts(self.world.action_spec)
-        self._worker = Worker()
-        self._chain: Chain | None = None
+        super().__init__(rollout)
+        self.width = width
         self._drafted: Tensor | None = None
-        self._parent: Any = None
-        self._stamp: Any = None
+        self._used = 0
 
-    def begin(self, contexts: Context, seeds: Tensor) -> Any:
-        """As :meth:`world_model.rollout.Rollout.begin`."""
-        self._drop(used=0)
-        self._drafts.forget()
-        state = self.rollout.begin(contexts, seeds)
-        self._look_ahead(state)
-        return state
-
-    def advance(self, state: Any, actions: Tensor) -> tuple[Any, StepOutcome]:
-        """As :meth:`world_model.rollout.Rollout.advance`."""
-        if state.batch_size != 1:  # a batch of futures that somebody branched off
-            return self.rollout.advance(state, actions)
-        taken = actions.detach().cpu().float()
-        row = self._row(state, taken)
-        if row is None:
-            self._drop(used=0)
-            wide = state.select(torch.zeros(self.width, dtype=torch.int64))
-            after, outcome = self.rollout.advance(wide, actions.expand(self.width, -1).clone())
-            row = row_of(taken, self.width)
-        else:
+    def _step(self, state: Any, actions: Tensor, taken: Tensor) -> tuple[Any, StepOutcome]:
+        row = row_of(taken, self.width)
+        drafted = None if self._drafted is None else self._drafted[row : row + 1]
+        if self._is_of(state) and drafted is not None and torch.equal(drafted, taken):
             assert self._chain is not None
             try:
-                after, outcome, _ = self._chain.result(0)
-            except BaseException:
-                self._drop(used=0)
-                raise
+                after, outcome = self._chain.result(0)
+                self._used = 1
+            finally:
+                self._drop()
             self.counts.accepted += 1
-            self._drop(used=1)
-        state, outcome = only_row(after, outcome, row)
-        self.counts.steps += 1
-        self.counts.repeats += self._drafts.note(taken)
-        self._look_ahead(state)
-        return state, outcome
+        else:
+            self._drop()
+            wide = state.select(torch.zeros(self.width, dtype=torch.int64))
+            after, outcome = self.rollout.advance(wide, actions.expand(self.width, -1).clone())
+        return only_row(after, outcome, row)
 
-    def hint(self, state: Any, actions: Tensor) -> None:
-        """Names likely next actions, float32 (n, K) encoded, the likeliest first.
-
-        Raises:
-            ActionError: if they do not fit the world.
-        """
-        self._drafts.hint(actions)
-        drafted = self._drafted if state is self._parent else None
-        if drafted is not None and torch.equal(drafted, self._draft()):
+    def _prepare(self, state: Any) -> None:
+        if not self._drafts.likeliest() or not self._can_prepare(state):
             return
-        self._drop(used=0)
-        self._look_ahead(state)
-
-    def close(self) -> None:
-        """Ends the background thread; the next step would start it anew."""
-        self._drop(used=0)
-        self._worker.close()
-
-    # -- parts of the above ----------------------------------------------------------------------
+        self._drafted, self._used = self._draft(), 0
+        wide = state.select(torch.zeros(self.width, dtype=torch.int64))
+        self._start(state, Chain(wide, [self._drafted.to(self.device)], owned=True))
 
     def _draft(self) -> Tensor:
         """float32 (width, K): the likeliest action of each row, or the likeliest of all."""
@@ -113,31 +74,15 @@ class BranchRollout:
             rows[row_of(action, self.width)] = action
         return torch.cat(rows)
 
-    def _look_ahead(self, state: Any) -> None:
-        mark = stamp(state)
-        if mark is None or not self._drafts.likeliest():
-            return
-        self._drafted, self._parent, self._stamp = self._draft(), state, mark
-        wide = state.select(torch.zeros(self.width, dtype=torch.int64))
-        self._chain = Chain(wide, [self._drafted.to(self.device)], owned=True)
-        self._worker.start(self._chain, self.rollout)
+    def _is_what_is_drafted(self) -> bool:
+        return self._drafted is not None and torch.equal(self._drafted, self._draft())
 
-    def _row(self, state: Any, actions: Tensor) -> int | None:
-        """Which of the drafted steps is asked for, if one is."""
-        if self._drafted is None or state is not self._parent or stamp(state) != self._stamp:
-            return None
-        row = row_of(actions, self.width)
-        return row if torch.equal(self._drafted[row : row + 1], actions) else None
+    def _lost(self, chain: Chain) -> int:
+        return self.width - self._used if chain.begun else 0
 
-    def _drop(self, *, used: int) -> None:
-        if self._chain is None:
-            return
-        self._chain.release()
-        if self._chain.begun:
-            self.counts.discarded += self.width - used
-            if not used:
-                self.counts.wasted_passes += self.sampling_steps
-        self._chain, self._drafted, self._parent = None, None, None
+    def _wasted(self, lost: int) -> int:
+        # One batch: its passes are wasted only if no row of it was used.
+        return self.sampling_steps if lost == self.width else 0
 
 
 def row_of(action: Tensor, width: int) -> int:

@@ -19,7 +19,7 @@ class SpeculationCounts:
     discarded: int = 0
     """Frames that were computed, or begun, and that nobody asked for."""
     wasted_passes: int = 0
-    """Passes of the transformer that went into discarded frames."""
+    """Passes of the transformer of which nothing was used."""
 
     @property
     def repeat_rate(self) -> float:

@@ -28,6 +28,7 @@ class Drafts:
         self._seen: Counter[bytes] = Counter()
         self._hints: list[Tensor] = []
         self._last: Tensor | None = None
+        self._every: list[Tensor] | None = None
 
     def hint(self, actions: Tensor) -> None:
         """Names likely next actions, float32 (n, K), the likeliest first; they hold for one step.
@@ -40,11 +41,14 @@ class Drafts:
                 f"hinted actions have shape {tuple(actions.shape)}; expected (n, "
                 f"{self._spec.dim}), encoded by the world's ActionSpec, without NaN."
             )
-        self._hints = list(actions.cpu().float().split(1))
+        self._hints = list(actions.detach().cpu().float().clone().split(1))
 
     def note(self, action: Tensor) -> bool:
-        """Takes note of the action taken, float32 (1, K); True if it repeats the one before."""
-        action = action.detach().cpu().float()
+        """Takes note of the action taken, float32 (1, K) on the CPU, which is kept.
+
+        Returns:
+            Whether it repeats the one before.
+        """
         repeats = self._last is not None and torch.equal(self._last, action)
         self._last, self._hints = action, []
         raw = action.numpy().tobytes()
@@ -58,20 +62,28 @@ class Drafts:
 
     def likeliest(self, count: int = 1) -> list[Tensor]:
         """Up to ``count`` different actions, float32 (1, K) each, the likeliest first."""
-        frequent = [
+        found: list[Tensor] = []
+        last = [] if self._last is None else [self._last]
+        for source in ([*self._hints, *last], self._frequent(count), self._all()):
+            if len(found) < count:
+                found = _different([*found, *source], count)
+        return found
+
+    def _frequent(self, count: int) -> list[Tensor]:
+        """The actions taken most often."""
+        return [
             torch.frombuffer(bytearray(raw), dtype=torch.float32)[None]
             for raw, _ in self._seen.most_common(count)
         ]
-        last = [] if self._last is None else [self._last]
-        return _different([*self._hints, *last, *frequent, *self._every()], count)
 
-    def _every(self) -> list[Tensor]:
+    def _all(self) -> list[Tensor]:
         """All actions of a Discrete space, else none."""
-        space = self._spec.space
-        if not isinstance(space, spaces.Discrete):
-            return []
-        actions = range(int(space.start), int(space.start + space.n))
-        return [torch.from_numpy(self._spec.encode(action))[None] for action in actions]
+        if self._every is None:
+            space, actions = self._spec.space, []
+            if isinstance(space, spaces.Discrete):
+                actions = [int(space.start) + i for i in range(int(space.n))]
+            self._every = [torch.from_numpy(self._spec.encode(action))[None] for action in actions]
+        return self._every
 
 
 def _different(actions: Sequence[Tensor], count: int) -> list[Tensor]:

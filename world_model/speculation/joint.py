@@ -16,9 +16,11 @@ from world_model.noise import Purpose, normal, stream_keys
 from world_model.rollout import Rollout
 from world_model.rollout_state import RolloutState
 from world_model.speculation.counts import SpeculationCounts
-from world_model.speculation.drafts import Drafts
-from world_model.speculation.gain import RunningMean, best_joint_depth
+from world_model.speculation.gain import best_joint_depth
 from world_model.types import Context, StepOutcome
+
+MEMORY = 50
+"""Steps that the rate of repeated actions looks back on."""
 
 
 @dataclass
@@ -40,10 +42,21 @@ class JointState:
     """float32 (B, depth, N, D), the first denoising estimates of them."""
     draft_action: Tensor
     """float32 (B, K), the action that they were made for; NaN for none."""
+    draft_seeds: Tensor
+    """int64 (B,), the noise seeds that they were made with."""
     drafted: Tensor
     """int64 (B,), how many there are."""
     used: Tensor
     """int64 (B,), how many of them have been handed out."""
+    steps: Tensor
+    """int64 (B,), steps since the episode began."""
+    repeat_rate: Tensor
+    """float32 (B,), running mean of how often an action was the one before again."""
+
+    @property
+    def kind(self) -> str:
+        """What a snapshot of this state can be returned to."""
+        return f"joint-{self.drafts.shape[1]}"
 
     @property
     def batch_size(self) -> int:
@@ -105,8 +118,8 @@ class JointRollout:
     Args:
         rollout: a plain rollout, whose settings are used.
         depth: frames in one go.
-        adaptive: choose the depth up to that by the measured rate of repeated actions and
-            ``marginal_cost``; what is imagined then depends on the actions before, but on no clock.
+        adaptive: choose the depth up to that by the rate of repeated actions in the episode so far
+            and ``marginal_cost``: by nothing that a clock or another episode would change.
         marginal_cost: cost of one more frame in a go, relative to the first; 0.25 is typical of a
             GPU at batch 1, 1 of a CPU.
 
@@ -137,8 +150,8 @@ class JointRollout:
         self.world, self.device = rollout.world, rollout.device
         self.sampling_steps = rollout.sampling_steps
         self.counts = SpeculationCounts()
-        self._drafts = Drafts(rollout.world.action_spec)
-        self._repeats = RunningMean()
+        self.state_kind = f"joint-{depth}"
+        """Which states it goes on from."""
 
     @torch.no_grad()
     def begin(self, contexts: Context, seeds: Tensor) -> JointState:
@@ -150,7 +163,6 @@ class JointRollout:
         """
         if len(seeds) != 1:
             raise _one_stream(len(seeds))
-        self._drafts.forget()
         base = self.rollout.begin(contexts, seeds, spare_slots=2 * self.depth)
         batch, tokens, dim = base.latent.shape
         frames = torch.zeros(batch, self.depth, tokens, dim, device=self.device)
@@ -164,8 +176,11 @@ class JointRollout:
             drafts=frames.clone(),
             first_estimates=frames.clone(),
             draft_action=torch.full_like(base.action, torch.nan),
+            draft_seeds=base.seeds.clone(),
             drafted=count.clone(),
             used=count.clone(),
+            steps=count.clone(),
+            repeat_rate=count.float(),
         )
 
     @torch.no_grad()
@@ -179,13 +194,15 @@ class JointRollout:
         if state.batch_size != 1:
             raise _one_stream(state.batch_size)
         actions = self.rollout.checked(actions, state.base)
-        repeated = self._drafts.note(actions)
+        repeated = torch.equal(state.base.action, actions)
         self.counts.steps += 1
         self.counts.repeats += repeated
-        self._repeats.add(float(repeated))
+        state.steps = state.steps + 1
+        share = (float(repeated) - state.repeat_rate) / state.steps.clamp(max=MEMORY)
+        state.repeat_rate = state.repeat_rate + share
         left = int(state.drafted) - int(state.used)
-        ready = left > 0 and torch.equal(state.draft_action, actions)
-        if ready:
+        same = torch.equal(state.draft_action, actions)
+        if left > 0 and same and torch.equal(state.draft_seeds, state.base.seeds):
             self.counts.accepted += 1
         else:
             self.counts.discarded += left
@@ -204,12 +221,7 @@ class JointRollout:
         return state, outcome
 
     def hint(self, state: JointState, actions: Tensor) -> None:
-        """Takes no notice: frames are drafted for the action that is taken.
-
-        Raises:
-            ActionError: if the actions do not fit the world.
-        """
-        self._drafts.hint(actions)
+        """Takes no notice: frames are drafted for the action that is taken."""
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -219,7 +231,8 @@ class JointRollout:
         rollout, base = self.rollout, state.base
         count = self.depth
         if self.adaptive:
-            count = best_joint_depth(self._repeats.value, self.marginal_cost, self.depth)
+            rate = float(state.repeat_rate)
+            count = best_joint_depth(rate, self.marginal_cost, self.depth)
         trailing = int(state.trailing)
         clean = torch.cat([state.trail[:, :trailing], base.latent[:, None]], dim=1)
         clean_actions = torch.cat([state.trail_actions[:, :trailing], base.action[:, None]], dim=1)
@@ -273,7 +286,7 @@ class JointRollout:
 
         made = rollout.sample(draw, grid, estimate)
         state.drafts[:, :count], state.first_estimates[:, :count] = made, estimates[0]
-        state.draft_action = actions.clone()
+        state.draft_action, state.draft_seeds = actions.clone(), base.seeds.clone()
         state.drafted = torch.full_like(state.drafted, count)
         state.used, state.trailing = torch.zeros_like(state.used), torch.zeros_like(state.trailing)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from gymnasium import spaces
+
 from world_model.errors import ConfigError
 from world_model.protocol import RolloutProtocol
 from world_model.rollout import Rollout
@@ -31,8 +33,9 @@ def speculative(
         mode: ``off``; ``ahead``, ``branch`` or ``joint``, see :mod:`world_model.speculation`; or
             ``auto``: ``ahead`` for one stream, only while it pays, and off for a batch.
         depth: steps ahead (``ahead``), actions at once (``branch``) or frames in one go
-            (``joint``); None for a depth that follows what is measured, but all actions of a small
-            Discrete space for ``branch``.
+            (``joint``). None: one step, for ``auto`` as many as pay; all actions of a small
+            Discrete space; or as many frames as pay where actions repeat as often as they have so
+            far in the episode (on a CPU, one).
         streams: how many will be imagined. A batch has no use for speculation: its arithmetic is
             all needed, and its streams hardly ever all do what was expected.
 
@@ -63,10 +66,12 @@ def speculative(
         return AheadRollout(rollout, depth or 1)
     if mode == "branch":
         space = rollout.world.action_spec.space  # type: ignore[attr-defined]
-        width = min(int(getattr(space, "n", DEEPEST)), DEEPEST)
-        return BranchRollout(rollout, depth or width)
+        actions = int(space.n) if isinstance(space, spaces.Discrete) else DEEPEST
+        return BranchRollout(rollout, depth or min(actions, DEEPEST))
     if not isinstance(rollout, Rollout):
         raise ConfigError(
             f"speculation='joint' needs a diffusion world, not {type(rollout).__name__}."
         )
-    return JointRollout(rollout, depth or DEEPEST, adaptive=depth is None)
+    # On a CPU one more frame costs as much as the first: nothing is to be gained.
+    cost = 0.25 if rollout.device.type == "cuda" else 1.0
+    return JointRollout(rollout, depth or DEEPEST, adaptive=depth is None, marginal_cost=cost)

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
+from torch import Tensor
 
 
-def stamp(state: Any) -> tuple[int, ...] | None:
-    """Changes whenever a tensor of ``state`` is written to in place or replaced by another.
+class Stamp:
+    """The tensors of a state, and how often torch has seen each of them written to.
 
-    None where nobody counts that: for tensors made in inference mode, and states that do not list
-    their tensors.
+    Writes past torch, through a NumPy view of a tensor, go unnoticed.
+
+    Args:
+        state: lists its tensors by ``tensors()``.
     """
-    if not hasattr(state, "tensors"):
-        return None
-    tensors: list[torch.Tensor] = list(state.tensors())
-    if any(tensor.is_inference() for tensor in tensors):
-        return None
-    return tuple(number for tensor in tensors for number in (id(tensor), tensor._version))
+
+    def __init__(self, state: Any) -> None:
+        self._tensors: list[Tensor] = list(state.tensors())
+        self._versions = [tensor._version for tensor in self._tensors]
+
+    def fits(self, state: Any) -> bool:
+        """Whether ``state`` has the same tensors, and nobody has written to them since."""
+        tensors = list(state.tensors())
+        return len(tensors) == len(self._tensors) and all(
+            now is then and now._version == version
+            for now, then, version in zip(tensors, self._tensors, self._versions, strict=True)
+        )
+
+
+def can_be_stamped(state: Any) -> bool:
+    """False for states that do not list their tensors, and for tensors made in inference mode."""
+    return hasattr(state, "tensors") and not any(
+        tensor.is_inference() for tensor in state.tensors()
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -14,8 +13,8 @@ from torch import Tensor
 from world_model.protocol import RolloutProtocol
 from world_model.types import StepOutcome
 
-Step = tuple[Any, StepOutcome, float]
-"""The state after a step, what it brought, and how many seconds it took."""
+Step = tuple[Any, StepOutcome]
+"""The state after a step, and what it brought."""
 
 
 class Chain:
@@ -32,11 +31,17 @@ class Chain:
         self._lock, self._copied = threading.Lock(), threading.Event()
         self._copying, self._cancelled = False, False
         self._futures: list[Future[Step]] = [Future() for _ in actions]
+        self._process = os.getpid()
         self.begun = 0
         """Steps that were computed, or at least begun."""
 
     def __len__(self) -> int:
         return len(self._futures)
+
+    @property
+    def alive(self) -> bool:
+        """False in a fork of the process that computes it: threads do not survive that."""
+        return self._process == os.getpid()
 
     def result(self, step: int) -> Step:
         """The outcome of step number ``step``; waits for it, and raises what it raised."""
@@ -44,6 +49,8 @@ class Chain:
 
     def release(self) -> None:
         """Begins nothing more; then waits until the state that it started from is free."""
+        if not self.alive:
+            return
         with self._lock:
             self._cancelled = True
             copying = self._copying
@@ -52,16 +59,17 @@ class Chain:
 
     def run(self, rollout: RolloutProtocol[Any]) -> None:
         """Computes the steps; called by the worker."""
-        state: Any = None
+        state: Any = self._state if self._owned else None
         with self._lock:
             self._copying = not (self._cancelled or self._owned)
         if self._copying:
             try:
                 state = self._state.clone()
+            except Exception as error:
+                self._fail(0, error)
+                return
             finally:
                 self._copied.set()
-        elif self._owned:
-            state = self._state
         last = len(self._actions) - 1
         for number, (actions, future) in enumerate(zip(self._actions, self._futures, strict=True)):
             with self._lock:
@@ -69,16 +77,20 @@ class Chain:
                     future.cancel()
                     continue
                 self.begun += 1
-            started = time.perf_counter()
             try:
                 after, outcome = rollout.advance(state, actions)
                 # Who takes the state over may write to it at once.
                 state = after.clone() if number < last else None
-            except Exception as error:  # whoever asks for the step gets it
-                self._cancelled = True
-                future.set_exception(error)
-            else:
-                future.set_result((after, outcome, time.perf_counter() - started))
+            except Exception as error:
+                self._fail(number, error)
+                return
+            future.set_result((after, outcome))
+
+    def _fail(self, first: int, error: Exception) -> None:
+        """Whoever asks for a step from ``first`` on gets the error."""
+        self._cancelled = True
+        for future in self._futures[first:]:
+            future.set_exception(error)
 
 
 class Worker:
@@ -90,7 +102,7 @@ class Worker:
 
     def start(self, chain: Chain, rollout: RolloutProtocol[Any]) -> None:
         """Computes ``chain`` as soon as what was started before is done."""
-        if self._pool is None or self._process != os.getpid():  # threads do not survive a fork
+        if self._pool is None or self._process != os.getpid():
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="nfd-ahead")
             self._process = os.getpid()
         self._pool.submit(chain.run, rollout)

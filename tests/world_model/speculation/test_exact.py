@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import os
+import signal
 import time
 
 import numpy as np
@@ -9,6 +13,7 @@ import pytest
 import torch
 
 from tests.world_model.tiny import tiny_world
+from world_model.errors import ActionError
 from world_model.rollout import Rollout
 from world_model.speculation import AheadRollout, BranchRollout
 from world_model.speculation.branch import row_of
@@ -160,7 +165,7 @@ def test_an_error_in_the_background_reaches_whoever_asks():
         raise RuntimeError("out of memory")
 
     plain.advance = broken
-    rollout._look_ahead(state)
+    rollout._prepare(state)
     with pytest.raises(RuntimeError, match="out of memory"):
         rollout.advance(state, torch.tensor([[1.0]]))
     plain.advance = advance
@@ -210,3 +215,122 @@ def test_on_one_core_nothing_is_gained_by_working_ahead(monkeypatch):
         time.sleep(0.005)
         state, _ = rollout.advance(state, torch.tensor([[1.0]]))
     assert rollout.counts.accepted == 0
+
+
+@pytest.mark.parametrize("kind", [AheadRollout, BranchRollout])
+def test_the_callers_memory_may_be_used_again(kind):
+    world = tiny_world()
+    rollout, plain = kind(Rollout(world)), Rollout(world)
+    expected = PaddedRollout(plain, 3) if kind is BranchRollout else plain
+    context, seed = world.contexts.pick([0]), torch.tensor([0])
+    one, other = rollout.begin(context, seed), expected.begin(context, seed)
+    action, hint = torch.zeros(1, 1), torch.ones(1, 1)
+    for value in (0, 2, 2, 1, 0):
+        hint.fill_(value)
+        rollout.hint(one, hint)
+        hint.fill_(1)
+        action.fill_(value)
+        one, ours = rollout.advance(one, action)
+        other, theirs = expected.advance(other, torch.tensor([[float(value)]]))
+        assert torch.equal(ours.frames, theirs.frames)
+    rollout.close()
+
+
+def test_a_tensor_in_place_of_another_is_noticed():
+    world = tiny_world()
+    rollout, plain = AheadRollout(Rollout(world)), Rollout(world)
+    context = world.contexts.pick([0])
+    one, other = (r.begin(context, torch.tensor([0])) for r in (rollout, plain))
+    for step in range(12):
+        one.seeds, other.seeds = one.seeds + 1, other.seeds + 1
+        gc.collect()
+        one, ours = rollout.advance(one, torch.zeros(1, 1))
+        other, theirs = plain.advance(other, torch.zeros(1, 1))
+        assert torch.equal(ours.frames, theirs.frames), f"step {step}"
+    assert rollout.counts.accepted == 0
+    rollout.close()
+
+
+def test_a_state_that_cannot_be_copied_does_not_hang_anybody(monkeypatch):
+    world = tiny_world()
+    rollout = AheadRollout(Rollout(world))
+    state = rollout.begin(world.contexts.pick([0]), torch.tensor([0]))
+    rollout._drop()
+
+    def fail():
+        raise MemoryError("no room")
+
+    state.clone = fail
+    rollout._prepare(state)
+    with pytest.raises(MemoryError, match="no room"):
+        rollout.advance(state, torch.zeros(1, 1))
+    del state.clone
+    rollout.advance(state, torch.zeros(1, 1))
+    rollout.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_does_not_wait_for_the_parents_thread():
+    world = tiny_world()
+    rollout = AheadRollout(Rollout(world))
+    state = rollout.begin(world.contexts.pick([0]), torch.tensor([0]))
+    state, _ = rollout.advance(state, torch.ones(1, 1))
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        rollout.advance(state, torch.ones(1, 1))
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    rollout.close()
+
+
+def test_under_autocast_nothing_is_prepared():
+    world = tiny_world()
+    rollout = AheadRollout(Rollout(world))
+    state = rollout.begin(world.contexts.pick([0]), torch.tensor([0]))
+    expected = Rollout(world).begin(world.contexts.pick([0]), torch.tensor([0]))
+    with torch.autocast("cpu", torch.bfloat16):
+        for _ in range(3):
+            state, ours = rollout.advance(state, torch.zeros(1, 1))
+            expected, theirs = Rollout(world).advance(expected, torch.zeros(1, 1))
+            assert torch.equal(ours.frames, theirs.frames)
+    assert rollout.counts.accepted == 0
+    rollout.close()
+
+
+def test_a_copy_goes_on_by_itself():
+    world = tiny_world()
+    rollout = AheadRollout(Rollout(world))
+    state = rollout.begin(world.contexts.pick([0]), torch.tensor([0]))
+    state, _ = rollout.advance(state, torch.ones(1, 1))
+    other = copy.deepcopy(rollout)
+    again = state.clone()
+    ours = rollout.advance(state, torch.ones(1, 1))[1]
+    theirs = other.advance(again, torch.ones(1, 1))[1]
+    assert torch.equal(ours.frames, theirs.frames)
+    for each in (rollout, other):
+        each.close()
+
+
+def test_one_pause_does_not_make_it_pay(monkeypatch):
+    monkeypatch.setattr("world_model.speculation.ahead._cores", lambda: 2)
+    world = tiny_world()
+    rollout = AheadRollout(Rollout(world), adaptive=True)
+    state = rollout.begin(world.contexts.pick([0]), torch.tensor([0]))
+    for step in range(40):
+        if step == 25:
+            time.sleep(0.3)
+        state, _ = rollout.advance(state, torch.tensor([[float(step % 2)]]))
+    assert rollout.counts.accepted == rollout.counts.discarded == 0
+    rollout.close()
+
+
+@pytest.mark.parametrize("actions", [torch.zeros(1), torch.zeros(2, 1)])
+def test_actions_of_another_shape(actions):
+    world = tiny_world()
+    for kind in (AheadRollout, BranchRollout):
+        rollout = kind(Rollout(world))
+        state = rollout.begin(world.contexts.pick([0]), torch.tensor([0]))
+        with pytest.raises(ActionError, match="expected"):
+            rollout.advance(state, actions)
+        rollout.close()

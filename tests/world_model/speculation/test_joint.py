@@ -111,6 +111,36 @@ def test_it_repeats_bit_for_bit_from_a_clone_and_does_not_grow():
     assert torch.equal(saved.drafts, again.drafts)
 
 
+def test_other_seeds_throw_away_what_was_drafted():
+    world = make_world()
+    joint = JointRollout(Rollout(world), 4)
+    state, _ = joint.advance(begin(joint), act(1))
+    futures = []
+    for seed in (11, 22):
+        other = state.clone()
+        other.seeds.fill_(seed)
+        futures.append(joint.advance(other, act(1))[1].frames)
+    assert not torch.equal(*futures)
+
+
+def test_an_episode_does_not_depend_on_those_before():
+    world = make_world()
+    joint = JointRollout(Rollout(world), 4, adaptive=True, marginal_cost=0.2)
+
+    def episode():
+        state, frames = begin(joint), []
+        for action in (1, 1, 1, 1, 1, 1, 2, 2, 2, 2):
+            state, outcome = joint.advance(state, act(action))
+            frames.append(outcome.frames)
+        return torch.stack(frames)
+
+    first = episode()
+    state = begin(joint, seed=9)
+    for step in range(20):
+        state, _ = joint.advance(state, act(step % 3))
+    assert torch.equal(episode(), first)
+
+
 def test_the_depth_follows_the_repeats():
     world = make_world()
     joint = JointRollout(Rollout(world), 4, adaptive=True, marginal_cost=0.2)

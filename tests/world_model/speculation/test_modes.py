@@ -55,6 +55,13 @@ def test_an_unknown_mode():
         speculative(Rollout(tiny_world()), "sideways")
 
 
+def test_a_space_without_a_number_of_actions_branches_over_a_few():
+    world = tiny_world()
+    for space in (spaces.MultiBinary([2, 3]), spaces.Box(-1.0, 1.0, (2,))):
+        world.action_spec = ActionSpec.from_space(space)
+        assert speculative(Rollout(world), "branch").width == 4
+
+
 def test_a_large_space_branches_over_a_few_actions():
     world = tiny_world()
     world.action_spec = ActionSpec.from_space(spaces.Discrete(50))
