@@ -187,8 +187,10 @@ def _trained_in(agent: str) -> str:
     training = load_config(agent).training
     source = dict(training.get("source", {}))
     where = source.get("world") or f"{source.get('real_environment')} (real steps)"
-    steps, earlier = 0, training
+    steps, begun, earlier = 0, "", training
     while earlier:  # a run that began with a policy was trained as long as both
         steps += int(earlier.get("timesteps", 0))
-        earlier = dict(earlier.get("source", {})).get("started_from") or {}
-    return f"{steps:,} steps in {where}"
+        first = dict(earlier.get("source", {}))
+        begun = ", begun as an imitator of recorded play" if first.get("imitated") else ""
+        earlier = first.get("started_from") or {}
+    return f"{steps:,} steps in {where}{begun}"
