@@ -16,52 +16,77 @@ from world_model.samplers import euler, time_grid
 
 
 class LatentStreams:
-    """``B`` streams of latents at a full window, in buffers that never move."""
+    """``B`` streams of latents at a full window, in buffers that never move.
+
+    Args:
+        network: with random weights, or others.
+        batch: number of streams B.
+        steps: denoising steps per frame.
+        flow: how its outputs are read.
+        at_once: frames in one go, as joint speculation makes them while an action repeats.
+    """
 
     def __init__(
-        self, network: NextFrameDiffusion, batch: int, steps: int, flow: FlowConfig
+        self,
+        network: NextFrameDiffusion,
+        batch: int,
+        steps: int,
+        flow: FlowConfig,
+        at_once: int = 1,
     ) -> None:
         config, device = network.config, network.spatial_angles.device
-        self.network, self.flow = network, flow
+        self.network, self.flow, self.at_once = network, flow, at_once
         self.grid = time_grid(steps)
-        self.cache = network.empty_cache(batch)
+        self.cache = network.empty_cache(batch, spare_slots=2 * (at_once - 1))
         for part in (self.cache.keys, self.cache.values):
             part.normal_()
-        last = 2 * config.window
-        self.index = torch.full((batch,), last, dtype=torch.int64, device=device)
-        held = torch.arange(last - config.window, last + 1, device=device)
+        slots = self.cache.frames.shape[1]
+        last = 2 * slots
+        held = torch.arange(last - slots + 1, last + 1, device=device)
         self.cache.frames.scatter_(
-            1, (held % self.cache.frames.shape[1])[None].expand(batch, -1),
-            held[None].expand(batch, -1),
-        )  # fmt: skip
-        self.latent = torch.randn(batch, config.tokens, config.token_dim, device=device)
-        self.action = torch.zeros(batch, 1, device=device)
-        self.level = torch.full((batch,), 0.02, device=device)
-        self.seeds = torch.arange(batch, device=device)
-        self.levels = {t: torch.full((batch,), t, device=device) for t in self.grid}
+            1, (held % slots)[None].expand(batch, -1), held[None].expand(batch, -1)
+        )
+        shape = (batch, at_once)
+        # Of the last go: frames, and what they are looked back at with.
+        self.latents = torch.randn(*shape, config.tokens, config.token_dim, device=device)
+        self.index = last - at_once + 1 + torch.arange(at_once, device=device).repeat(batch, 1)
+        self.actions = torch.zeros(*shape, 1, device=device)
+        self.level = torch.full(shape, 0.02, device=device)
+        self.seeds = torch.arange(batch, device=device).repeat_interleave(at_once)
+        self.levels = {t: torch.full(shape, t, device=device) for t in self.grid}
 
     @torch.no_grad()
     def advance(self) -> None:
-        """Imagines one frame, in place."""
-        index, following = self.index, self.index + 1
-        shape = tuple(self.latent.shape[1:])
-        noise = normal(stream_keys(self.seeds, following, Purpose.SAMPLE), shape)
-        blur = normal(stream_keys(self.seeds, index, Purpose.CONTEXT), shape)
-        context = add_noise(self.latent, blur, self.level)
+        """Imagines the next ``at_once`` frames, in place."""
+        index, following = self.index, self.index + self.at_once
+        noise, blur = self._noise(following, Purpose.SAMPLE), self._noise(index, Purpose.CONTEXT)
+        flat = self.latents.flatten(0, 1)
+        context = add_noise(flat, blur.flatten(0, 1), self.level.flatten())
+        context = context.view_as(self.latents)
 
         def estimate(x: torch.Tensor, noise_level: float, step: int) -> torch.Tensor:
             now = self.levels[noise_level]
-            if step == 0:
-                inputs = [[context, x], [self.level, now], [self.action] * 2, [index, following]]
-            else:
-                inputs = [[x], [now], [self.action], [following]]
-            latents, t, actions, frames = (torch.stack(part, dim=1) for part in inputs)
-            raw = self.network.stream(latents, t, actions, frames, self.cache)
+            inputs = [[x], [now], [self.actions], [following]]
+            if step == 0:  # with the clean passes of the last go folded in
+                inputs = [
+                    [context, x],
+                    [self.level, now],
+                    [self.actions, self.actions],
+                    [index, following],
+                ]
+            latents, t, actions, frames = (torch.cat(part, dim=1) for part in inputs)
+            raw = self.network.stream(latents, t, actions, frames, self.cache, emit=self.at_once)
             assert raw is not None
-            return predict_x0(raw[:, 0], x, now, None, self.flow)
+            x0 = predict_x0(raw.flatten(0, 1), x.flatten(0, 1), now.flatten(), None, self.flow)
+            return x0.view_as(x)
 
-        self.latent.copy_(euler(lambda _: noise, self.grid, estimate))
-        self.index.add_(1)
+        self.latents.copy_(euler(lambda _: noise, self.grid, estimate))
+        self.index.add_(self.at_once)
+
+    def _noise(self, index: torch.Tensor, purpose: Purpose) -> torch.Tensor:
+        """Noise of the frames (B, at_once), shaped as the latents."""
+        keys = stream_keys(self.seeds, index.flatten(), purpose)
+        return normal(keys, tuple(self.latents.shape[2:])).view_as(self.latents)
 
 
 @contextmanager

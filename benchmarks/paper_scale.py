@@ -5,6 +5,8 @@ each depending on the one before, at a full attention window: noise, the context
 into the first denoising pass, and the remaining passes. Three ways to run it: ``eager``; ``graph``,
 the same kernels replayed as a CUDA graph; ``compiled``, blocks compiled first, then a graph.
 
+While an action repeats, joint speculation makes several frames in one go; ``at_once`` times that.
+
 Results are written after every configuration; the same command goes on where it stopped.
 """
 
@@ -45,6 +47,8 @@ class PaperScaleOptions:
     """Numbers of sampling steps."""
     batches: tuple[int, ...] = (1, 16, 64)
     """Numbers of streams."""
+    at_once: tuple[int, ...] = (1, 4)
+    """Frames in one go, as joint speculation makes them (more than 1: for one stream only)."""
     modes: tuple[str, ...] = MODES
     """Ways to run: eager, graph, compiled (the last two need a GPU)."""
     frames: int = 20
@@ -68,17 +72,21 @@ def run(options: PaperScaleOptions, console: Console) -> dict[str, Any]:
     rows = _read(options.out)
     done = {_key(row) for row in rows}
     document: dict[str, Any] = {}
-    wanted = list(itertools.product(options.modes, options.presets, options.steps, options.batches))
-    for mode, preset, steps, batch in wanted:
-        if (mode, preset, steps, batch, device.type, options.dtype) in done:
+    wanted = itertools.product(
+        options.modes, options.presets, options.steps, options.batches, options.at_once
+    )
+    for mode, preset, steps, batch, at_once in wanted:
+        if at_once > 1 and batch > 1:
+            continue  # a batch has no arithmetic to spare
+        if (mode, preset, steps, batch, at_once, device.type, options.dtype) in done:
             continue
         if time.perf_counter() - started > options.minutes * 60:
             console.print("Time is up. The same command goes on from here.")
             break
         config, flow = get_preset(preset).network, get_preset(preset).flow
-        figures = measure(config, flow, mode, batch, steps, options, device)
+        figures = measure(config, flow, mode, batch, steps, options, device, at_once)
         rows.append(
-            {"mode": mode, "preset": preset, "steps": steps, "batch": batch,
+            {"mode": mode, "preset": preset, "steps": steps, "batch": batch, "at_once": at_once,
              "device": device.type, "dtype": options.dtype, **figures}
         )  # fmt: skip
         document = _write(options, rows, time.perf_counter() - started)
@@ -96,6 +104,7 @@ def measure(
     steps: int,
     options: PaperScaleOptions,
     device: torch.device,
+    at_once: int = 1,
 ) -> dict[str, Any]:
     """Milliseconds per frame of one configuration (median and range), or why there are none."""
     if device.type == "cuda":
@@ -109,8 +118,10 @@ def measure(
     parameters = sum(p.numel() for p in network.parameters())
     try:
         with resident_frequencies(network):
-            advance = _prepare(LatentStreams(network, batch, steps, flow), mode, device)
-            times = _time(advance, options.frames, options.repeats, device)
+            streams = LatentStreams(network, batch, steps, flow, at_once)
+            advance = _prepare(streams, mode, device)
+            goes = _time(advance, max(1, options.frames // at_once), options.repeats, device)
+            times = [milliseconds / at_once for milliseconds in goes]
     except (RuntimeError, ValueError) as error:
         # One way to run that does not work must not cost the others.
         return {"parameters": parameters, "failed": str(error).splitlines()[0][:200]}
@@ -133,9 +144,10 @@ def measure(
 def table(rows: list[dict[str, Any]]) -> Table:
     """One row per configuration."""
     result = Table(title="imagined latents, no decoder", title_justify="left", box=SIMPLE_HEAD)
-    for column in ("size", "steps", "streams", "how", "ms a frame", "frames/s", "GB"):
+    for column in ("size", "steps", "streams", "at once", "how", "ms a frame", "frames/s", "GB"):
         result.add_column(column, justify="left" if column in ("size", "how") else "right")
-    for row in sorted(rows, key=lambda r: (r["preset"], r["steps"], r["batch"], r["mode"])):
+    order = ("preset", "steps", "batch", "at_once", "mode")
+    for row in sorted(rows, key=lambda r: tuple(r[name] for name in order)):
         figures = [row.get("failed", ""), "", ""]
         if "ms_per_frame" in row:
             memory = row["memory_gb"]
@@ -144,7 +156,8 @@ def table(rows: list[dict[str, Any]]) -> Table:
                 f"{row['frames_per_second']:.0f}",
                 "-" if memory is None else f"{memory:.1f}",
             ]
-        result.add_row(row["preset"], str(row["steps"]), str(row["batch"]), row["mode"], *figures)
+        numbers = (str(row[name]) for name in ("steps", "batch", "at_once"))
+        result.add_row(row["preset"], *numbers, row["mode"], *figures)
     return result
 
 
@@ -192,13 +205,15 @@ def _time(
 
 def _read(path: Path) -> list[dict[str, Any]]:
     try:
-        return list(json.loads(path.read_text())["results"]["rows"])
+        rows = json.loads(path.read_text())["results"]["rows"]
+        return [{"at_once": 1, **row} for row in rows]
     except (OSError, ValueError, KeyError):
         return []
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in ("mode", "preset", "steps", "batch", "device", "dtype"))
+    names = ("mode", "preset", "steps", "batch", "at_once", "device", "dtype")
+    return tuple(row[name] for name in names)
 
 
 def _write(
@@ -220,8 +235,8 @@ def _find_device(name: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point of ``python -m benchmarks.paper_scale``."""
-    run(tyro.cli(PaperScaleOptions, args=argv), Console())
+    """Entry point of ``nfd bench paper`` and ``python -m benchmarks.paper_scale``."""
+    run(tyro.cli(PaperScaleOptions, args=argv, prog="nfd bench paper"), Console())
     return 0
 
 

@@ -21,22 +21,22 @@ SMALL = NetworkConfig(
 FLOW = FlowConfig(prediction="v", loss="v")
 
 
-def streams(batch=2, steps=2):
+def streams(batch=2, steps=2, at_once=1):
     torch.manual_seed(0)
     network = NextFrameDiffusion(SMALL, ActionSpec.from_space(spaces.Discrete(3))).eval()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    return LatentStreams(network, batch, steps, FLOW)
+    return LatentStreams(network, batch, steps, FLOW, at_once)
 
 
 def test_streams_move_on_in_place():
     ours = streams()
-    latent, index, address = ours.latent.clone(), ours.index.clone(), ours.latent.data_ptr()
+    latent, index, address = ours.latents.clone(), ours.index.clone(), ours.latents.data_ptr()
     ours.advance()
-    assert ours.latent.data_ptr() == address, "a graph would not find a new buffer"
+    assert ours.latents.data_ptr() == address, "a graph would not find a new buffer"
     assert (ours.index == index + 1).all()
-    assert not torch.equal(ours.latent, latent)
-    assert torch.isfinite(ours.latent).all()
+    assert not torch.equal(ours.latents, latent)
+    assert torch.isfinite(ours.latents).all()
 
 
 def test_the_window_is_full_from_the_start():
@@ -47,18 +47,36 @@ def test_the_window_is_full_from_the_start():
         sizes.append((ours.cache.frames[0] >= 0).sum().item())
     assert sizes == [SMALL.window + 1] * 7
     newest = ours.cache.frames.max(dim=1).values
-    assert (newest == ours.index).all(), "the frame just imagined is the newest in sight"
+    assert (newest == ours.index[:, -1]).all(), "the frame just imagined is the newest in sight"
+
+
+def test_several_frames_in_one_go():
+    ours = streams(batch=1, at_once=3)
+    calls = []
+    stream = ours.network.stream
+    ours.network.stream = lambda *args, **kwargs: (calls.append(1), stream(*args, **kwargs))[1]
+    first = ours.index.clone()
+    for _ in range(4):
+        ours.advance()
+    assert len(calls) == 4 * 2, "two steps for three frames"
+    assert (ours.index == first + 12).all()
+    assert ours.cache.frames.max() == ours.index[0, -1]
+    slots = ours.cache.frames.shape[1]
+    assert sorted(ours.cache.frames[0].tolist()) == list(
+        range(int(ours.index[0, -1]) - slots + 1, int(ours.index[0, -1]) + 1)
+    )
+    assert torch.isfinite(ours.latents).all()
 
 
 def test_resident_frequencies_change_nothing():
     plain, resident = streams(), streams()
     resident.cache.keys.copy_(plain.cache.keys)
     resident.cache.values.copy_(plain.cache.values)
-    resident.latent.copy_(plain.latent)
+    resident.latents.copy_(plain.latents)
     plain.advance()
     with resident_frequencies(resident.network):
         resident.advance()
-    assert torch.equal(plain.latent, resident.latent)
+    assert torch.equal(plain.latents, resident.latents)
 
 
 @pytest.fixture
@@ -77,13 +95,15 @@ def test_what_fails_is_written_down_and_the_rest_measured(small, tmp_path):
     document = json.loads(options.out.read_text())
     check_benchmark(document)
     rows = document["results"]["rows"]
-    assert len(rows) == 2 * 2 * 2
+    # Four frames at once for one stream only.
+    assert len(rows) == 2 * 2 * 3
+    assert {row["at_once"] for row in rows if row["batch"] == 2} == {1}
     for row in rows:
         if row["mode"] == "eager":
             assert row["frames_per_second"] > 0
         else:
             assert "needs a GPU" in row["failed"]
-    assert paper_scale.table(rows).row_count == 8
+    assert paper_scale.table(rows).row_count == 12
 
 
 def test_it_goes_on_where_it_stopped(small, tmp_path, monkeypatch):
@@ -96,11 +116,11 @@ def test_it_goes_on_where_it_stopped(small, tmp_path, monkeypatch):
         paper_scale, "measure", lambda *a, **k: measured.append(a[4]) or original(*a, **k)
     )
     paper_scale.run(options, Console(quiet=True))
-    assert measured == [4, 4]
+    assert measured == [4, 4, 4]
     rows = json.loads(options.out.read_text())["results"]["rows"]
     assert rows[: len(first)] == first
     paper_scale.run(options, Console(quiet=True))
-    assert measured == [4, 4], "nothing is left to do"
+    assert measured == [4, 4, 4], "nothing is left to do"
 
 
 def test_no_time_no_measurement(small, tmp_path):
