@@ -219,7 +219,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
             if all(row["formula"] is not None for row in rows):
                 ax.plot(repeats, [r["formula"] for r in rows], ":", color=colour)
         ax.axhline(1, color="#8a90a0", linewidth=1)
-        ax.set_title(f"agent thinks for {thinking:g} steps")
+        ax.set_title(f"agent thinks as long as {thinking:g} plain steps take")
         ax.set_xlabel("probability of the same action again", fontsize=8)
     axes.flat[0].set_ylabel("speed-up (dotted: formula)", fontsize=8)
     axes.flat[0].legend(frameon=False, fontsize=8)
