@@ -187,8 +187,8 @@ class NFDWorldVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         return self.core.frames.clone() if self.output == "torch" else self.core.observations
 
     def _frames_of(self, result: CoreStep) -> Any:
-        """A copy of the frames of a step, as the output wants them."""
-        return result.frames.clone() if self.output == "torch" else result.observations.copy()
+        """The frames of a step, as the output wants them, and nobody else's to write to."""
+        return result.frames.clone() if self.output == "torch" else result.observations
 
     def _out(self, array: np.ndarray) -> Any:
         if self.output == "numpy":

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 from nfd_env import NFDWorldEnv
 from tests.toy import ToyWorld
-from tests.world_model.tiny import randomise, tiny_world
+from tests.world_model.tiny import tiny_world, world_without_previous_frames
 from world_model.errors import ActionError, ConfigError, ContextError
-from world_model.network import NextFrameDiffusion
 from world_model.speculation import AheadRollout, BranchRollout
 
 SETTINGS = {"max_episode_steps": 12, "sampling_steps": 2}
@@ -151,20 +147,10 @@ def test_without_speculation_a_hint_does_nothing():
         assert env.speculation is None
 
 
-def joint_world():
-    """A tiny world whose network is given no previous frames."""
-    world = tiny_world()
-    config = replace(world.network.config, previous_frames=0, transport=None)
-    torch.manual_seed(0)
-    world.network = NextFrameDiffusion(config, world.action_spec).eval().requires_grad_(False)
-    randomise(world.network, scale=0.2)
-    return world
-
-
 @pytest.mark.parametrize("depth", [None, 3])
 def test_joint_speculation_is_reproducible(depth):
     settings = {"speculation": "joint", "speculation_depth": depth, "max_episode_steps": 12}
-    with NFDWorldEnv(joint_world(), **settings) as env:
+    with NFDWorldEnv(world_without_previous_frames(), **settings) as env:
         check_env(env, skip_render_check=True)
         first = episode(env, 3)
         episode(env, 4)
@@ -173,7 +159,7 @@ def test_joint_speculation_is_reproducible(depth):
 
 def test_another_future_of_the_same_moment():
     settings = {"speculation": "joint", "speculation_depth": 4, "endless": True}
-    with NFDWorldEnv(joint_world(), **settings) as env:
+    with NFDWorldEnv(world_without_previous_frames(), **settings) as env:
         env.reset(seed=0)
         env.step(1)
         moment = env.save_state()
@@ -186,7 +172,7 @@ def test_another_future_of_the_same_moment():
 
 
 def test_snapshots_of_other_speculation_are_refused():
-    world = joint_world()
+    world = world_without_previous_frames()
     kinds = [("off", None), ("joint", 2), ("joint", 4)]
     envs = [
         NFDWorldEnv(world, speculation=mode, speculation_depth=depth, endless=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -61,4 +63,14 @@ def tiny_world(*, contexts: int = 5, outcome: bool = True, seed: int = 0) -> Wor
     )
     for module in world._modules():
         module.eval().requires_grad_(False)
+    return world
+
+
+def world_without_previous_frames() -> World:
+    """A tiny world whose network is given no previous frames, as joint speculation needs it."""
+    world = tiny_world()
+    config = replace(world.network.config, previous_frames=0, transport=None)
+    torch.manual_seed(0)
+    world.network = NextFrameDiffusion(config, world.action_spec).eval().requires_grad_(False)
+    randomise(world.network, scale=0.2)
     return world

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
-from tests.world_model.tiny import randomise, tiny_world
+from tests.world_model.tiny import tiny_world, world_without_previous_frames
 from world_model.errors import ActionError, ConfigError
-from world_model.network import NextFrameDiffusion
 from world_model.rollout import Rollout
 from world_model.speculation import JointRollout
 from world_model.types import Context
-
-
-def make_world():
-    """A tiny world whose network is given no previous frames."""
-    world = tiny_world()
-    config = replace(world.network.config, previous_frames=0, transport=None)
-    torch.manual_seed(0)
-    world.network = NextFrameDiffusion(config, world.action_spec).eval().requires_grad_(False)
-    randomise(world.network, scale=0.2)
-    return world
 
 
 def act(value):
@@ -36,7 +23,7 @@ def begin(rollout, seed=3):
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_one_frame_in_a_go_is_the_plain_rollout(steps):
-    world = make_world()
+    world = world_without_previous_frames()
     plain, joint = (Rollout(world, sampling_steps=steps) for _ in range(2))
     joint = JointRollout(joint, 1)
     one, other = begin(plain), begin(joint)
@@ -51,7 +38,7 @@ def test_one_frame_in_a_go_is_the_plain_rollout(steps):
 @pytest.mark.parametrize("steps", [1, 2])
 def test_every_go_begins_with_what_was_really_seen(steps):
     """The first frame of a go is that of a rollout that was given all frames so far."""
-    world = make_world()
+    world = world_without_previous_frames()
     plain, joint = (Rollout(world, sampling_steps=steps) for _ in range(2))
     joint = JointRollout(joint, 3)
     context = world.contexts.pick([0])
@@ -76,7 +63,7 @@ def test_every_go_begins_with_what_was_really_seen(steps):
 
 
 def test_frames_of_one_go_share_its_passes():
-    world = make_world()
+    world = world_without_previous_frames()
     joint = JointRollout(Rollout(world, sampling_steps=2), 4)
     state, calls = begin(joint), []
     stream = world.network.stream
@@ -93,7 +80,7 @@ def test_frames_of_one_go_share_its_passes():
 
 
 def test_it_repeats_bit_for_bit_from_a_clone_and_does_not_grow():
-    world = make_world()
+    world = world_without_previous_frames()
     joint = JointRollout(Rollout(world), 3)
     state = begin(joint)
     state, _ = joint.advance(state, act(1))
@@ -112,7 +99,7 @@ def test_it_repeats_bit_for_bit_from_a_clone_and_does_not_grow():
 
 
 def test_other_seeds_throw_away_what_was_drafted():
-    world = make_world()
+    world = world_without_previous_frames()
     joint = JointRollout(Rollout(world), 4)
     state, _ = joint.advance(begin(joint), act(1))
     futures = []
@@ -124,7 +111,7 @@ def test_other_seeds_throw_away_what_was_drafted():
 
 
 def test_an_episode_does_not_depend_on_those_before():
-    world = make_world()
+    world = world_without_previous_frames()
     joint = JointRollout(Rollout(world), 4, adaptive=True, marginal_cost=0.2)
 
     def episode():
@@ -142,7 +129,7 @@ def test_an_episode_does_not_depend_on_those_before():
 
 
 def test_the_depth_follows_the_repeats():
-    world = make_world()
+    world = world_without_previous_frames()
     joint = JointRollout(Rollout(world), 4, adaptive=True, marginal_cost=0.2)
     state = begin(joint)
     for step in range(20):
@@ -156,7 +143,7 @@ def test_the_depth_follows_the_repeats():
 def test_what_it_refuses():
     with pytest.raises(ConfigError, match="2 frames before each frame"):
         JointRollout(Rollout(tiny_world()))
-    world = make_world()
+    world = world_without_previous_frames()
     with pytest.raises(ValueError, match="at least 1, not 0"):
         JointRollout(Rollout(world), 0)
     joint = JointRollout(Rollout(world), 2)
