@@ -1,14 +1,11 @@
-"""Imagination of latents alone, in buffers that never move, as CUDA graphs need it."""
+"""Imagination of latents, in buffers that never move, as CUDA graphs need it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from unittest import mock
+from collections.abc import Callable
 
 import torch
 
-from world_model import rope
 from world_model.flow import FlowConfig, add_noise, predict_x0
 from world_model.network import NextFrameDiffusion
 from world_model.noise import Purpose, normal, stream_keys
@@ -24,6 +21,7 @@ class LatentStreams:
         steps: denoising steps per frame.
         flow: how its outputs are read.
         at_once: frames in one go, as joint speculation makes them while an action repeats.
+        decoder: also turns the tokens (B, N, D) of new frames into pixels, uint8 (B, H, W, 3).
     """
 
     def __init__(
@@ -33,6 +31,7 @@ class LatentStreams:
         steps: int,
         flow: FlowConfig,
         at_once: int = 1,
+        decoder: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
         config, device = network.config, network.spatial_angles.device
         self.network, self.flow, self.at_once = network, flow, at_once
@@ -54,6 +53,8 @@ class LatentStreams:
         self.level = torch.full(shape, 0.02, device=device)
         self.seeds = torch.arange(batch, device=device).repeat_interleave(at_once)
         self.levels = {t: torch.full(shape, t, device=device) for t in self.grid}
+        self.decoder = decoder
+        self.frames = None if decoder is None else self._decode(decoder)
 
     @torch.no_grad()
     def advance(self) -> None:
@@ -82,18 +83,15 @@ class LatentStreams:
 
         self.latents.copy_(euler(lambda _: noise, self.grid, estimate))
         self.index.add_(self.at_once)
+        if self.decoder is not None and self.frames is not None:
+            self.frames.copy_(self._decode(self.decoder))
+
+    @torch.no_grad()
+    def _decode(self, decoder: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """Pixels of the newest frames, uint8 (B * at_once, H, W, 3)."""
+        return decoder(self.latents.flatten(0, 1))
 
     def _noise(self, index: torch.Tensor, purpose: Purpose) -> torch.Tensor:
         """Noise of the frames (B, at_once), shaped as the latents."""
         keys = stream_keys(self.seeds, index.flatten(), purpose)
         return normal(keys, tuple(self.latents.shape[2:])).view_as(self.latents)
-
-
-@contextmanager
-def resident_frequencies(network: NextFrameDiffusion) -> Iterator[None]:
-    """Keeps the rotary frequencies on the device: a graph cannot copy them there each time."""
-    config = network.config
-    time_dim, _, _ = rope.split_head_dim(config.head_dim)
-    resident = rope.frequencies(time_dim, config.rope_theta).to(network.spatial_angles.device)
-    with mock.patch.object(rope, "frequencies", return_value=resident):
-        yield

@@ -1,4 +1,4 @@
-"""How fast the paper's three sizes imagine: one step of the latents, without encoder or decoder.
+"""How fast the paper's three sizes imagine: a frame's latents, without and with the decoder.
 
 Random weights take the same time as trained ones. Each figure is one imagined frame after another,
 each depending on the one before, at a full attention window: noise, the context's clean pass folded
@@ -6,6 +6,7 @@ into the first denoising pass, and the remaining passes. Three ways to run it: `
 the same kernels replayed as a CUDA graph; ``compiled``, blocks compiled first, then a graph.
 
 While an action repeats, joint speculation makes several frames in one go; ``at_once`` times that.
+With the decoder ``kl16`` every frame also becomes pixels on the GPU: 384x224, uint8.
 
 Results are written after every configuration; the same command goes on where it stopped.
 """
@@ -27,7 +28,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.latent_streams import LatentStreams, resident_frequencies
+from benchmarks.kl_decoder import KLDecoder
+from benchmarks.latent_streams import LatentStreams
 from benchmarks.results import machine_line, write_benchmark
 from world_model.action_spec import ActionSpec
 from world_model.flow import FlowConfig
@@ -35,6 +37,9 @@ from world_model.network import NetworkConfig, NextFrameDiffusion
 from world_model.presets import get_preset
 
 MODES = ("eager", "graph", "compiled")
+DECODERS = ("none", "kl16")
+KEY = ("mode", "preset", "steps", "batch", "at_once", "decoder", "device", "dtype")
+"""What tells one row from another."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class PaperScaleOptions:
     """Numbers of streams."""
     at_once: tuple[int, ...] = (1, 4)
     """Frames in one go, as joint speculation makes them (more than 1: for one stream only)."""
+    decoders: tuple[str, ...] = DECODERS
+    """``none``: latents alone; ``kl16``: with the decoder of the paper's autoencoder."""
     modes: tuple[str, ...] = MODES
     """Ways to run: eager, graph, compiled (the last two need a GPU)."""
     frames: int = 20
@@ -73,22 +80,26 @@ def run(options: PaperScaleOptions, console: Console) -> dict[str, Any]:
     done = {_key(row) for row in rows}
     document: dict[str, Any] = {}
     wanted = itertools.product(
-        options.modes, options.presets, options.steps, options.batches, options.at_once
+        options.modes,
+        options.presets,
+        options.steps,
+        options.batches,
+        options.at_once,
+        options.decoders,
     )
-    for mode, preset, steps, batch, at_once in wanted:
+    for way in wanted:
+        mode, preset, steps, batch, at_once, decoder = way
         if at_once > 1 and batch > 1:
             continue  # a batch has no arithmetic to spare
-        if (mode, preset, steps, batch, at_once, device.type, options.dtype) in done:
+        if (*way, device.type, options.dtype) in done:
             continue
         if time.perf_counter() - started > options.minutes * 60:
             console.print("Time is up. The same command goes on from here.")
             break
         config, flow = get_preset(preset).network, get_preset(preset).flow
-        figures = measure(config, flow, mode, batch, steps, options, device, at_once)
-        rows.append(
-            {"mode": mode, "preset": preset, "steps": steps, "batch": batch, "at_once": at_once,
-             "device": device.type, "dtype": options.dtype, **figures}
-        )  # fmt: skip
+        figures = measure(config, flow, mode, batch, steps, options, device, at_once, decoder)
+        described = dict(zip(KEY, (*way, device.type, options.dtype), strict=True))
+        rows.append({**described, **figures})
         document = _write(options, rows, time.perf_counter() - started)
     document = document or _write(options, rows, time.perf_counter() - started)
     console.print(table(rows))
@@ -105,6 +116,7 @@ def measure(
     options: PaperScaleOptions,
     device: torch.device,
     at_once: int = 1,
+    decoder: str = "none",
 ) -> dict[str, Any]:
     """Milliseconds per frame of one configuration (median and range), or why there are none."""
     if device.type == "cuda":
@@ -116,12 +128,17 @@ def measure(
         network = NextFrameDiffusion(config, spec)
     network = network.in_precision(getattr(torch, options.dtype)).to(device).eval()
     parameters = sum(p.numel() for p in network.parameters())
+    pixels = None
+    if decoder == "kl16":
+        with torch.device(device):
+            pixels = KLDecoder(config.grid)
+        pixels = pixels.to(network.embed.weight.dtype, memory_format=torch.channels_last).eval()
+        parameters += sum(p.numel() for p in pixels.parameters())
     try:
-        with resident_frequencies(network):
-            streams = LatentStreams(network, batch, steps, flow, at_once)
-            advance = _prepare(streams, mode, device)
-            goes = _time(advance, max(1, options.frames // at_once), options.repeats, device)
-            times = [milliseconds / at_once for milliseconds in goes]
+        streams = LatentStreams(network, batch, steps, flow, at_once, pixels)
+        advance = _prepare(streams, mode, device)
+        goes = _time(advance, max(1, options.frames // at_once), options.repeats, device)
+        times = [milliseconds / at_once for milliseconds in goes]
     except (RuntimeError, ValueError) as error:
         # One way to run that does not work must not cost the others.
         return {"parameters": parameters, "failed": str(error).splitlines()[0][:200]}
@@ -143,10 +160,22 @@ def measure(
 
 def table(rows: list[dict[str, Any]]) -> Table:
     """One row per configuration."""
-    result = Table(title="imagined latents, no decoder", title_justify="left", box=SIMPLE_HEAD)
-    for column in ("size", "steps", "streams", "at once", "how", "ms a frame", "frames/s", "GB"):
-        result.add_column(column, justify="left" if column in ("size", "how") else "right")
-    order = ("preset", "steps", "batch", "at_once", "mode")
+    result = Table(title="imagined frames", title_justify="left", box=SIMPLE_HEAD)
+    for column in (
+        "size",
+        "steps",
+        "streams",
+        "at once",
+        "decoder",
+        "how",
+        "ms a frame",
+        "frames/s",
+        "GB",
+    ):
+        result.add_column(
+            column, justify="left" if column in ("size", "decoder", "how") else "right"
+        )
+    order = ("preset", "decoder", "steps", "batch", "at_once", "mode")
     for row in sorted(rows, key=lambda r: tuple(r[name] for name in order)):
         figures = [row.get("failed", ""), "", ""]
         if "ms_per_frame" in row:
@@ -156,7 +185,7 @@ def table(rows: list[dict[str, Any]]) -> Table:
                 f"{row['frames_per_second']:.0f}",
                 "-" if memory is None else f"{memory:.1f}",
             ]
-        numbers = (str(row[name]) for name in ("steps", "batch", "at_once"))
+        numbers = (str(row[name]) for name in ("steps", "batch", "at_once", "decoder"))
         result.add_row(row["preset"], *numbers, row["mode"], *figures)
     return result
 
@@ -171,6 +200,8 @@ def _prepare(streams: LatentStreams, mode: str, device: torch.device) -> Callabl
         for block in streams.network.blocks:
             for name in ("modulate", "qkv_of", "finish"):
                 setattr(block, name, torch.compile(getattr(block, name), dynamic=False))
+        if isinstance(streams.decoder, KLDecoder):
+            streams.decoder.layers.compile(dynamic=False)
     for _ in range(3):
         streams.advance()
     if mode == "eager":
@@ -206,14 +237,13 @@ def _time(
 def _read(path: Path) -> list[dict[str, Any]]:
     try:
         rows = json.loads(path.read_text())["results"]["rows"]
-        return [{"at_once": 1, **row} for row in rows]
+        return [{"at_once": 1, "decoder": "none", **row} for row in rows]
     except (OSError, ValueError, KeyError):
         return []
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-    names = ("mode", "preset", "steps", "batch", "at_once", "device", "dtype")
-    return tuple(row[name] for name in names)
+    return tuple(row[name] for name in KEY)
 
 
 def _write(

@@ -77,15 +77,20 @@ def play_all(
     playing = [queue.popleft() for _ in range(streams)]
     states = [policies[job.policy].begin([job.seed]) for job in playing]
     core.reset(seeds=[job.seed for job in playing])
+    active = np.ones(streams, np.bool_)
+    # On a GPU idle streams cost less than a batch of yet another size.
+    tolerated = 0.5 if core.device.type == "cuda" else 0.0
     while True:
         frames = core.observations
         actions = [
             policies[job.policy].act(frames[i : i + 1], states[i])[0]
             for i, job in enumerate(playing)
         ]
-        step = core.step(spec.encode_batch(np.stack(actions), len(playing)))
-        ended = step.terminated | step.truncated
-        for i, job in enumerate(playing):
+        encoded = spec.encode_batch(np.stack(actions), len(playing))
+        step = core.step(encoded, skip=~active)
+        ended = (step.terminated | step.truncated) & active
+        for i in np.flatnonzero(active).tolist():
+            job = playing[i]
             returns[job.policy, job.episode] += step.rewards[i]
             lengths[job.policy, job.episode] += 1
             terminated[job.policy, job.episode] = step.terminated[i]
@@ -97,16 +102,19 @@ def play_all(
             if queue:
                 playing[i] = queue.popleft()
                 states[i] = policies[playing[i].policy].begin([playing[i].seed])
-                fresh[i], ended[i] = playing[i].seed, False
+                fresh[i] = playing[i].seed
+            else:
+                active[i] = False
         if any(seed is not None for seed in fresh):
             core.reset(np.array([seed is not None for seed in fresh]), fresh)
-        staying = np.flatnonzero(~ended).tolist()
+        staying = np.flatnonzero(active).tolist()
         if not staying:
             break
-        if len(staying) < len(playing):
+        if len(playing) - len(staying) > tolerated * len(playing):
             core = core.branch(staying)
             playing = [playing[i] for i in staying]
             states = [states[i] for i in staying]
+            active = active[staying]
     seconds = time.perf_counter() - started
     where = f"{core.world.model_id} (imagined)"
     return [

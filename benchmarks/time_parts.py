@@ -46,7 +46,8 @@ class Stopwatches:
 def time_parts(rollout: Any, device: str = "cpu") -> Iterator[Stopwatches]:
     """Times the parts of every step that ``rollout`` takes inside the block.
 
-    A rollout of another kind, such as an analytic one, has no parts: all is Python then.
+    A rollout of another kind, such as an analytic one, has no parts: all is Python then. CUDA graphs
+    are not replayed meanwhile, so that on a GPU the parts can add up to more than a step takes.
     """
     import torch
 
@@ -68,7 +69,12 @@ def time_parts(rollout: Any, device: str = "cpu") -> Iterator[Stopwatches]:
         (module, "stream_keys", "noise"),
     ]
     replaced: list[tuple[Any, str, Any]] = []
+    # A step that is replayed whole has no parts that a stopwatch could be put around.
+    plain = getattr(rollout, "rollout", rollout)
+    graphs = getattr(plain, "graphs", None)
     try:
+        if graphs is not None:
+            plain.graphs = None
         for owner, name, part in places:
             if owner is None or not hasattr(owner, name):
                 continue
@@ -77,6 +83,8 @@ def time_parts(rollout: Any, device: str = "cpu") -> Iterator[Stopwatches]:
             setattr(owner, name, watches.around(part, getattr(owner, name)))
         yield watches
     finally:
+        if graphs is not None:
+            plain.graphs = graphs
         for owner, name, before in replaced:
             if before is None:
                 delattr(owner, name)

@@ -36,6 +36,7 @@ class EnvOptions(TypedDict, total=False):
     termination_mode: str | None
     pessimism: float | None
     precision: str | None
+    cuda_graphs: bool | None
     speculation: str
     speculation_depth: int | None
     reward_function: str | RewardFunction | None
@@ -58,6 +59,7 @@ def build_core(
     termination_mode: str | None = None,
     pessimism: float | None = None,
     precision: str | None = None,
+    cuda_graphs: bool | None = None,
     speculation: str = "auto",
     speculation_depth: int | None = None,
     reward_function: str | RewardFunction | None = None,
@@ -73,6 +75,7 @@ def build_core(
         termination_mode=termination_mode,
         pessimism=pessimism,
         precision=precision,
+        cuda_graphs=cuda_graphs,
     )
     from world_model.speculation import speculative  # torch and all that follows
 

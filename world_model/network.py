@@ -20,7 +20,7 @@ from world_model.attention import KVCache, attend_window, attend_within_frames
 from world_model.blocks import NORM_EPS, Block, modulated
 from world_model.embeddings import ActionEmbedding, TimeEmbedding
 from world_model.network_config import CHANNELS, NetworkConfig
-from world_model.rope import rotation, spatial_angles
+from world_model.rope import rotation, spatial_angles, time_frequencies
 from world_model.transport import BLOCK, displacements, transport
 
 __all__ = ["NetworkConfig", "NextFrameDiffusion"]
@@ -30,6 +30,7 @@ class NextFrameDiffusion(nn.Module):
     """Block-wise causal diffusion transformer over frames of tokens."""
 
     spatial_angles: Tensor
+    time_frequencies: Tensor
 
     def __init__(self, config: NetworkConfig, action_spec: ActionSpec) -> None:
         super().__init__()
@@ -56,6 +57,8 @@ class NextFrameDiffusion(nn.Module):
             self.project_filters = nn.Linear(width, filters * len(self.displacements))
         angles = spatial_angles(config.grid, config.head_dim, config.rope_theta)
         self.register_buffer("spatial_angles", angles, persistent=False)
+        rates = time_frequencies(config.head_dim, config.rope_theta)
+        self.register_buffer("time_frequencies", rates, persistent=False)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -301,5 +304,4 @@ class NextFrameDiffusion(nn.Module):
 
     def rotation(self, frame_index: Tensor) -> tuple[Tensor, Tensor]:
         """Rotary cosines and sines of the given frames (B, F)."""
-        config = self.config
-        return rotation(frame_index, self.spatial_angles, config.head_dim, config.rope_theta)
+        return rotation(frame_index, self.spatial_angles, self.time_frequencies)

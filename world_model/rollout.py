@@ -8,6 +8,7 @@ one-step sampler a step of the environment is one forward pass of the transforme
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from world_model.noise import Purpose, normal, stream_keys, uniform
 from world_model.precision import choose_precision
 from world_model.rollout_state import RolloutState
 from world_model.samplers import get_sampler, time_grid
+from world_model.step_graphs import StepGraphs
 from world_model.types import Context, StepOutcome
 from world_model.world import World
 
@@ -45,6 +47,7 @@ class Rollout:
         precision: of the transformer's matrix products: ``float32``, ``bfloat16``, or ``auto``
             for the faster of the two on this hardware. With float32 a stream hardly depends on
             the batch it sits in; with bfloat16 it does, though each batch is reproducible.
+        cuda_graphs: on a GPU, record steps of shapes that come back, and replay them whole.
 
     Raises:
         ValueError: if an option is unknown.
@@ -62,6 +65,7 @@ class Rollout:
         pessimism: float = 0.0,
         context_noise: float | None = None,
         precision: str = "float32",
+        cuda_graphs: bool = True,
     ) -> None:
         if reward_mode not in REWARD_MODES:
             raise ValueError(f"reward_mode must be one of {REWARD_MODES}, not {reward_mode!r}.")
@@ -83,6 +87,8 @@ class Rollout:
         self.context_noise = config.context_noise if context_noise is None else context_noise
         if not 0 <= self.context_noise < 1:
             raise ValueError(f"context_noise must lie in [0, 1), not {self.context_noise}.")
+        replays = cuda_graphs and self.device.type == "cuda"
+        self.graphs = StepGraphs(self._step) if replays else None
 
     # -- the contract ----------------------------------------------------------------------------
 
@@ -169,8 +175,9 @@ class Rollout:
             ActionError: if the actions have the wrong shape or one of them is null.
         """
         actions = self.checked(actions, state)
-        latents, first_estimate = self._denoise(state, actions)
-        return self.commit(state, actions, latents, first_estimate)
+        if self.graphs is not None:
+            return self.graphs.advance(state, actions)
+        return self._step(state, actions)
 
     def checked(self, actions: Tensor, state: RolloutState) -> Tensor:
         """``actions`` on the rollout's device, float32 (B, K).
@@ -213,7 +220,21 @@ class Rollout:
             uncertainty = (latents - first_estimate).square().mean(dim=(1, 2)).sqrt()
         return state, StepOutcome(frames, latents, rewards, terminated, probability, uncertainty)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies: all but recorded steps, which are tied to their buffers."""
+        return {**self.__dict__, "graphs": self.graphs is not None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """See :meth:`__getstate__`."""
+        self.__dict__.update(state)
+        self.graphs = StepGraphs(self._step) if state["graphs"] else None
+
     # -- the parts -------------------------------------------------------------------------------
+
+    def _step(self, state: RolloutState, actions: Tensor) -> tuple[RolloutState, StepOutcome]:
+        """See :meth:`advance`; nothing here waits for the device, so that it can be recorded."""
+        latents, first_estimate = self._denoise(state, actions)
+        return self.commit(state, actions, latents, first_estimate)
 
     def _denoise(self, state: RolloutState, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Samples the next frame's tokens; also returns the first estimate of them."""

@@ -42,6 +42,10 @@ class RolloutState:
         """A copy that shares no memory with this state."""
         return self._map(torch.clone)
 
+    def shallow(self) -> RolloutState:
+        """Another state of the same tensors: it can be given others, and this one keeps its own."""
+        return self._map(lambda tensor: tensor)
+
     def select(self, indices: Tensor) -> RolloutState:
         """The streams at ``indices`` (int64), as a new state; indices may repeat (branching)."""
         return self._map(lambda tensor: tensor[indices.to(tensor.device)])

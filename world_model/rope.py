@@ -36,24 +36,25 @@ def spatial_angles(grid: tuple[int, int], head_dim: int, theta: float) -> Tensor
     return torch.cat([by_row, by_column], dim=-1)
 
 
+def time_frequencies(head_dim: int, theta: float) -> Tensor:
+    """float64 (time_pairs,) angular frequencies of the dimensions that rotate with time."""
+    return frequencies(split_head_dim(head_dim)[0], theta)
+
+
 def rotation(
-    frame_index: Tensor, spatial: Tensor, head_dim: int, theta: float
+    frame_index: Tensor, spatial: Tensor, time_frequencies: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Cosines and sines that rotate the tokens of the given frames.
 
     Args:
         frame_index: int64 (B, F), absolute positions in time.
         spatial: output of :func:`spatial_angles`, float64 (N, S).
-        head_dim: dimensions per attention head.
-        theta: base of the frequencies.
+        time_frequencies: output of :func:`time_frequencies`, float64 (T,).
 
     Returns:
         Two float32 tensors (B, F, N, 1, head_dim // 2), broadcasting over heads.
     """
-    time_dim, _, _ = split_head_dim(head_dim)
-    time = frame_index.to(torch.float64)[..., None] * frequencies(time_dim, theta).to(
-        frame_index.device
-    )
+    time = frame_index.to(torch.float64)[..., None] * time_frequencies
     batch, frames = frame_index.shape
     tokens = spatial.shape[0]
     angles = torch.cat(

@@ -7,7 +7,8 @@ from gymnasium import spaces
 from rich.console import Console
 
 from benchmarks import paper_scale
-from benchmarks.latent_streams import LatentStreams, resident_frequencies
+from benchmarks.kl_decoder import KLDecoder
+from benchmarks.latent_streams import LatentStreams
 from benchmarks.paper_scale import PaperScaleOptions
 from benchmarks.results import check_benchmark
 from world_model import presets
@@ -68,24 +69,13 @@ def test_several_frames_in_one_go():
     assert torch.isfinite(ours.latents).all()
 
 
-def test_resident_frequencies_change_nothing():
-    plain, resident = streams(), streams()
-    resident.cache.keys.copy_(plain.cache.keys)
-    resident.cache.values.copy_(plain.cache.values)
-    resident.latents.copy_(plain.latents)
-    plain.advance()
-    with resident_frequencies(resident.network):
-        resident.advance()
-    assert torch.equal(plain.latents, resident.latents)
-
-
 @pytest.fixture
 def small(monkeypatch):
     preset = replace(presets.get_preset("nfd-130m"), network=SMALL)
     monkeypatch.setitem(presets.PRESETS, "small", preset)
     return PaperScaleOptions(
         presets=("small",), batches=(1, 2), modes=("eager", "graph"), frames=2, repeats=3,
-        device="cpu", dtype="float32",
+        decoders=("none",), device="cpu", dtype="float32",
     )  # fmt: skip
 
 
@@ -133,3 +123,41 @@ def test_the_papers_sizes_are_the_default():
     for name in PaperScaleOptions().presets:
         config = presets.get_preset(name).network
         assert (config.tokens, config.window) == (84, 32)
+
+
+def test_the_decoder_is_that_of_the_papers_autoencoder():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"):
+        decoder = KLDecoder((7, 12))
+        tokens = torch.randn(1, 84, 64)
+    with FlopCounterMode(display=False) as counter:
+        frames = decoder(tokens)
+    assert frames.shape == (1, 224, 384, 3)
+    assert frames.dtype == torch.uint8
+    # Encoder and decoder together have 66 million parameters; decoding takes 0.33 TFLOP.
+    assert sum(p.numel() for p in decoder.parameters()) == pytest.approx(41e6, rel=0.02)
+    assert counter.get_total_flops() == pytest.approx(0.33e12, rel=0.01)
+
+
+def test_tokens_become_pixels_where_they_lie():
+    decoder = KLDecoder((1, 2))
+    first = torch.nn.Conv2d(16, 3, 1, bias=False)  # a latent's first channel, three times
+    torch.nn.init.zeros_(first.weight).requires_grad_(False)[:, 0] = 1.0
+    decoder.layers = torch.nn.Sequential(first, torch.nn.Upsample(scale_factor=16.0))
+    tokens = torch.full((1, 2, 64), -1.0)
+    tokens[0, 1, 32:48] = 1.0  # of the right token the latent below left
+    frames = decoder(tokens)
+    assert frames.shape == (1, 32, 64, 3)
+    assert (frames[0, 16:, 32:48] == 255).all()
+    assert frames.float().mean() == pytest.approx(255 / 8)
+
+
+def test_frames_are_decoded_with_every_step():
+    ours = streams()
+    ours.decoder = lambda tokens: (tokens[..., :3] * 50).to(torch.uint8)
+    ours.frames = ours._decode(ours.decoder)
+    address = ours.frames.data_ptr()
+    ours.advance()
+    assert ours.frames.data_ptr() == address
+    assert torch.equal(ours.frames, ours._decode(ours.decoder))

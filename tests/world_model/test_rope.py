@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from world_model.rope import frequencies, rotate, rotation, spatial_angles, split_head_dim
+from world_model.rope import (
+    frequencies,
+    rotate,
+    rotation,
+    spatial_angles,
+    split_head_dim,
+    time_frequencies,
+)
 
 GRID, DIM, THETA = (3, 4), 64, 256.0  # 64: four frequencies in time, not just 1
 
@@ -13,7 +20,7 @@ GRID, DIM, THETA = (3, 4), 64, 256.0  # 64: four frequencies in time, not just 1
 def rotated(x, frame):
     """x (N, d) as the tokens of one frame."""
     index = torch.tensor([[frame]])
-    cos, sin = rotation(index, spatial_angles(GRID, DIM, THETA), DIM, THETA)
+    cos, sin = rotation(index, spatial_angles(GRID, DIM, THETA), time_frequencies(DIM, THETA))
     return rotate(x[None, None, :, None], cos, sin)[0, 0, :, 0]
 
 
@@ -88,8 +95,9 @@ def test_rotation_is_the_definition():
 
 def test_each_stream_has_its_own_clock():
     spatial = spatial_angles(GRID, DIM, THETA)
-    cos, _ = rotation(torch.tensor([[0, 1], [50, 51]]), spatial, DIM, THETA)
+    rates = time_frequencies(DIM, THETA)
+    cos, _ = rotation(torch.tensor([[0, 1], [50, 51]]), spatial, rates)
     assert cos.shape == (2, 2, 12, 1, DIM // 2)
-    alone, _ = rotation(torch.tensor([[50, 51]]), spatial, DIM, THETA)
+    alone, _ = rotation(torch.tensor([[50, 51]]), spatial, rates)
     assert torch.equal(cos[1:], alone)
     assert cos.dtype == torch.float32
