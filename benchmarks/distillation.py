@@ -12,6 +12,7 @@ is said of ends of episodes and of the ranking favours the student a little.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -37,7 +38,7 @@ from benchmarks.hazard import score_hazard
 from benchmarks.plotting import COLOURS, GREY, figure, save
 from benchmarks.policy_ranking import STREAMS, play_real
 from benchmarks.ranking_episodes import play_all
-from benchmarks.results import describe_data, machine_line, write_benchmark
+from benchmarks.results import describe_data, machine_line, plain, write_benchmark
 from world_model.data import open_store
 from world_model.errors import NFDError
 from world_model.rollout import Rollout
@@ -47,6 +48,11 @@ SPACE_FRAMES = 2_000
 """Real training frames that span the feature space."""
 GROUPS = ((1, 4), (5, 8), (9, 16))
 """Horizons that frames are pooled over for the Frechet distance."""
+RESULTS = "distillation.json"
+"""File that holds the rows."""
+_FREE = ("worlds", "data", "out", "only", "join", "device", "streams", "timed", "pictures",
+         "student_steps", "teacher_steps", "ranked_steps")  # fmt: skip
+"""Options that do not change what is measured in a row."""
 TIMED_STEPS = 60
 """Steps of one stream that are timed, after a third as many to warm up."""
 
@@ -65,16 +71,26 @@ class DistillationOptions:
     """Sampling steps of few-step networks."""
     teacher_steps: tuple[int, ...] = (1, 2, 4, 8, 18)
     """Sampling steps of the many-step network."""
+    only: tuple[str, ...] = ()
+    """Measures these networks alone, by their names in the table (default: all)."""
+    join: tuple[Path, ...] = ()
+    """Folders of earlier runs with the same settings, whose rows are taken over."""
     clips: int = 128
     """Held-out clips of 16 steps."""
     episodes: int = 0
     """Episodes of each policy, real and imagined; 0 leaves the ranking out."""
+    ranked_steps: tuple[int, ...] = ()
+    """Numbers of steps whose rows are ranked (default: all)."""
     policies: tuple[str, ...] = ("baselines", "sweep-15", "sweep-30", "right")
     """Which policies are ranked."""
     seed: int = 0
     """Of clips and noise."""
     device: str = "cpu"
     """Where to imagine."""
+    streams: int = STREAMS
+    """Episodes side by side in the ranking."""
+    timed: bool = True
+    """Also time a step; not beside other work."""
     pictures: bool = True
     """Also leave a plot."""
 
@@ -141,27 +157,36 @@ def run(options: DistillationOptions, console: Console) -> dict[str, Any]:
         real = play_real(
             policies, first, options.episodes, options.out / "real-returns.json", console
         )
+    settings = {k: v for k, v in asdict(options).items() if k not in _FREE}
+    data = describe_data(store, "validation")
+    known = _earlier_rows(options, settings, data)
     rows: list[dict[str, Any]] = []
-    played: dict[tuple[str, int], list[Evaluation]] = {}
     document: dict[str, Any] = {}
     for contender, steps in _all_rows(measured):
-        remembered = remember_the_past(clips, store, contender.world)
-        row = measure(contender, steps, remembered, space, options)
-        if real:
-            played[contender.name, steps] = _play(contender, steps, options)
-            row["spearman"] = rank_agreement(
-                [e.returns for e in real], [e.returns for e in played[contender.name, steps]]
-            ).to_dict()
+        row = known.get((contender.name, contender.world.model_id, steps))
+        if row is None:
+            if options.only and contender.name not in options.only:
+                continue
+            remembered = remember_the_past(clips, store, contender.world)
+            row = measure(contender, steps, remembered, space, options)
+            if real and (not options.ranked_steps or steps in options.ranked_steps):
+                played = _play(contender, steps, options)
+                row["returns"] = {e.policy: [float(r) for r in e.returns] for e in played}
+                row["spearman"] = rank_agreement(
+                    [e.returns for e in real], [e.returns for e in played]
+                ).to_dict()
+        if options.timed and row["milliseconds"] is None:
+            row["milliseconds"] = time_a_step(contender, steps, clips, options.device)
         rows.append(row)
         console.print(describe(row))
         # Written after every row: an interrupted run keeps what it has.
         document = write_benchmark(
-            options.out / "distillation.json",
+            options.out / RESULTS,
             "distillation",
             world=first.model_id,
-            data=describe_data(store, "validation"),
-            settings={k: v for k, v in asdict(options).items() if k not in ("data", "out")},
-            results={"rows": rows, "ranking_against_teacher": against_teacher(real, played)},
+            data=data,
+            settings=settings,
+            results={"rows": rows, "ranking_against_teacher": against_teacher(real, rows)},
             seconds=time.perf_counter() - started,
         )
     console.print(table(rows))
@@ -169,6 +194,38 @@ def run(options: DistillationOptions, console: Console) -> dict[str, Any]:
         plot(rows, options.out / "distillation.png")
     console.print(f"{machine_line()}\n{document['seconds']:.0f} s; everything is in {options.out}")
     return document
+
+
+def _earlier_rows(
+    options: DistillationOptions, settings: dict[str, Any], data: dict[str, Any]
+) -> dict[tuple[str, str, int], dict[str, Any]]:
+    """Rows of this run, if it was interrupted, and of those to join, by network and steps.
+
+    Raises:
+        NFDError: if there is nothing in a folder to join, or it was measured otherwise.
+    """
+    known: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for folder in (*options.join, options.out):
+        path = folder / RESULTS
+        try:
+            document = json.loads(path.read_text())
+            theirs, rows = document["settings"], document["results"]["rows"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if folder in options.join:
+                raise NFDError(f"{path} holds no rows to join ({error}).") from error
+            continue
+        differing = sorted(name for name in settings if theirs.get(name) != plain(settings[name]))
+        if document.get("data") != plain(data):
+            differing.append("data")
+        if differing:
+            if folder in options.join:
+                raise NFDError(
+                    f"{folder} was measured with other {', '.join(differing)}: its rows cannot "
+                    "stand beside the others."
+                )
+            continue
+        known |= {(row["network"], row["world"], row["steps"]): row for row in rows}
+    return known
 
 
 def _all_rows(measured: list[Contender]) -> Iterator[tuple[Contender, int]]:
@@ -193,12 +250,13 @@ def measure(
     frames = measure_frames(clips, dream.frames, dream.frames)
     row: dict[str, Any] = {
         "network": contender.name,
+        "world": world.model_id,
         "loss": world.flow.loss,
         "steps": steps,
         "parameters": sum(p.numel() for p in world.network.parameters()),
         "psnr": [interval.to_dict() for interval in frames["psnr_pooled"]["model"]],
         "psnr_changed": [interval.to_dict() for interval in frames["psnr_changed"]["model"]],
-        "milliseconds": _time_a_step(rollout, clips),
+        "milliseconds": None,
     }
     if space is not None:
         distances = {}
@@ -212,8 +270,9 @@ def measure(
     return row
 
 
-def _time_a_step(rollout: Rollout, clips: Clips) -> float:
+def time_a_step(contender: Contender, steps: int, clips: Clips, device: str) -> float:
     """Median milliseconds of a step of one stream."""
+    rollout = Rollout(contender.world, sampling_steps=steps, device=device)
     one = clips.take(np.array([0]))
     state = rollout.begin(one.context, torch.tensor([0]))
     action, times = torch.from_numpy(one.actions[:, 0].copy()), []
@@ -230,20 +289,23 @@ def _play(contender: Contender, steps: int, options: DistillationOptions) -> lis
         find_policies(options.policies, contender.world.action_spec),
         contender.world,
         range(EVALUATION_SEED, EVALUATION_SEED + options.episodes),
-        streams=STREAMS,
+        streams=options.streams,
         device=options.device,
         sampling_steps=steps,
     )
 
 
-def against_teacher(
-    real: list[Evaluation], played: dict[tuple[str, int], list[Evaluation]]
-) -> dict[str, Any]:
+def against_teacher(real: list[Evaluation], rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Spearman of each student minus that of the teacher with the most steps, with intervals."""
-    taught = [steps for name, steps in played if name == "teacher"]
+    names = [e.policy for e in real]
+    returns = {
+        (row["network"], row["steps"]): [np.array(row["returns"][name]) for name in names]
+        for row in rows
+        if real and "returns" in row
+    }
+    taught = [steps for name, steps in returns if name == "teacher"]
     if not taught:
         return {}
-    returns = {key: [e.returns for e in side] for key, side in played.items()}
     teacher = returns["teacher", max(taught)]
     return {
         f"{name}, {steps} steps": rank_agreement_difference(
@@ -281,7 +343,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         f"{scores['nll']:.4f}" if scores else "-",
         f"{scores['auroc']:.2f}" if scores else "-",
         f"{row['spearman']['estimate']:.2f}" if "spearman" in row else "-",
-        f"{row['milliseconds']:.1f}",
+        "-" if row["milliseconds"] is None else f"{row['milliseconds']:.1f}",
     ]
 
 
@@ -311,7 +373,9 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     fig, axes = figure(columns=len(panels))
     for ax, (title, value) in zip(axes[0], panels, strict=True):
         for index, name in enumerate(names):
-            own = [row for row in rows if row["network"] == name]
+            own = [
+                row for row in rows if row["network"] == name and row["milliseconds"] is not None
+            ]
             colour = GREY if name == "teacher" else COLOURS[index % len(COLOURS)]
             ax.plot(
                 [row["milliseconds"] for row in own],

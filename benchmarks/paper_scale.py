@@ -128,11 +128,12 @@ def measure(
         network = NextFrameDiffusion(config, spec)
     network = network.in_precision(getattr(torch, options.dtype)).to(device).eval()
     parameters = sum(p.numel() for p in network.parameters())
-    pixels = None
+    pixels: KLDecoder | None = None
     if decoder == "kl16":
         with torch.device(device):
             pixels = KLDecoder(config.grid)
-        pixels = pixels.to(network.embed.weight.dtype, memory_format=torch.channels_last).eval()
+        pixels = pixels.to(network.embed.weight.dtype).eval()
+        pixels.layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         parameters += sum(p.numel() for p in pixels.parameters())
     try:
         streams = LatentStreams(network, batch, steps, flow, at_once, pixels)

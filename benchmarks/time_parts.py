@@ -46,8 +46,8 @@ class Stopwatches:
 def time_parts(rollout: Any, device: str = "cpu") -> Iterator[Stopwatches]:
     """Times the parts of every step that ``rollout`` takes inside the block.
 
-    A rollout of another kind, such as an analytic one, has no parts: all is Python then. CUDA graphs
-    are not replayed meanwhile, so that on a GPU the parts can add up to more than a step takes.
+    A rollout of another kind, such as an analytic one, has no parts: all is Python then. CUDA
+    graphs are not replayed meanwhile: on a GPU the parts can add up to more than a step takes.
     """
     import torch
 

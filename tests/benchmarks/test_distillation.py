@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from agents.evaluation import Evaluation
+from benchmarks import distillation
 from benchmarks.distillation import DistillationOptions, against_teacher, contenders, run
 from benchmarks.results import check_benchmark
 from tests.benchmarks import sliding
@@ -73,18 +74,53 @@ def test_students_are_compared_with_the_teachers_best():
             for i, m in enumerate(means)
         ]
 
+    def row(network, steps, *means):
+        returns = {e.policy: e.returns.tolist() for e in side(*means)}
+        return {"network": network, "steps": steps, "returns": returns}
+
     real = side(0, 100, 200, 300)
-    played = {
-        ("run", 1): side(0, 100, 200, 300),
-        ("run", 2): side(300, 200, 100, 0),
-        ("teacher", 2): side(300, 200, 100, 0),
-        ("teacher", 18): side(0, 200, 100, 300),
-    }
-    differences = against_teacher(real, played)
+    rows = [
+        row("run", 1, 0, 100, 200, 300),
+        row("run", 2, 300, 200, 100, 0),
+        {"network": "run", "steps": 4},
+        row("teacher", 2, 300, 200, 100, 0),
+        row("teacher", 18, 0, 200, 100, 300),
+    ]
+    differences = against_teacher(real, rows)
     assert set(differences) == {"run, 1 steps", "run, 2 steps"}
     assert differences["run, 1 steps"]["estimate"] == pytest.approx(0.2)
     assert differences["run, 2 steps"]["estimate"] == pytest.approx(-1.8)
-    assert against_teacher(real, {("run", 1): side(0, 1, 2, 3)}) == {}
+    assert against_teacher(real, rows[:1]) == {}
+    assert against_teacher([], rows) == {}
+
+
+@pytest.mark.slow
+def test_rows_of_several_runs_are_joined(options, tmp_path, monkeypatch):
+    quiet, few = Console(quiet=True), replace(options, clips=12, pictures=False)
+    one = replace(few, out=tmp_path / "one", only=("run",), timed=False)
+    rows = run(one, quiet)["results"]["rows"]
+    assert [(row["network"], row["milliseconds"]) for row in rows] == [("run", None)] * 2
+    two = replace(few, out=tmp_path / "two", only=("teacher",), teacher_steps=(2,))
+    run(two, quiet)
+    measured = []
+    measure = distillation.measure
+    monkeypatch.setattr(
+        distillation, "measure", lambda *args: (measured.append(args[1]), measure(*args))[1]
+    )
+    both = replace(few, out=tmp_path / "both", join=(one.out, two.out))
+    joined = run(both, quiet)["results"]["rows"]
+    assert [(row["network"], row["steps"]) for row in joined] == [
+        ("run", 1), ("run", 2), ("teacher", 2), ("teacher", 3)
+    ]  # fmt: skip
+    assert measured == [3], "the others were known"
+    assert all(row["milliseconds"] > 0 for row in joined), "timed where they are put together"
+    assert joined[0]["psnr"] == rows[0]["psnr"]
+    run(both, quiet)
+    assert measured == [3], "nothing is measured twice"
+    with pytest.raises(NFDError, match="measured with other seed"):
+        run(replace(both, seed=1), quiet)
+    with pytest.raises(NFDError, match="no rows to join"):
+        run(replace(both, join=(tmp_path,)), quiet)
 
 
 def test_what_does_not_fit_is_refused(options, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -269,7 +270,7 @@ def _decode(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndar
 
 
 _ABANDONED_AFTER = 600.0  # seconds
-_THREADS = 2  # decoding releases the interpreter's lock
+_THREADS = min(8, os.cpu_count() or 1)  # decoding releases the interpreter's lock
 _IMAGES = {"frames": "image", "labels": "labels"}
 _NUMBERS = {
     "actions": "action",
