@@ -60,8 +60,8 @@ class GpuDistillOptions:
     """Time after which measuring stops; rows that are done stay."""
     batch_size: int = 32
     """Windows per step."""
-    learning_rate: float = 1e-3
-    """Peak learning rate."""
+    learning_rate: float | None = None
+    """Peak learning rate (default: each method's own)."""
     warmup_steps: int = 200
     """Steps over which scm's tangents come in."""
     derivative: str = "jvp"
@@ -131,6 +131,8 @@ def train_command(name: str, options: GpuDistillOptions) -> list[str]:
     """The command line of a run."""
     places = {TEACHER: str(options.work / "teacher"), STUDENT: options.world}
     arguments = [places.get(part, part) for part in RUNS[name]]
+    if options.learning_rate is not None:
+        arguments += ["--learning-rate", str(options.learning_rate)]
     if "scm" in arguments:
         arguments += ["--scm.warmup-steps", str(options.warmup_steps)]
         arguments += ["--scm.derivative", options.derivative]
@@ -138,7 +140,7 @@ def train_command(name: str, options: GpuDistillOptions) -> list[str]:
         sys.executable, "-m", "nfd_env.cli.main", "distill", *arguments,
         "--data", str(options.work / "data"), "--out", str(options.work / name),
         "--minutes", str(options.minutes), "--batch-size", str(options.batch_size),
-        "--learning-rate", str(options.learning_rate), "--seed", str(options.seed),
+        "--seed", str(options.seed),
         "--device", options.device, "--save-every", "100000",
         # All are watched by the same outcome model.
         "--outcome.finetune-steps", "0", "--outcome.calibration-batches", "0",

@@ -20,6 +20,7 @@ from world_model.distillation.scm import ScmConfig
 from world_model.errors import CheckpointError, ConfigError
 from world_model.network import NextFrameDiffusion
 from world_model.tokenizer import PixelPatchTokenizer
+from world_model.training import distill
 from world_model.training.adaptation import OutcomeSettings
 from world_model.training.distill import DistillCommand, run
 from world_model.world import World
@@ -104,6 +105,33 @@ def test_it_goes_on_where_it_was(quick, tmp_path):
     first, second = (World.from_pretrained(path).network for path in (continued, whole))
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_as_many_steps_as_fit_and_what_they_cost(quick, tmp_path):
+    timed = replace(quick, out=tmp_path / "run", minutes=0.05)
+    run(timed)
+    cost = json.loads((timed.out / "cost.json").read_text())
+    first = distill.WARM_STEPS + distill.TIMED_STEPS
+    assert cost["loss"] == "energy"
+    assert cost["steps"] > first
+    assert cost["windows"] == 2 * cost["steps"]
+    assert 1 < cost["seconds"] < 30
+    state = json.loads((timed.out / "checkpoint" / "training.json").read_text())
+    assert state["step"] == cost["steps"]
+    run(replace(timed, minutes=None, steps=cost["steps"] + 2))
+    more = json.loads((timed.out / "cost.json").read_text())
+    assert more["steps"] == cost["steps"] + 2
+    assert more["seconds"] > cost["seconds"]
+    with pytest.raises(ConfigError, match="minutes must be a positive number, not -1"):
+        run(replace(timed, minutes=-1.0))
+
+
+def test_methods_that_are_their_own_target_learn_slowly(quick, tmp_path):
+    for method, rate in (("energy", 1e-3), ("consistency", 2e-4)):
+        folder = tmp_path / method
+        run(replace(quick, method=method, out=folder, steps=1))
+        state = json.loads((folder / "checkpoint" / "training.json").read_text())
+        assert state["settings"]["train"]["learning_rate"] == rate
 
 
 def test_data_of_another_shape_are_refused(quick, tmp_path):
