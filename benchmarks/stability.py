@@ -18,12 +18,14 @@ import numpy as np
 from rich.console import Console
 
 import nfd_env  # noqa: F401 - registers the ids
+from benchmarks.by_length import by_length, steps_to_keep
 from benchmarks.frame_statistics import (
     OUTER,
     STATISTICS,
     frame_statistics,
     frame_statistics_of,
 )
+from benchmarks.frechet import FeatureSpace
 from benchmarks.progress import counting
 from benchmarks.results import describe_data, machine_line, write_benchmark
 from nfd_env.loading import load_rollout
@@ -32,6 +34,8 @@ from world_model.data import open_store
 if TYPE_CHECKING:
     from benchmarks.fidelity import EvaluateOptions
 
+REAL_FRAMES = 2_000
+"""Recorded frames that imagined ones are compared with."""
 CHECK_EVERY = 100
 """Steps between looks at the process's memory and the rollout's numbers."""
 WARM_UP = 0.1
@@ -50,8 +54,10 @@ class Trace:
     """Checks at which the state of the rollout held a NaN or an infinity."""
     shots: list[tuple[int, np.ndarray]] = field(default_factory=list)
     """Some frames by their step."""
-    seconds: float = 0.0
-    """Wall-clock time."""
+    seconds: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    """float64 (T,), wall-clock time of each step."""
+    frames: dict[int, np.ndarray] = field(default_factory=dict)
+    """Frames that stand for the stretches of the episode, by their step."""
 
 
 def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[str, Any]:
@@ -61,7 +67,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
         NFDError: if the world or the data set is missing.
     """
     from benchmarks.fidelity import check_fit, find_data, find_out, has_matplotlib
-    from benchmarks.stability_report import plot, table, write_strip
+    from benchmarks.stability_report import length_table, plot, table, write_strip
 
     world = load_rollout(options.world if world is None else world, options.device)[0]
     store = open_store(find_data(options, world))
@@ -79,6 +85,13 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
             sampler=options.sampler,
         )
     results = judge(trace, usual)
+    outcome = getattr(world, "outcome", None)
+    real = np.asarray(store.frames[:: max(1, store.num_frames // REAL_FRAMES)])
+    space = None if outcome is None else FeatureSpace.of(outcome, real)
+    edges = np.quantile(usual, [OUTER, 1 - OUTER], axis=0)
+    results["by_length"] = by_length(
+        trace.statistics, trace.seconds, trace.frames, (edges[0], edges[1]), real, space
+    )
     document = write_benchmark(
         out / "stability.json",
         "stability",
@@ -86,9 +99,10 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
         data=describe_data(store, "train"),
         settings={**options.figures(), "policy": "random"},
         results=results,
-        seconds=trace.seconds,
+        seconds=float(trace.seconds.sum()),
     )
     console.print(table(document["results"], world.model_id))
+    console.print(length_table(document["results"]["by_length"]))
     if options.pictures:
         write_strip(out / "stability-frames.png", trace)
     if options.pictures and has_matplotlib(console):
@@ -103,16 +117,20 @@ def play_long(world: Any, steps: int, seed: int, tell: Any = None, **settings: A
     env.action_space.seed(seed)
     rng = np.random.default_rng(seed)
     frame, _ = env.reset(seed=seed)
-    trace = Trace(np.zeros((steps, len(STATISTICS)), np.float32))
+    trace = Trace(np.zeros((steps, len(STATISTICS)), np.float32), seconds=np.zeros(steps))
+    compared = steps_to_keep(steps)
     wanted = {int(t) for t in np.unique(np.geomspace(1, steps, 16).round())}
-    started = time.perf_counter()
     action = env.action_space.sample()
     try:
         for step in range(1, steps + 1):
             if rng.random() < 0.1:
                 action = env.action_space.sample()
             before = frame
+            started = time.perf_counter()
             frame, _, _, _, info = env.step(action)
+            trace.seconds[step - 1] = time.perf_counter() - started
+            if step in compared:
+                trace.frames[step] = frame
             trace.statistics[step - 1] = frame_statistics(before[None], frame[None])[0]
             if step in wanted:
                 trace.shots.append((step, frame))
@@ -125,7 +143,6 @@ def play_long(world: Any, steps: int, seed: int, tell: Any = None, **settings: A
                     tell(min(CHECK_EVERY, steps))
     finally:
         env.close()
-    trace.seconds = time.perf_counter() - started
     return trace
 
 
@@ -150,7 +167,7 @@ def judge(trace: Trace, usual: np.ndarray) -> dict[str, Any]:
         "steps": len(seen),
         "bad_numbers": trace.bad_numbers,
         "frozen_share": float((seen[:, 2] == 0).mean()),
-        "frames_per_second": len(seen) / trace.seconds if trace.seconds else None,
+        "frames_per_second": float(1 / trace.seconds.mean()),
         "memory_mb": {
             "after_warm_up": settled[0] if settled else None,
             "end": settled[-1] if settled else None,

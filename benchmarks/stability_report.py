@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,21 @@ def table(results: Mapping[str, Any], title: str) -> Table:
         f"{results['bad_numbers']} checks with NaN or infinity; {results['frozen_share']:.1%} of "
         f"frames equal to the one before; {results['frames_per_second']:.0f} frames/s."
     )
+    return result
+
+
+def length_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """One row per stretch of the episode."""
+    result = Table(title="by length", title_justify="left", box=SIMPLE_HEAD)
+    for column in ("steps", "frames/s", "in the range of training", "Frechet distance"):
+        result.add_column(column, justify="right")
+    for row in rows:
+        result.add_row(
+            f"{row['first']:,} to {row['last']:,}",
+            f"{row['frames_per_second']:.1f}",
+            f"{row['share_in_usual_range']:.1%}",
+            "-" if row["frechet"] is None else f"{row['frechet']:.2f}",
+        )
     return result
 
 

@@ -83,5 +83,9 @@ def test_the_whole_command(store, tmp_path):
     assert document["results"]["steps"] == 120
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"stability.json", "stability.png", "stability-frames.png"}
+    (row,) = document["results"]["by_length"]
+    assert (row["first"], row["last"]) == (1, 120)
+    assert row["frames_per_second"] > 0
+    assert row["frechet"] > 0
     table = stability_report.table(document["results"], "tiny")
     assert (table.row_count, len(table.columns)) == (3, 5)

@@ -273,7 +273,9 @@ def few_step_flow(world: World, store: EpisodeStore, loss: str = "energy") -> Fl
     """How the world's transformer is trained to make samples.
 
     Most frames are made from pure noise, where sampling starts; the rest teaches what a second
-    step needs. Half of the windows look back at what the network imagined itself.
+    step needs. Half of the windows look back at what the network imagined itself, but not where a
+    teacher says what is right: it has never seen its student's frames, and errors would feed
+    themselves.
 
     Raises:
         ConfigError: if the data are of another shape than the world.
@@ -283,14 +285,15 @@ def few_step_flow(world: World, store: EpisodeStore, loss: str = "energy") -> Fl
             f"{store.root} has frames of {tuple(store.frame_shape)}, {world.model_id} of "
             f"{tuple(world.config.frame_shape)}. Give the data that the world was learned from."
         )
+    taught = loss in CONSISTENCY_LOSSES
     return replace(
         world.flow,
         loss=loss,
         noise_fraction=0.75,
         context_fraction=0.0,
         object_weights=world.flow.object_weights if store.labels is not None else (),
-        own_fraction=0.5,
-        junk_fraction=0.08,
+        own_fraction=0.0 if taught else 0.5,
+        junk_fraction=0.0 if taught else 0.08,
     )
 
 
