@@ -67,7 +67,8 @@ def by_length(
         ``first`` and ``last`` step, ``frames_per_second``, ``share_in_usual_range`` (of frames all
         of whose statistics are), ``frechet`` (or None).
     """
-    inside = np.asarray((statistics >= usual[0]) & (statistics <= usual[1])).all(axis=1)
+    within: np.ndarray = (statistics >= usual[0]) & (statistics <= usual[1])
+    inside: np.ndarray = np.all(within, axis=1)
     points = None if space is None or real is None else space.project(real)
     rows = []
     for first, last in stretches(len(statistics)):
