@@ -70,7 +70,7 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
             the world believes. An agent in training finds whatever a world is too lenient about.
         precision: ``"float32"`` (the default), ``"bfloat16"``, or ``"auto"`` for the faster one.
             With bfloat16 frames depend more on the number of streams; they stay reproducible.
-        cuda_graphs: on a GPU, record whole steps and replay them (the default): launching their
+        cuda_graphs: on a GPU, capture whole steps and replay them (the default): launching their
             kernels one by one would take most of the time.
         speculation: have the next frame ready before its action is known: ``"ahead"``, ``"branch"``
             or ``"joint"`` (the paper's; not exact), see :mod:`world_model.speculation`; ``"off"``;

@@ -47,7 +47,7 @@ class Rollout:
         precision: of the transformer's matrix products: ``float32``, ``bfloat16``, or ``auto``
             for the faster of the two on this hardware. With float32 a stream hardly depends on
             the batch it sits in; with bfloat16 it does, though each batch is reproducible.
-        cuda_graphs: on a GPU, record steps of shapes that come back, and replay them whole.
+        cuda_graphs: on a GPU, capture steps of shapes that come back, and replay them whole.
 
     Raises:
         ValueError: if an option is unknown.
@@ -88,7 +88,7 @@ class Rollout:
         if not 0 <= self.context_noise < 1:
             raise ValueError(f"context_noise must lie in [0, 1), not {self.context_noise}.")
         replays = cuda_graphs and self.device.type == "cuda"
-        self.graphs = StepGraphs(self._step) if replays else None
+        self.graphs = StepGraphs(self.device) if replays else None
 
     # -- the contract ----------------------------------------------------------------------------
 
@@ -176,7 +176,7 @@ class Rollout:
         """
         actions = self.checked(actions, state)
         if self.graphs is not None:
-            return self.graphs.advance(state, actions)
+            return self.graphs.advance(self._step, state, actions, self._weights())
         return self._step(state, actions)
 
     def checked(self, actions: Tensor, state: RolloutState) -> Tensor:
@@ -221,20 +221,27 @@ class Rollout:
         return state, StepOutcome(frames, latents, rewards, terminated, probability, uncertainty)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies: all but recorded steps, which are tied to their buffers."""
+        """For copies: all but captured steps, which are tied to their buffers."""
         return {**self.__dict__, "graphs": self.graphs is not None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """See :meth:`__getstate__`."""
         self.__dict__.update(state)
-        self.graphs = StepGraphs(self._step) if state["graphs"] else None
+        self.graphs = StepGraphs(self.device) if state["graphs"] else None
 
     # -- the parts -------------------------------------------------------------------------------
 
     def _step(self, state: RolloutState, actions: Tensor) -> tuple[RolloutState, StepOutcome]:
-        """See :meth:`advance`; nothing here waits for the device, so that it can be recorded."""
+        """See :meth:`advance`; nothing here waits for the device, so that it can be captured."""
         latents, first_estimate = self._denoise(state, actions)
         return self.commit(state, actions, latents, first_estimate)
+
+    def _weights(self) -> tuple[int, ...]:
+        """Where the weights lie: a world that was moved in the meantime has others."""
+        first = [next(self.network.parameters())]
+        if self.world.outcome is not None:
+            first.append(next(self.world.outcome.parameters()))
+        return tuple(parameter.data_ptr() for parameter in first)
 
     def _denoise(self, state: RolloutState, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Samples the next frame's tokens; also returns the first estimate of them."""

@@ -1,6 +1,6 @@
 """A step of the imagination as one CUDA graph: on a GPU, launching kernels takes most of its time.
 
-A graph is recorded for every shape that comes back often enough. It reads and writes buffers of
+A graph is captured for every shape that comes back often enough. It reads and writes buffers of
 its own, to which the streams' state is copied before each replay, and from which it is copied
 after it: a few copies, and in exchange states can be cloned, mixed and kept as anywhere else.
 """
@@ -10,8 +10,10 @@ from __future__ import annotations
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,19 +23,22 @@ from world_model.rollout_state import RolloutState
 from world_model.types import StepOutcome
 
 Step = Callable[[RolloutState, Tensor], tuple[RolloutState, StepOutcome]]
-"""The computation that is recorded: as ``Rollout.advance``."""
-Record = Callable[[Callable[[], Any]], tuple[Any, Callable[[], None]]]
-"""Runs a computation while recording it; returns its result, and what runs it again in place."""
+"""The computation that is captured: as ``Rollout.advance``."""
+Capture = Callable[[Callable[[], Any]], tuple[Any, Callable[[], None]]]
+"""Runs a computation while capturing it; returns its result, and what runs it again in place."""
 
-PATIENCE = 8
-"""Steps of one shape before a graph is recorded for it: recording costs about as many."""
-MOST = 6
+STEPS_BEFORE_CAPTURE = 8
+"""Steps of one shape before a graph is captured for it: capturing costs about as many."""
+MAX_GRAPHS = 6
 """Graphs that are kept; each holds a copy of the state and of all intermediate results."""
+
+_capturing = threading.Lock()  # PyTorch can capture one graph at a time
+_thread = threading.local()
 
 
 @dataclass(frozen=True)
-class _Recording:
-    """One recorded step."""
+class _CapturedStep:
+    """One step as a graph."""
 
     inputs: list[Tensor]
     """Tensors of the state, then the actions: what a replay reads."""
@@ -48,106 +53,151 @@ class _Recording:
 class StepGraphs:
     """Takes steps by replaying them, where that can be done, and as they are elsewhere.
 
-    Threads may share it: they take turns.
+    Under autocast, and on a CUDA stream of one's own, steps are taken as they are: a graph would
+    not heed the one, and its buffers would be shared without waiting on the other.
 
     Args:
-        step: the plain step; must not wait for the device.
-        record: see :data:`Record`; default: as a CUDA graph.
+        device: of the rollout.
+        capture: see :data:`Capture`; default: as a CUDA graph.
     """
 
-    def __init__(self, step: Step, record: Record | None = None) -> None:
-        self._step = step
-        self._record = record or record_cuda_graph
-        self._recordings: OrderedDict[Any, _Recording] = OrderedDict()
-        self._met: dict[Any, int] = {}
+    def __init__(self, device: torch.device, capture: Capture | None = None) -> None:
+        self.device = device
+        self._capture = capture or partial(capture_cuda_graph, device=device)
+        self._captured: OrderedDict[Hashable, _CapturedStep] = OrderedDict()
+        self._met: dict[Hashable, int] = {}
         self._lock = threading.Lock()
         self.failed = False
-        """Whether recording has failed: then every step is a plain one."""
+        """Whether capturing has failed: then every step is taken as it is."""
 
     @torch.no_grad()
-    def advance(self, state: RolloutState, actions: Tensor) -> tuple[RolloutState, StepOutcome]:
-        """As ``Rollout.advance``; ``actions`` float32 (B, K), on the device and checked."""
-        with self._lock:
-            recording = self._recording_for(state, actions)
-            if recording is None:
-                return self._step(state, actions)
-            _copy(recording.inputs, [*state.tensors(), actions])
-            recording.replay()
-            return _read(recording, state, actions)
+    def advance(
+        self, step: Step, state: RolloutState, actions: Tensor, weights: Hashable = None
+    ) -> tuple[RolloutState, StepOutcome]:
+        """As ``Rollout.advance``.
 
-    def _recording_for(self, state: RolloutState, actions: Tensor) -> _Recording | None:
+        Args:
+            step: the step as it is; must not wait for the device.
+            state: reused for the result.
+            actions: float32 (B, K), on the device and checked.
+            weights: says where the weights lie: a graph reads them there.
+        """
+        if self.failed or not self._usual():
+            return step(state, actions)
+        with self._lock:
+            captured = self._find(step, state, actions, weights)
+            if captured is None:
+                return step(state, actions)
+            _copy(captured.inputs, [*state.tensors(), actions])
+            captured.replay()
+            return _read(captured, state, actions)
+
+    def _usual(self) -> bool:
+        """Whether neither autocast nor a stream of the caller's own is on."""
+        kind = self.device.type
+        if torch.is_autocast_enabled(kind):
+            return False
+        if kind != "cuda":
+            return True
+        current = torch.cuda.current_stream(self.device)
+        return current == torch.cuda.default_stream(self.device)
+
+    def _find(
+        self, step: Step, state: RolloutState, actions: Tensor, weights: Hashable
+    ) -> _CapturedStep | None:
         """The graph for such a state; None where there is none (yet)."""
-        if self.failed:
-            return None
-        key = tuple((tuple(part.shape), part.dtype) for part in [*state.tensors(), actions])
-        if key in self._recordings:
-            self._recordings.move_to_end(key)
-            return self._recordings[key]
+        shapes = tuple((tuple(part.shape), part.dtype) for part in [*state.tensors(), actions])
+        key = (shapes, weights)
+        if key in self._captured:
+            self._captured.move_to_end(key)
+            return self._captured[key]
         self._met[key] = self._met.get(key, 0) + 1
-        if self._met[key] < PATIENCE:
+        if self._met[key] < STEPS_BEFORE_CAPTURE or getattr(_thread, "only_replays", False):
             return None
-        if len(self._recordings) == MOST:
-            self._recordings.popitem(last=False)
+        if len(self._captured) == MAX_GRAPHS:
+            self._captured.popitem(last=False)
         self._met.clear()  # it would grow with every size that a batch has had
         try:
-            self._recordings[key] = self._make(state, actions)
+            self._captured[key] = self._make(step, state, actions)
         except RuntimeError as error:
             self.failed = True
-            self._recordings.clear()
+            self._captured.clear()
+            reason = next(iter(str(error).splitlines()), repr(error))
             warnings.warn(
-                "a step could not be recorded as a CUDA graph, so steps are taken kernel by "
-                f"kernel, which is slower ({str(error).splitlines()[0]}). "
-                "cuda_graphs=False leaves the attempt out.",
+                "a step could not be captured as a CUDA graph, so steps are taken kernel by "
+                f"kernel, which is slower ({reason}). cuda_graphs=False leaves the attempt out.",
                 RuntimeWarning,
                 stacklevel=4,
             )
             return None
-        return self._recordings[key]
+        return self._captured[key]
 
-    def _make(self, state: RolloutState, actions: Tensor) -> _Recording:
-        given, taken = state.clone(), actions.clone()
-        inputs = [*given.tensors(), taken]
+    def _make(self, step: Step, state: RolloutState, actions: Tensor) -> _CapturedStep:
+        with torch.inference_mode(False), torch.no_grad():
+            given, taken = state.clone(), actions.clone()
+            inputs = [*given.tensors(), taken]
 
-        def computation() -> tuple[RolloutState, StepOutcome]:
-            # A state of its own around the same tensors: the step replaces what it does not write.
-            return self._step(given.shallow(), taken)
+            def computation() -> tuple[RolloutState, StepOutcome]:
+                # A state of its own around the same tensors: the step replaces what it does not
+                # write to.
+                return step(given.shallow(), taken)
 
-        (after, outcome), replay = self._record(computation)
-        return _Recording(inputs, after.tensors(), outcome, replay)
+            with _capturing:
+                (after, outcome), replay = self._capture(computation)
+        return _CapturedStep(inputs, after.tensors(), outcome, replay)
 
 
-def record_cuda_graph(computation: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
-    """See :data:`Record`. The result is only there after the first replay.
+@contextmanager
+def only_replays() -> Iterator[None]:
+    """Captures nothing in this thread meanwhile.
+
+    Another thread that waits for the whole device would break a capture in a background thread.
+    """
+    _thread.only_replays = True
+    try:
+        yield
+    finally:
+        _thread.only_replays = False
+
+
+def capture_cuda_graph(
+    computation: Callable[[], Any], *, device: torch.device
+) -> tuple[Any, Callable[[], None]]:
+    """See :data:`Capture`. The result is only there after the first replay.
 
     Raises:
-        RuntimeError: if something in ``computation`` cannot be recorded.
+        RuntimeError: if something in ``computation`` cannot be captured.
     """
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # libraries set themselves up, the allocator meets every size
-        for _ in range(3):
-            computation()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    # Other threads may use the device meanwhile: an environment that computes ahead, for one.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        result = computation()
+    with torch.cuda.device(device):
+        before, side = torch.cuda.current_stream(), torch.cuda.Stream()
+        side.wait_stream(before)
+        with torch.cuda.stream(side):  # libraries set themselves up, the allocator meets all sizes
+            for _ in range(3):
+                computation()
+        before.wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # Other threads may use the device meanwhile.
+            with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+                result = computation()
+        finally:
+            torch.cuda.set_stream(before)  # a capture that failed leaves its own stream current
     return result, graph.replay
 
 
 def _read(
-    recording: _Recording, state: RolloutState, actions: Tensor
+    captured: _CapturedStep, state: RolloutState, actions: Tensor
 ) -> tuple[RolloutState, StepOutcome]:
     """The results of a replay, in tensors that stay as they are."""
     cache = state.cache
     rings = [cache.keys, cache.values, cache.frames]
-    _copy(rings, recording.outputs[: len(rings)])
-    fresh = [part.clone() for part in recording.outputs[len(rings) :]]
+    _copy(rings, captured.outputs[: len(rings)])
+    fresh = [part.clone() for part in captured.outputs[len(rings) :]]
     names = [field.name for field in fields(RolloutState) if field.name != "cache"]
     for name, value in zip(names, fresh, strict=True):
         setattr(state, name, value)
     state.action = actions
-    values = {field.name: getattr(recording.outcome, field.name) for field in fields(StepOutcome)}
+    values = {field.name: getattr(captured.outcome, field.name) for field in fields(StepOutcome)}
     return state, StepOutcome(**{name: value.clone() for name, value in values.items()})
 
 

@@ -115,7 +115,8 @@ class AheadRollout(BackgroundRollout):
     def _now(self) -> float:
         """The time; where it is measured on a GPU, after all that was launched there."""
         if self.adaptive and self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+            # Not the whole device: another thread may be capturing a graph.
+            torch.cuda.current_stream(self.device).synchronize()
         return time.perf_counter()
 
 

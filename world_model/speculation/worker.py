@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from world_model.protocol import RolloutProtocol
+from world_model.step_graphs import only_replays
 from world_model.types import StepOutcome
 
 Step = tuple[Any, StepOutcome]
@@ -70,6 +71,10 @@ class Chain:
                 return
             finally:
                 self._copied.set()
+        with only_replays():
+            self._take_steps(rollout, state)
+
+    def _take_steps(self, rollout: RolloutProtocol[Any], state: Any) -> None:
         last = len(self._actions) - 1
         for number, (actions, future) in enumerate(zip(self._actions, self._futures, strict=True)):
             with self._lock:
