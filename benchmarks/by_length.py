@@ -64,8 +64,8 @@ def by_length(
         space: where to compare them; None leaves that out.
 
     Returns:
-        ``first`` and ``last`` step, ``frames_per_second``, ``share_in_usual_range`` (of frames all
-        of whose statistics are), ``frechet`` (or None).
+        ``first`` and ``last`` step, ``frames_per_second`` (at the median),
+        ``share_in_usual_range`` (of frames all of whose statistics are), ``frechet`` (or None).
     """
     within: np.ndarray = (statistics >= usual[0]) & (statistics <= usual[1])
     inside: np.ndarray = np.all(within, axis=1)
@@ -81,7 +81,7 @@ def by_length(
             {
                 "first": first,
                 "last": last,
-                "frames_per_second": float(1 / np.mean(seconds[part])),
+                "frames_per_second": float(1 / np.median(seconds[part])),
                 "share_in_usual_range": float(inside[part].mean()),
                 "frechet": distance,
             }

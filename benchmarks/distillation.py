@@ -107,6 +107,12 @@ class Contender:
     """Numbers of sampling steps."""
 
 
+def label_of(name: str) -> str:
+    """What a world given by name or folder is called in the table."""
+    path = Path(name)
+    return path.parent.name if path.name == "world" else path.name
+
+
 def contenders(options: DistillationOptions) -> list[Contender]:
     """The worlds, few-step or not, and the teacher of the first.
 
@@ -117,7 +123,7 @@ def contenders(options: DistillationOptions) -> list[Contender]:
     found: list[Contender] = []
     for name, world in zip(options.worlds, worlds, strict=True):
         many = not world.flow.makes_samples
-        label = Path(name).parent.name if Path(name).name == "world" else Path(name).name
+        label = label_of(name)
         steps = options.teacher_steps if many else options.student_steps
         taken = {"teacher", *(contender.name for contender in found)}
         while label in taken or not label:
@@ -139,6 +145,12 @@ def run(options: DistillationOptions, console: Console) -> dict[str, Any]:
         raise NFDError("--worlds names nothing to measure.")
     measured = contenders(options)
     first = measured[0].world
+    unknown = set(options.only) - {contender.name for contender in measured}
+    if unknown:
+        raise NFDError(
+            f"--only names {', '.join(sorted(unknown))}, but there are "
+            f"{', '.join(contender.name for contender in measured)}."
+        )
     name = str(first.config.source.get("preset", first.config.name))
     store = open_store(options.data or Path("data") / name)
     for contender in measured:
@@ -159,36 +171,42 @@ def run(options: DistillationOptions, console: Console) -> dict[str, Any]:
         )
     settings = {k: v for k, v in asdict(options).items() if k not in _FREE}
     data = describe_data(store, "validation")
-    known = _earlier_rows(options, settings, data)
+    known = _earlier_rows(options, first, settings, data)
     rows: list[dict[str, Any]] = []
     document: dict[str, Any] = {}
     for contender, steps in _all_rows(measured):
-        row = known.get((contender.name, contender.world.model_id, steps))
+        row = known.pop((contender.name, contender.world.model_id, steps), None)
+        if row is None and options.only and contender.name not in options.only:
+            continue
         if row is None:
-            if options.only and contender.name not in options.only:
-                continue
             remembered = remember_the_past(clips, store, contender.world)
             row = measure(contender, steps, remembered, space, options)
-            if real and (not options.ranked_steps or steps in options.ranked_steps):
-                played = _play(contender, steps, options)
-                row["returns"] = {e.policy: [float(r) for r in e.returns] for e in played}
-                row["spearman"] = rank_agreement(
-                    [e.returns for e in real], [e.returns for e in played]
-                ).to_dict()
+        ranked = not options.ranked_steps or steps in options.ranked_steps
+        if real and ranked and "spearman" not in row:
+            played = _play(contender, steps, options)
+            row["returns"] = {e.policy: [float(r) for r in e.returns] for e in played}
+            row["spearman"] = rank_agreement(
+                [e.returns for e in real], [e.returns for e in played]
+            ).to_dict()
         if options.timed and row["milliseconds"] is None:
             row["milliseconds"] = time_a_step(contender, steps, clips, options.device)
         rows.append(row)
         console.print(describe(row))
-        # Written after every row: an interrupted run keeps what it has.
+        # Written after every row: an interrupted run keeps what it has, and what it knew.
         document = write_benchmark(
             options.out / RESULTS,
             "distillation",
             world=first.model_id,
             data=data,
             settings=settings,
-            results={"rows": rows, "ranking_against_teacher": against_teacher(real, rows)},
+            results={
+                "rows": [*rows, *known.values()],
+                "ranking_against_teacher": against_teacher(real, rows),
+            },
             seconds=time.perf_counter() - started,
         )
+    if not rows:
+        raise NFDError("there is nothing to measure: give numbers of sampling steps.")
     console.print(table(rows))
     if options.pictures and has_matplotlib(console):
         plot(rows, options.out / "distillation.png")
@@ -197,14 +215,14 @@ def run(options: DistillationOptions, console: Console) -> dict[str, Any]:
 
 
 def _earlier_rows(
-    options: DistillationOptions, settings: dict[str, Any], data: dict[str, Any]
-) -> dict[tuple[str, str, int], dict[str, Any]]:
+    options: DistillationOptions, first: World, settings: dict[str, Any], data: dict[str, Any]
+) -> dict[tuple[str, str | None, int], dict[str, Any]]:
     """Rows of this run, if it was interrupted, and of those to join, by network and steps.
 
     Raises:
         NFDError: if there is nothing in a folder to join, or it was measured otherwise.
     """
-    known: dict[tuple[str, str, int], dict[str, Any]] = {}
+    known: dict[tuple[str, str | None, int], dict[str, Any]] = {}
     for folder in (*options.join, options.out):
         path = folder / RESULTS
         try:
@@ -217,6 +235,8 @@ def _earlier_rows(
         differing = sorted(name for name in settings if theirs.get(name) != plain(settings[name]))
         if document.get("data") != plain(data):
             differing.append("data")
+        if document.get("world") != first.model_id:  # its outcome model is what sees and judges
+            differing.append("first world")
         if differing:
             if folder in options.join:
                 raise NFDError(
@@ -224,7 +244,9 @@ def _earlier_rows(
                     "stand beside the others."
                 )
             continue
-        known |= {(row["network"], row["world"], row["steps"]): row for row in rows}
+        if folder != options.out:  # a time of another machine cannot stand beside ours
+            rows = [{**row, "milliseconds": None} for row in rows]
+        known |= {(row["network"], row.get("world"), row["steps"]): row for row in rows}
     return known
 
 

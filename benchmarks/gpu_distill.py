@@ -22,6 +22,7 @@ import torch
 import tyro
 from rich.console import Console
 
+from benchmarks.distillation import label_of
 from benchmarks.gpu_train import GpuTrainOptions, record_game
 from benchmarks.pieces import split_file
 from world_model.data import open_store
@@ -153,7 +154,7 @@ def measure(options: GpuDistillOptions, console: Console) -> None:
     made = [n for n in options.runs if (options.work / n / "world" / "config.json").is_file()]
     folders = [str(options.work / name / "world") for name in made]
     commands = {}
-    for name in (*made, "teacher", Path(options.world).name):
+    for name in (*made, "teacher", label_of(options.world)):
         out = options.work / "measured" / name
         out.mkdir(parents=True, exist_ok=True)
         if options.real_returns is not None:

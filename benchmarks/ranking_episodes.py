@@ -38,6 +38,7 @@ def play_all(
     seeds: Sequence[int],
     *,
     streams: int = 48,
+    idle: float | None = None,
     on_episode: Callable[[], None] = lambda: None,
     **settings: Any,
 ) -> list[Evaluation]:
@@ -51,6 +52,8 @@ def play_all(
         world: the world, or its name.
         seeds: one for each episode of each policy.
         streams: episodes side by side.
+        idle: share of the streams that may have nothing left to play before the batch is made
+            smaller (default: none; on a GPU, where another batch size costs more, half).
         on_episode: called after each episode.
         settings: of the environment, such as ``sampling_steps`` and ``contexts``.
 
@@ -78,8 +81,8 @@ def play_all(
     states = [policies[job.policy].begin([job.seed]) for job in playing]
     core.reset(seeds=[job.seed for job in playing])
     active = np.ones(streams, np.bool_)
-    # On a GPU idle streams cost less than a batch of yet another size.
-    tolerated = 0.5 if core.device.type == "cuda" else 0.0
+    if idle is None:
+        idle = 0.5 if core.device.type == "cuda" else 0.0
     while True:
         frames = core.observations
         actions = [
@@ -110,7 +113,7 @@ def play_all(
         staying = np.flatnonzero(active).tolist()
         if not staying:
             break
-        if len(playing) - len(staying) > tolerated * len(playing):
+        if len(playing) - len(staying) > idle * len(playing):
             core = core.branch(staying)
             playing = [playing[i] for i in staying]
             states = [states[i] for i in staying]

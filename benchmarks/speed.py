@@ -106,6 +106,8 @@ def run(options: SpeedOptions, console: Console, world: Any = None) -> dict[str,
     """
     import torch
 
+    from world_model.step_graphs import STEPS_BEFORE_CAPTURE
+
     started = time.perf_counter()
     world = load_rollout(options.world if world is None else world, options.device)[0]
     own = int(world.config.sampling_steps)
@@ -125,7 +127,9 @@ def run(options: SpeedOptions, console: Console, world: Any = None) -> dict[str,
                 range(options.rounds + 1), steppers.items()
             ):
                 torch.set_num_threads(configuration.threads)
-                stepper.run(0, at_least=3 if turn == 0 else 1)  # warm-up
+                # On a GPU the first steps are taken kernel by kernel, and one captures a graph.
+                warm_up = STEPS_BEFORE_CAPTURE + 3 if turn == 0 else 1
+                stepper.run(0, at_least=warm_up)
                 if turn < options.rounds:
                     times[configuration] += stepper.run(options.seconds / options.rounds)
                 else:

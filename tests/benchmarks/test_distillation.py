@@ -15,6 +15,7 @@ from tests.benchmarks import sliding
 from tests.world_model.tiny import tiny_world
 from world_model.errors import ContextError, NFDError
 from world_model.flow import FlowConfig
+from world_model.world import World
 
 
 @pytest.fixture(scope="module")
@@ -94,33 +95,71 @@ def test_students_are_compared_with_the_teachers_best():
     assert against_teacher([], rows) == {}
 
 
+@pytest.fixture
+def measured(monkeypatch):
+    """Numbers of steps that are measured, in order."""
+    seen = []
+    measure = distillation.measure
+    monkeypatch.setattr(
+        distillation, "measure", lambda *args: (seen.append(args[1]), measure(*args))[1]
+    )
+    return seen
+
+
 @pytest.mark.slow
-def test_rows_of_several_runs_are_joined(options, tmp_path, monkeypatch):
+def test_rows_of_several_runs_are_joined(options, folder, tmp_path, measured):
     quiet, few = Console(quiet=True), replace(options, clips=12, pictures=False)
     one = replace(few, out=tmp_path / "one", only=("run",), timed=False)
     rows = run(one, quiet)["results"]["rows"]
     assert [(row["network"], row["milliseconds"]) for row in rows] == [("run", None)] * 2
     two = replace(few, out=tmp_path / "two", only=("teacher",), teacher_steps=(2,))
-    run(two, quiet)
-    measured = []
-    measure = distillation.measure
-    monkeypatch.setattr(
-        distillation, "measure", lambda *args: (measured.append(args[1]), measure(*args))[1]
-    )
+    timed_there = run(two, quiet)["results"]["rows"][0]["milliseconds"]
     both = replace(few, out=tmp_path / "both", join=(one.out, two.out))
+    measured.clear()
     joined = run(both, quiet)["results"]["rows"]
     assert [(row["network"], row["steps"]) for row in joined] == [
         ("run", 1), ("run", 2), ("teacher", 2), ("teacher", 3)
     ]  # fmt: skip
     assert measured == [3], "the others were known"
     assert all(row["milliseconds"] > 0 for row in joined), "timed where they are put together"
+    assert joined[2]["milliseconds"] != timed_there
     assert joined[0]["psnr"] == rows[0]["psnr"]
     run(both, quiet)
     assert measured == [3], "nothing is measured twice"
     with pytest.raises(NFDError, match="measured with other seed"):
         run(replace(both, seed=1), quiet)
+    other = World.from_pretrained(folder)
+    other.teacher, other.config = None, replace(other.config, context_noise=0.2)
+    path = other.save_pretrained(tmp_path / "other" / "world")
+    with pytest.raises(NFDError, match="measured with other first world"):
+        run(replace(both, worlds=(str(path), *both.worlds)), quiet)
     with pytest.raises(NFDError, match="no rows to join"):
         run(replace(both, join=(tmp_path,)), quiet)
+
+
+@pytest.mark.slow
+def test_an_interruption_loses_no_row(options, tmp_path, monkeypatch, measured):
+    quiet = Console(quiet=True)
+    few = replace(options, out=tmp_path, clips=12, pictures=False, timed=False)
+    run(few, quiet)
+    more = replace(few, student_steps=(1, 3, 2))
+    measure = distillation.measure
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(distillation, "measure", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(more, quiet)
+    monkeypatch.setattr(distillation, "measure", measure)
+    measured.clear()
+    run(more, quiet)
+    assert measured == [3], "the rows behind it were still there"
+
+
+def test_a_name_that_is_not_there_is_refused(options):
+    with pytest.raises(NFDError, match="--only names walk, but there are run, teacher"):
+        run(replace(options, only=("walk",)), Console(quiet=True))
 
 
 def test_what_does_not_fit_is_refused(options, tmp_path):

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from benchmarks import gpu_distill
 from benchmarks.gpu_distill import RUNS, GpuDistillOptions, pack, run, together, train_command
+from benchmarks.pieces import join_pieces
 from tests.benchmarks import sliding
 from tests.world_model.tiny import tiny_world
 from world_model.flow import FlowConfig
@@ -21,7 +22,7 @@ def folder(tmp_path_factory):
     taught = replace(
         world, config=config, flow=FlowConfig(loss="energy"), teacher=tiny_world().as_teacher()
     )
-    return taught.save_pretrained(tmp_path_factory.mktemp("worlds") / "toy")
+    return taught.save_pretrained(tmp_path_factory.mktemp("worlds") / "toy" / "world")
 
 
 def options(tmp_path, world, **changes):
@@ -76,8 +77,10 @@ def test_from_recording_to_packing(tmp_path, folder, monkeypatch):
     }
     assert set(rows) == {"energy", "teacher", "toy"}
     assert {row["network"] for row in rows["energy"]} == {"energy"}
-    networks = sorted(wanted.out.glob("networks.tar*"))
-    assert all(path.stat().st_size <= 0.05 * 2**20 for path in networks)
+    assert all(path.stat().st_size <= 0.05 * 2**20 for path in wanted.out.glob("networks.tar*"))
+    join_pieces(wanted.out, "networks.tar", tmp_path / "networks.tar")
+    with tarfile.open(tmp_path / "networks.tar") as archive:
+        assert sorted(archive.getnames()) == ["energy/config.json", "energy/network.safetensors"]
 
 
 def test_nothing_trained_is_packed_all_the_same(tmp_path, folder):

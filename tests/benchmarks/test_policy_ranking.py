@@ -93,6 +93,11 @@ def test_episodes_do_not_depend_on_the_streams():
     policies = [make_policy(name, world.action_spec.space) for name in POLICIES]
     few = play_all(policies, world, range(50, 55), streams=2)
     many = play_all(policies, world, range(50, 55), streams=64)
+    idle = play_all(policies, world, range(50, 55), streams=64, idle=1.0)
+    for one, other in zip(many, idle, strict=True):
+        assert np.array_equal(one.returns, other.returns)
+        assert np.array_equal(one.lengths, other.lengths)
+        assert np.array_equal(one.terminated, other.terminated)
     for a, b in zip(few, many, strict=True):
         assert a.policy == b.policy
         np.testing.assert_array_equal(a.returns, b.returns)
