@@ -53,6 +53,8 @@ RESULTS = "distillation.json"
 _FREE = ("worlds", "data", "out", "only", "join", "device", "streams", "timed", "pictures",
          "student_steps", "teacher_steps", "ranked_steps")  # fmt: skip
 """Options that do not change what is measured in a row."""
+TICKS = tuple(n * 10**power for power in range(-1, 5) for n in (1, 2, 5))
+"""Milliseconds at the axis."""
 TIMED_STEPS = 60
 """Steps of one stream that are timed, after a third as many to warm up."""
 
@@ -171,9 +173,20 @@ def run(options: DistillationOptions, console: Console) -> dict[str, Any]:
         )
     settings = {k: v for k, v in asdict(options).items() if k not in _FREE}
     data = describe_data(store, "validation")
+
+    def write(found: list[dict[str, Any]], against: dict[str, Any]) -> dict[str, Any]:
+        return write_benchmark(
+            options.out / RESULTS,
+            "distillation",
+            world=first.model_id,
+            data=data,
+            settings=settings,
+            results={"rows": found, "ranking_against_teacher": against},
+            seconds=time.perf_counter() - started,
+        )
+
     known = _earlier_rows(options, first, settings, data)
     rows: list[dict[str, Any]] = []
-    document: dict[str, Any] = {}
     for contender, steps in _all_rows(measured):
         row = known.pop((contender.name, contender.world.model_id, steps), None)
         if row is None and options.only and contender.name not in options.only:
@@ -193,20 +206,10 @@ def run(options: DistillationOptions, console: Console) -> dict[str, Any]:
         rows.append(row)
         console.print(describe(row))
         # Written after every row: an interrupted run keeps what it has, and what it knew.
-        document = write_benchmark(
-            options.out / RESULTS,
-            "distillation",
-            world=first.model_id,
-            data=data,
-            settings=settings,
-            results={
-                "rows": [*rows, *known.values()],
-                "ranking_against_teacher": against_teacher(real, rows),
-            },
-            seconds=time.perf_counter() - started,
-        )
+        write([*rows, *known.values()], {})
     if not rows:
         raise NFDError("there is nothing to measure: give numbers of sampling steps.")
+    document = write([*rows, *known.values()], against_teacher(real, rows))
     console.print(table(rows))
     if options.pictures and has_matplotlib(console):
         plot(rows, options.out / "distillation.png")
@@ -345,23 +348,19 @@ def describe(row: dict[str, Any]) -> str:
     )
 
 
-COLUMNS = (
-    "PSNR 1 / 4 / 16", "PSNR changed 1 / 4 / 16", "Frechet 1-4 / 5-8 / 9-16", "outcome NLL",
-    "AUROC", "Spearman", "ms",
-)  # fmt: skip
+COLUMNS = ("PSNR", "changed", "Frechet", "NLL", "AUROC", "Spearman", "ms")
+"""Likeness is that at horizon 16; the Frechet distance that of the last group."""
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    def horizons(name: str) -> str:
-        return " / ".join(f"{row[name][h - 1]['estimate']:.1f}" for h in (1, 4, 16))
-
     scores = (row.get("hazard") or {}).get("scores")
+    distances = list(row.get("frechet", {}).values())
     return [
         row["network"],
         str(row["steps"]),
-        horizons("psnr"),
-        horizons("psnr_changed"),
-        " / ".join(f"{value:.2f}" for value in row.get("frechet", {}).values()) or "-",
+        f"{row['psnr'][-1]['estimate']:.1f}",
+        f"{row['psnr_changed'][-1]['estimate']:.1f}",
+        f"{distances[-1]:.2f}" if distances else "-",
         f"{scores['nll']:.4f}" if scores else "-",
         f"{scores['auroc']:.2f}" if scores else "-",
         f"{row['spearman']['estimate']:.2f}" if "spearman" in row else "-",
@@ -370,10 +369,12 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
-    """All rows."""
-    result = Table(title="distillation", title_justify="left", box=SIMPLE_HEAD)
+    """All rows, at horizon 16."""
+    result = Table(
+        title="distillation", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     for name in ("network", "steps", *COLUMNS):
-        result.add_column(name, justify="left" if name == "network" else "right")
+        result.add_column(name, justify="left" if name == "network" else "right", no_wrap=True)
     for row in rows:
         result.add_row(*_cells(row))
     return result
@@ -392,6 +393,8 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         ("PSNR of what changed, at 16, dB", lambda row: row["psnr_changed"][15]["estimate"]),
         (f"Frechet distance, {last}", lambda row: row.get("frechet", {}).get(last, np.nan)),
     ]
+    times = [row["milliseconds"] for row in rows if row["milliseconds"] is not None] or [1.0]
+    low, high = min(times) / 1.5, max(times) * 1.5
     fig, axes = figure(columns=len(panels))
     for ax, (title, value) in zip(axes[0], panels, strict=True):
         for index, name in enumerate(names):
@@ -402,7 +405,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
             ax.plot(
                 [row["milliseconds"] for row in own],
                 [value(row) for row in own],
-                "o-",
+                "o-" if index < len(COLOURS) or name == "teacher" else "s--",
                 color=colour,
                 markersize=4,
                 label=name,
@@ -410,9 +413,15 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
             for row in own:
                 ax.annotate(str(row["steps"]), (row["milliseconds"], value(row)), fontsize=7)
         ax.set_xscale("log")
+        ax.set_xticks([t for t in TICKS if low <= t <= high], labels=None, minor=False)
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter("")
+        if "Frechet" in title:  # one that fell apart shall not hide the others
+            ax.set_yscale("log")
         ax.set_xlabel("ms a step")
         ax.set_title(title)
-    axes[0, 0].legend(fontsize=8, frameon=False)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, labels, fontsize=8, frameon=False, loc="outside right center")
     save(fig, path)
 
 
