@@ -22,20 +22,18 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from agents.arena import EVALUATION_SEED, find_policies
 from agents.evaluation import Evaluation
 from agents.statistics import rank_agreement, rank_agreement_difference
 from benchmarks.clips import Clips, cut_clips, remember_the_past
+from benchmarks.distillation_report import describe, plot, table
 from benchmarks.dreaming import imagine, noise_seeds
 from benchmarks.fidelity import check_fit, has_matplotlib
 from benchmarks.fidelity_measures import measure_frames
 from benchmarks.frechet import FeatureSpace, frechet_distance
 from benchmarks.hazard import score_hazard
-from benchmarks.plotting import COLOURS, GREY, figure, save
 from benchmarks.policy_ranking import STREAMS, play_real
 from benchmarks.ranking_episodes import play_all
 from benchmarks.results import describe_data, machine_line, plain, write_benchmark
@@ -53,8 +51,6 @@ RESULTS = "distillation.json"
 _FREE = ("worlds", "data", "out", "only", "join", "device", "streams", "timed", "pictures",
          "student_steps", "teacher_steps", "ranked_steps")  # fmt: skip
 """Options that do not change what is measured in a row."""
-TICKS = tuple(n * 10**power for power in range(-1, 5) for n in (1, 2, 5))
-"""Milliseconds at the axis."""
 TIMED_STEPS = 60
 """Steps of one stream that are timed, after a third as many to warm up."""
 
@@ -212,7 +208,7 @@ def run(options: DistillationOptions, console: Console) -> dict[str, Any]:
     document = write([*rows, *known.values()], against_teacher(real, rows))
     console.print(table(rows))
     if options.pictures and has_matplotlib(console):
-        plot(rows, options.out / "distillation.png")
+        plot(rows, options.out / "distillation.png", f"{GROUPS[-1][0]}-{GROUPS[-1][1]}")
     console.print(f"{machine_line()}\n{document['seconds']:.0f} s; everything is in {options.out}")
     return document
 
@@ -339,90 +335,6 @@ def against_teacher(real: list[Evaluation], rows: list[dict[str, Any]]) -> dict[
         for (name, steps), side in returns.items()
         if name != "teacher"
     }
-
-
-def describe(row: dict[str, Any]) -> str:
-    """A row in one line."""
-    return f"{row['network']}, {row['steps']} steps: " + ", ".join(
-        f"{name} {value}" for name, value in zip(COLUMNS, _cells(row)[2:], strict=True)
-    )
-
-
-COLUMNS = ("PSNR", "changed", "Frechet", "NLL", "AUROC", "Spearman", "ms")
-"""Likeness is that at horizon 16; the Frechet distance that of the last group."""
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    scores = (row.get("hazard") or {}).get("scores")
-    distances = list(row.get("frechet", {}).values())
-    return [
-        row["network"],
-        str(row["steps"]),
-        f"{row['psnr'][-1]['estimate']:.1f}",
-        f"{row['psnr_changed'][-1]['estimate']:.1f}",
-        f"{distances[-1]:.2f}" if distances else "-",
-        f"{scores['nll']:.4f}" if scores else "-",
-        f"{scores['auroc']:.2f}" if scores else "-",
-        f"{row['spearman']['estimate']:.2f}" if "spearman" in row else "-",
-        "-" if row["milliseconds"] is None else f"{row['milliseconds']:.1f}",
-    ]
-
-
-def table(rows: list[dict[str, Any]]) -> Table:
-    """All rows, at horizon 16."""
-    result = Table(
-        title="distillation", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
-    for name in ("network", "steps", *COLUMNS):
-        result.add_column(name, justify="left" if name == "network" else "right", no_wrap=True)
-    for row in rows:
-        result.add_row(*_cells(row))
-    return result
-
-
-def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Quality against the time of a step, one line per network.
-
-    Raises:
-        StorageError: if the file cannot be written.
-    """
-    names = list(dict.fromkeys(row["network"] for row in rows))
-    last = "-".join(map(str, GROUPS[-1]))
-    panels = [
-        ("PSNR at 16, dB", lambda row: row["psnr"][15]["estimate"]),
-        ("PSNR of what changed, at 16, dB", lambda row: row["psnr_changed"][15]["estimate"]),
-        (f"Frechet distance, {last}", lambda row: row.get("frechet", {}).get(last, np.nan)),
-    ]
-    times = [row["milliseconds"] for row in rows if row["milliseconds"] is not None] or [1.0]
-    low, high = min(times) / 1.5, max(times) * 1.5
-    fig, axes = figure(columns=len(panels))
-    for ax, (title, value) in zip(axes[0], panels, strict=True):
-        for index, name in enumerate(names):
-            own = [
-                row for row in rows if row["network"] == name and row["milliseconds"] is not None
-            ]
-            colour = GREY if name == "teacher" else COLOURS[index % len(COLOURS)]
-            ax.plot(
-                [row["milliseconds"] for row in own],
-                [value(row) for row in own],
-                "o-" if index < len(COLOURS) or name == "teacher" else "s--",
-                color=colour,
-                markersize=4,
-                label=name,
-            )
-            for row in own:
-                ax.annotate(str(row["steps"]), (row["milliseconds"], value(row)), fontsize=7)
-        ax.set_xscale("log")
-        ax.set_xticks([t for t in TICKS if low <= t <= high], labels=None, minor=False)
-        ax.xaxis.set_major_formatter("{x:g}")
-        ax.xaxis.set_minor_formatter("")
-        if "Frechet" in title:  # one that fell apart shall not hide the others
-            ax.set_yscale("log")
-        ax.set_xlabel("ms a step")
-        ax.set_title(title)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, fontsize=8, frameon=False, loc="outside right center")
-    save(fig, path)
 
 
 def main(argv: list[str] | None = None) -> int:
