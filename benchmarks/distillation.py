@@ -32,7 +32,7 @@ from benchmarks.distillation_report import describe, plot, table
 from benchmarks.dreaming import imagine, noise_seeds
 from benchmarks.fidelity import check_fit, has_matplotlib
 from benchmarks.fidelity_measures import measure_frames
-from benchmarks.frechet import FeatureSpace, frechet_distance
+from benchmarks.frechet import FeatureSpace, frechet_distance, spread_frames
 from benchmarks.hazard import score_hazard
 from benchmarks.policy_ranking import STREAMS, play_real
 from benchmarks.ranking_episodes import play_all
@@ -42,8 +42,6 @@ from world_model.errors import NFDError
 from world_model.rollout import Rollout
 from world_model.world import World
 
-SPACE_FRAMES = 2_000
-"""Real training frames that span the feature space."""
 GROUPS = ((1, 4), (5, 8), (9, 16))
 """Horizons that frames are pooled over for the Frechet distance."""
 RESULTS = "distillation.json"
@@ -159,8 +157,7 @@ def run(options: DistillationOptions, console: Console) -> dict[str, Any]:
     )
     space = None
     if first.outcome is not None:
-        every = max(1, store.num_frames // SPACE_FRAMES)
-        space = FeatureSpace.of(first.outcome, np.asarray(store.frames[::every]))
+        space = FeatureSpace.of(first.outcome, spread_frames(store))
     real: list[Evaluation] = []
     if options.episodes:
         policies = find_policies(options.policies, first.action_spec)

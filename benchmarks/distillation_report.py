@@ -11,6 +11,8 @@ from rich.table import Table
 
 from benchmarks.plotting import COLOURS, GREY, figure, save
 
+COLUMNS = ("PSNR", "changed", "Frechet", "NLL", "AUROC", "Spearman", "ms")
+"""Likeness is that at horizon 16; the Frechet distance that of the last group."""
 TICKS = tuple(n * 10**power for power in range(-1, 5) for n in (1, 2, 5))
 """Milliseconds at the axis."""
 
@@ -20,10 +22,6 @@ def describe(row: dict[str, Any]) -> str:
     return f"{row['network']}, {row['steps']} steps: " + ", ".join(
         f"{name} {value}" for name, value in zip(COLUMNS, _cells(row)[2:], strict=True)
     )
-
-
-COLUMNS = ("PSNR", "changed", "Frechet", "NLL", "AUROC", "Spearman", "ms")
-"""Likeness is that at horizon 16; the Frechet distance that of the last group."""
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

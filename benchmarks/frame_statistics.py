@@ -19,6 +19,12 @@ def frame_statistics(before: np.ndarray, frames: np.ndarray) -> np.ndarray:
     return np.stack([flat.mean(1), flat.std(1), change.mean(1)], axis=1).astype(np.float32)
 
 
+def usual_range(statistics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds (S,) and (S,) of the usual range, from the statistics (N, S) of training frames."""
+    low, high = np.quantile(statistics, [OUTER, 1 - OUTER], axis=0)
+    return low, high
+
+
 def frame_statistics_of(store: EpisodeStore, count: int = 20_000) -> np.ndarray:
     """Statistics of up to ``count`` training frames that have a frame before them."""
     rows = np.concatenate(

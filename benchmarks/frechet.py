@@ -11,8 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from world_model.data.store import EpisodeStore
 from world_model.outcome import OutcomeModel
 
+FRAMES = 2_000
+"""Recorded frames that span a space, or are compared with."""
 DIRECTIONS = 32
 """Principal directions that are kept: a covariance needs many more frames than that."""
 
@@ -39,6 +42,11 @@ class FeatureSpace:
     def project(self, frames: np.ndarray) -> np.ndarray:
         """Frames uint8 (N, H, W, 3) as points float64 (N, D)."""
         return (_see(self.model, frames) - self.mean) @ self.directions
+
+
+def spread_frames(store: EpisodeStore) -> np.ndarray:
+    """Some :data:`FRAMES` recorded frames, uint8 (N, H, W, 3), evenly spread over a data set."""
+    return np.asarray(store.frames[:: max(1, store.num_frames // FRAMES)])
 
 
 @torch.no_grad()

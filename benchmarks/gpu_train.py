@@ -28,6 +28,7 @@ from world_model.moments import cut_moments
 from world_model.presets import get_preset, with_frame_shape
 from world_model.storage import save_tensors
 from world_model.training.adaptation import OutcomeSettings, adapt_outcome, learn_outcome
+from world_model.training.cost import steps_per_second
 from world_model.training.distill import few_step_flow
 from world_model.training.pipeline import Stages
 from world_model.world import World
@@ -202,15 +203,7 @@ def plan(options: GpuTrainOptions, store: Any, folder: Path, steps: int) -> Stag
 def measure_rate(stages: Stages) -> float:
     """Steps per second, measured in a folder of its own."""
     trial = replace(stages, folder=stages.folder.with_name("trial"))
-    trainer = trial.trainer()
-    for _ in range(TIMED_STEPS // 2):
-        trainer.train_step()
-    _synchronise(stages.device)
-    started = time.perf_counter()
-    for _ in range(TIMED_STEPS):
-        trainer.train_step()
-    _synchronise(stages.device)
-    return TIMED_STEPS / (time.perf_counter() - started)
+    return steps_per_second(trial.trainer(), TIMED_STEPS // 2, TIMED_STEPS)
 
 
 def pack_resume(checkpoint: Path, out: Path, piece_mb: float) -> list[Path]:
@@ -249,11 +242,6 @@ def unpack_resume(pieces: Path, run_folder: Path) -> None:
         ) from error
     finally:
         archive.unlink(missing_ok=True)
-
-
-def _synchronise(device: torch.device | str) -> None:
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize()
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -24,8 +24,9 @@ from benchmarks.frame_statistics import (
     STATISTICS,
     frame_statistics,
     frame_statistics_of,
+    usual_range,
 )
-from benchmarks.frechet import FeatureSpace
+from benchmarks.frechet import FeatureSpace, spread_frames
 from benchmarks.progress import counting
 from benchmarks.results import describe_data, machine_line, write_benchmark
 from nfd_env.loading import load_rollout
@@ -34,8 +35,6 @@ from world_model.data import open_store
 if TYPE_CHECKING:
     from benchmarks.fidelity import EvaluateOptions
 
-REAL_FRAMES = 2_000
-"""Recorded frames that imagined ones are compared with."""
 CHECK_EVERY = 100
 """Steps between looks at the process's memory and the rollout's numbers."""
 WARM_UP = 0.1
@@ -86,11 +85,10 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
         )
     results = judge(trace, usual)
     outcome = getattr(world, "outcome", None)
-    real = np.asarray(store.frames[:: max(1, store.num_frames // REAL_FRAMES)])
+    real = spread_frames(store)
     space = None if outcome is None else FeatureSpace.of(outcome, real)
-    edges = np.quantile(usual, [OUTER, 1 - OUTER], axis=0)
     results["by_length"] = by_length(
-        trace.statistics, trace.seconds, trace.frames, (edges[0], edges[1]), real, space
+        trace.statistics, trace.seconds, trace.frames, usual_range(usual), real, space
     )
     document = write_benchmark(
         out / "stability.json",
@@ -148,7 +146,7 @@ def play_long(world: Any, steps: int, seed: int, tell: Any = None, **settings: A
 
 def judge(trace: Trace, usual: np.ndarray) -> dict[str, Any]:
     """What the trace of a long episode says, beside the statistics of training frames (N, 3)."""
-    low, high = np.quantile(usual, [OUTER, 1 - OUTER], axis=0)
+    low, high = usual_range(usual)
     smallest, largest = usual.min(0), usual.max(0)
     seen = trace.statistics
     figures = {}

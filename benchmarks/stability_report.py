@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from benchmarks.frame_statistics import OUTER, STATISTICS
+from benchmarks.frame_statistics import STATISTICS, usual_range
 from benchmarks.plotting import COLOURS, GREY, figure, save
 from benchmarks.stability import CHECK_EVERY, Trace
 from world_model.storage import atomic_file
@@ -87,7 +87,7 @@ def plot(trace: Trace, usual: np.ndarray, path: Path) -> None:
         StorageError: if the file cannot be written.
     """
     fig, axes = figure(rows=2, columns=2)
-    low, high = np.quantile(usual, [OUTER, 1 - OUTER], axis=0)
+    low, high = usual_range(usual)
     steps = len(trace.statistics)
     width = max(1, steps // 200)
     x = np.arange(steps // width) * width

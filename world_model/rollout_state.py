@@ -63,7 +63,7 @@ class RolloutState:
     def tensors(self) -> list[Tensor]:
         """Every tensor of the state, in a fixed order."""
         found = [self.cache.keys, self.cache.values, self.cache.frames]
-        return found + [getattr(self, name) for name in _PLAIN_FIELDS]
+        return found + [getattr(self, name) for name in PLAIN_FIELDS]
 
     def num_bytes(self) -> int:
         """Bytes that the state occupies."""
@@ -74,4 +74,5 @@ class RolloutState:
         return RolloutState(KVCache(keys, values, frames), *plain)
 
 
-_PLAIN_FIELDS = [field.name for field in fields(RolloutState) if field.name != "cache"]
+PLAIN_FIELDS = [field.name for field in fields(RolloutState) if field.name != "cache"]
+"""Names of the tensors beside the cache, in the order of :meth:`RolloutState.tensors`."""

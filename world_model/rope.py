@@ -41,20 +41,18 @@ def time_frequencies(head_dim: int, theta: float) -> Tensor:
     return frequencies(split_head_dim(head_dim)[0], theta)
 
 
-def rotation(
-    frame_index: Tensor, spatial: Tensor, time_frequencies: Tensor
-) -> tuple[Tensor, Tensor]:
+def rotation(frame_index: Tensor, spatial: Tensor, rates: Tensor) -> tuple[Tensor, Tensor]:
     """Cosines and sines that rotate the tokens of the given frames.
 
     Args:
         frame_index: int64 (B, F), absolute positions in time.
         spatial: output of :func:`spatial_angles`, float64 (N, S).
-        time_frequencies: output of :func:`time_frequencies`, float64 (T,).
+        rates: output of :func:`time_frequencies`, float64 (T,).
 
     Returns:
         Two float32 tensors (B, F, N, 1, head_dim // 2), broadcasting over heads.
     """
-    time = frame_index.to(torch.float64)[..., None] * time_frequencies
+    time = frame_index.to(torch.float64)[..., None] * rates
     batch, frames = frame_index.shape
     tokens = spatial.shape[0]
     angles = torch.cat(

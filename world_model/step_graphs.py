@@ -12,14 +12,14 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from world_model.rollout_state import RolloutState
+from world_model.rollout_state import PLAIN_FIELDS, RolloutState
 from world_model.types import StepOutcome
 
 Step = Callable[[RolloutState, Tensor], tuple[RolloutState, StepOutcome]]
@@ -193,12 +193,10 @@ def _read(
     rings = [cache.keys, cache.values, cache.frames]
     _copy(rings, captured.outputs[: len(rings)])
     fresh = [part.clone() for part in captured.outputs[len(rings) :]]
-    names = [field.name for field in fields(RolloutState) if field.name != "cache"]
-    for name, value in zip(names, fresh, strict=True):
+    for name, value in zip(PLAIN_FIELDS, fresh, strict=True):
         setattr(state, name, value)
     state.action = actions
-    values = {field.name: getattr(captured.outcome, field.name) for field in fields(StepOutcome)}
-    return state, StepOutcome(**{name: value.clone() for name, value in values.items()})
+    return state, captured.outcome.map(torch.clone)
 
 
 def _copy(targets: list[Tensor], sources: list[Tensor]) -> None:

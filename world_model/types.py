@@ -9,7 +9,8 @@ frame ``t + 1`` (see :class:`Episode`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
@@ -83,3 +84,7 @@ class StepOutcome:
     uncertainty: torch.Tensor
     """float32 (B,), root mean square change from the first denoising estimate to the final
     frame, in units of the latents' standard deviation; 0 with a single sampling step."""
+
+    def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> StepOutcome:
+        """The outcome with every tensor changed."""
+        return StepOutcome(*(change(getattr(self, field.name)) for field in fields(self)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -94,6 +93,5 @@ def row_of(action: Tensor, width: int) -> int:
 
 def only_row(state: Any, outcome: StepOutcome, row: int) -> tuple[Any, StepOutcome]:
     """One stream of a batch."""
-    values = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
-    outcome = StepOutcome(**{name: value[row : row + 1].clone() for name, value in values.items()})
-    return state.select(torch.tensor([row])), outcome
+    alone = outcome.map(lambda value: value[row : row + 1].clone())
+    return state.select(torch.tensor([row])), alone

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -34,22 +34,33 @@ def steps_that_fit(trainer: Trainer, minutes: float) -> int:
     end = time.perf_counter() + 60 * minutes
     # As if there were many more to come: the learning rate must not fall yet.
     trainer.config = replace(trainer.config, steps=trainer.state.step + 1_000_000_000)
-    started = end
     with stopping_between_steps() as check_for_signals:
-        for step in range(WARM_STEPS + TIMED_STEPS):
-            if step == WARM_STEPS:
-                _synchronise(trainer.device)
-                started = time.perf_counter()
-            trainer.train_step()
+
+        def save_if_stopped() -> None:
             try:
                 check_for_signals()
             except KeyboardInterrupt:
                 trainer.save()
                 raise
+
+        rate = steps_per_second(trainer, WARM_STEPS, TIMED_STEPS, save_if_stopped)
+    return trainer.state.step + max(1, int(rate * (end - time.perf_counter())))
+
+
+def steps_per_second(
+    trainer: Trainer, warm: int, timed: int, after_step: Callable[[], None] = lambda: None
+) -> float:
+    """Takes ``warm`` training steps, then ``timed`` ones, and tells the rate of the latter."""
+    for _ in range(warm):
+        trainer.train_step()
+        after_step()
     _synchronise(trainer.device)
-    now = time.perf_counter()
-    rate = TIMED_STEPS / (now - started)
-    return trainer.state.step + max(1, int(rate * (end - now)))
+    started = time.perf_counter()
+    for _ in range(timed):
+        trainer.train_step()
+        after_step()
+    _synchronise(trainer.device)
+    return timed / (time.perf_counter() - started)
 
 
 @contextmanager
