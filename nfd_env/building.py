@@ -37,6 +37,7 @@ class EnvOptions(TypedDict, total=False):
     pessimism: float | None
     precision: str | None
     cuda_graphs: bool | None
+    compile: bool | None
     speculation: str
     speculation_depth: int | None
     reward_function: str | RewardFunction | None
@@ -60,6 +61,7 @@ def build_core(
     pessimism: float | None = None,
     precision: str | None = None,
     cuda_graphs: bool | None = None,
+    compile: bool | None = None,
     speculation: str = "auto",
     speculation_depth: int | None = None,
     reward_function: str | RewardFunction | None = None,
@@ -76,6 +78,7 @@ def build_core(
         pessimism=pessimism,
         precision=precision,
         cuda_graphs=cuda_graphs,
+        compile=compile,
     )
     from world_model.speculation import speculative  # torch and all that follows
 
