@@ -2,10 +2,14 @@
 
 Two environments take the same random steps, resets, snapshots, returns to them and hints, one with
 speculation and one without. Frames, rewards, ends and probabilities must be equal, bit for bit.
+
+That takes hours on a CPU. So a run that was interrupted, or ended by ``--minutes``, is a part of
+the whole: the same command goes on with another part, under random numbers of its own.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -18,11 +22,14 @@ from gymnasium import spaces
 from rich.console import Console
 
 from benchmarks.progress import counting
-from benchmarks.results import machine_line, write_benchmark
+from benchmarks.results import machine_line, plain, write_benchmark
 from nfd_env import NFDWorldEnv
 from nfd_env.loading import load_rollout
 from world_model.errors import NFDError
 from world_model.speculation.reference import PaddedRollout
+
+COUNTS = ("repeats", "accepted", "discarded", "wasted_passes")
+"""Counters of the speculation that are reported."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +43,15 @@ class ExactnessOptions:
     depth: int | None = None
     """Steps ahead, or actions at once."""
     steps: int = 100_000
-    """Steps to compare."""
+    """Steps to compare, those of earlier parts included."""
     sampling_steps: int | None = None
     """Denoising steps per frame (default: the world's own)."""
     repeat: float = 0.7
     """Probability that the last action is taken again."""
     minutes: float | None = None
-    """Ends after so much time, if that comes first."""
+    """Ends after so much time, if that comes first; the same command goes on."""
+    compile: bool = False
+    """Compile the transformer's pass, for both."""
     device: str = "auto"
     """auto, cpu or cuda."""
     seed: int = 0
@@ -122,49 +131,98 @@ def run(options: ExactnessOptions, console: Console, world: Any = None) -> dict[
         options.world if world is None else world,
         options.device,
         sampling_steps=options.sampling_steps,
+        compile=options.compile or None,
     )
     space = world.action_spec.space
     if not isinstance(space, spaces.Discrete):
         raise NFDError(f"exactness is measured with Discrete actions so far, not {space}.")
+    parts = earlier_parts(options, world.model_id)
     speculative = NFDWorldEnv(rollout, speculation=options.mode, speculation_depth=options.depth)
     if options.mode == "branch":
         rollout = PaddedRollout(rollout, speculative.core.rollout.width)
-    plain = NFDWorldEnv(rollout, speculation="off")
-    players = [Player(env, options.seed) for env in (speculative, plain)]
-    rng = np.random.default_rng(options.seed)
-    done, different = 0, 0
-    with counting(console, "comparing", options.steps) as tell:
-        for event, number in events(rng, space, options.repeat):
-            one, other = (player.do(event, number) for player in players)
-            different += not same(one, other)
-            if event == "step":
-                done += 1
-                tell(1)
-            minutes = (time.perf_counter() - started) / 60
-            if done == options.steps or (options.minutes and minutes >= options.minutes):
-                break
-    results = {
-        "steps": done,
-        "different": different,
-        "speculation": speculative.speculation,
-    }
-    for env in (speculative, plain):
+    waiting = NFDWorldEnv(rollout, speculation="off")
+    seeds = np.random.SeedSequence([options.seed, len(parts)])
+    players = [Player(env, int(seeds.generate_state(1)[0])) for env in (speculative, waiting)]
+    rng = np.random.default_rng(seeds)
+    missing = options.steps - sum(part["steps"] for part in parts)
+    done, different, interrupted = 0, 0, False
+    try:
+        with counting(console, "comparing", max(0, missing)) as tell:
+            for event, number in events(rng, space, options.repeat):
+                minutes = (time.perf_counter() - started) / 60
+                if done >= missing or (options.minutes and minutes >= options.minutes):
+                    break
+                one, other = (player.do(event, number) for player in players)
+                different += not same(one, other)
+                if event == "step":
+                    done += 1
+                    tell(1)
+    except KeyboardInterrupt:
+        interrupted = True  # a step that one of the two has not taken is not counted
+    if done:
+        counts = speculative.speculation
+        seconds = round(time.perf_counter() - started, 1)
+        parts.append(
+            {
+                "steps": done,
+                "different": different,
+                **{name: counts[name] for name in COUNTS},
+                "seconds": seconds,
+                "machine": machine_line(),
+            }
+        )
+    for env in (speculative, waiting):
         env.close()
     document = write_benchmark(
         options.out,
         "exactness",
         world=world.model_id,
-        settings={k: v for k, v in asdict(options).items() if k not in ("world", "out")},
-        results=results,
-        seconds=time.perf_counter() - started,
+        settings=_settings(options),
+        results={
+            **{name: sum(part[name] for part in parts) for name in ("steps", "different", *COUNTS)},
+            "parts": parts,
+        },
+        seconds=sum(part["seconds"] for part in parts),
     )
-    counts = document["results"]["speculation"]
+    results = document["results"]
     console.print(
-        f"{document['world']}, {options.mode}: {different} of {done:,} steps differ; "
-        f"{counts['accepted']:,} were ready, {counts['discarded']:,} frames were discarded.\n"
-        f"{machine_line()}\n{document['seconds']:.0f} s; results: {options.out}"
+        f"{document['world']}, {options.mode}: {results['different']} of {results['steps']:,} "
+        f"steps differ; {results['accepted']:,} were ready, {results['discarded']:,} frames were "
+        f"discarded.\n{machine_line()}\n{document['seconds']:.0f} s in {len(parts)} part(s); "
+        f"results: {options.out}"
     )
+    if interrupted:
+        raise KeyboardInterrupt
     return document
+
+
+def earlier_parts(options: ExactnessOptions, world: str) -> list[dict[str, Any]]:
+    """The parts that ``options.out`` holds already; none if there is no such file.
+
+    Raises:
+        NFDError: if they are of another world or other settings, or the file is damaged.
+    """
+    try:
+        document = json.loads(options.out.read_text())
+        found = (document["world"], document["settings"], document["results"]["parts"])
+    except FileNotFoundError:
+        return []
+    except (ValueError, KeyError, TypeError) as error:
+        raise NFDError(
+            f"{options.out} holds no results of this command ({error!r}). Choose another --out."
+        ) from error
+    if found[:2] != (world, plain(_settings(options))):
+        raise NFDError(
+            f"{options.out} holds results of {found[0]} under {found[1]}. To go on with them give "
+            "the same settings; to begin anew choose another --out, or delete it."
+        )
+    return list(found[2])
+
+
+def _settings(options: ExactnessOptions) -> dict[str, Any]:
+    """What the parts of a result have in common."""
+    free = ("world", "out", "steps", "minutes", "device")
+    return {name: value for name, value in asdict(options).items() if name not in free}
 
 
 def main(argv: list[str]) -> int:

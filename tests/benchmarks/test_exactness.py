@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -21,7 +22,7 @@ def test_nothing_differs(tmp_path, mode):
     check_benchmark(json.loads(options.out.read_text()))
     results = document["results"]
     assert (results["steps"], results["different"]) == (150, 0)
-    assert results["speculation"]["accepted"] > 50
+    assert results["accepted"] > 50
 
 
 def test_a_difference_is_found(tmp_path, monkeypatch):
@@ -39,6 +40,38 @@ def test_a_difference_is_found(tmp_path, monkeypatch):
     options = ExactnessOptions(steps=100, out=tmp_path / "exact.json")
     document = exactness.run(options, Console(quiet=True), tiny_world())
     assert document["results"]["different"] == 4
+
+
+def test_parts_add_up(tmp_path, monkeypatch):
+    options = ExactnessOptions(steps=60, out=tmp_path / "exact.json")
+    step, calls, played = NFDWorldEnv.step, [], []
+
+    def interrupted(self, action):
+        calls.append(1)
+        if len(calls) == 51:  # of the speculative one of the two
+            raise KeyboardInterrupt
+        played.append(int(action))
+        return step(self, action)
+
+    monkeypatch.setattr(NFDWorldEnv, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        exactness.run(options, Console(quiet=True), tiny_world())
+    first = json.loads(options.out.read_text())["results"]
+    assert (first["steps"], len(first["parts"])) == (25, 1)
+    document = exactness.run(options, Console(quiet=True), tiny_world())
+    results = document["results"]
+    assert [part["steps"] for part in results["parts"]] == [25, 35]
+    assert (results["steps"], results["different"]) == (60, 0)
+    assert results["accepted"] == sum(part["accepted"] for part in results["parts"])
+    assert played[:50:2] != played[50:100:2], "another part has random numbers of its own"
+    # What is complete stays as it is.
+    assert exactness.run(options, Console(quiet=True), tiny_world())["results"] == results
+    other = replace(options, repeat=0.5)
+    with pytest.raises(NFDError, match="the same settings"):
+        exactness.run(other, Console(quiet=True), tiny_world())
+    options.out.write_text("{}")
+    with pytest.raises(NFDError, match="no results of this command"):
+        exactness.run(options, Console(quiet=True), tiny_world())
 
 
 def test_everything_happens():
