@@ -160,7 +160,7 @@ def run(options: ExactnessOptions, console: Console, world: Any = None) -> dict[
     except KeyboardInterrupt:
         interrupted = True  # a step that one of the two has not taken is not counted
     if done:
-        counts = speculative.speculation
+        counts = speculative.speculation or {}
         seconds = round(time.perf_counter() - started, 1)
         parts.append(
             {
