@@ -26,7 +26,7 @@ import numpy as np
 from agents.collecting.behaviour import BehaviourPolicy
 from world_model import errors
 from world_model.action_spec import ActionSpec
-from world_model.data.metadata import DatasetInfo, data_path
+from world_model.data.metadata import DatasetInfo
 from world_model.data.shards import write_shard
 from world_model.data.writer import DatasetWriter
 from world_model.errors import DataError, NFDError
@@ -169,7 +169,7 @@ def _collect_parallel(
         for _ in range(processes)
     ]
     # After a damaged shard was deleted, those behind it are still in place.
-    missing = (n for n in count(len(writer.shards)) if not data_path(writer.root, n).exists())
+    missing = (n for n in count(len(writer.shards)) if not writer.has_shard(n))
     finished: set[int] = set()
     try:
         for worker in workers:

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from world_model.data.images import IMAGE_TYPE, encode_png
+from world_model.data.images import IMAGE_TYPE
 from world_model.data.metadata import DatasetInfo
+from world_model.data.streams import EpisodeStream
 from world_model.errors import DataError
 from world_model.types import Episode
 
 
-def check_episode(episode: Episode, info: DatasetInfo) -> None:
-    """Raises DataError unless ``episode`` is whole and fits the data set."""
-    frames, transitions = len(episode.frames), len(episode.actions)
+def check_episode(episode: Episode | EpisodeStream, info: DatasetInfo) -> None:
+    """Raises DataError unless ``episode`` is whole and fits the data set.
+
+    The frames of a stream are checked as they come, see :meth:`EpisodeStream.checked_frames`.
+    """
+    if isinstance(episode, EpisodeStream):
+        frames, shape, dtype = episode.num_frames, info.frame_shape, np.dtype(np.uint8)
+    else:
+        frames, shape, dtype = len(episode.frames), episode.frames.shape[1:], episode.frames.dtype
+    transitions = len(episode.actions)
     height, width, _ = info.frame_shape
     problems = {
-        f"frames {episode.frames.dtype}{episode.frames.shape}, expected uint8 (N, "
-        f"{', '.join(map(str, info.frame_shape))}) with N > 0": frames == 0
-        or episode.frames.shape[1:] != info.frame_shape
-        or episode.frames.dtype != np.uint8,
+        f"frames {dtype}{(frames, *shape)}, expected uint8 (N, "
+        f"{', '.join(map(str, info.frame_shape))}) with N > 0": frames <= 0
+        or shape != info.frame_shape
+        or dtype != np.uint8,
         f"{transitions} actions for {frames} frames, expected N - 1 or N": transitions
         not in (frames - 1, frames),
         f"actions of shape {episode.actions.shape}, expected (A, {info.action_spec.dim})": (
@@ -52,8 +59,8 @@ def check_episode(episode: Episode, info: DatasetInfo) -> None:
 
 def arrow_schema(info: DatasetInfo) -> pa.Schema:
     """Types of the columns."""
-    features = info.features()
-    return pa.schema([(name, _arrow_type(feature)) for name, feature in features.items()])
+    columns = info.columns()
+    return pa.schema([(name, _arrow_type(feature)) for name, feature in columns.items()])
 
 
 def _arrow_type(feature: dict[str, Any]) -> pa.DataType:
@@ -75,19 +82,26 @@ def hugging_face_type(feature: dict[str, Any]) -> dict[str, Any]:
 
 
 def arrow_columns(
-    episodes: Sequence[Episode], info: DatasetInfo, first_episode: int
+    episodes: Sequence[EpisodeStream],
+    images: Mapping[str, list[bytes]],
+    info: DatasetInfo,
+    first_episode: int,
 ) -> dict[str, pa.Array]:
-    """One row per frame of ``episodes``, which are numbered from ``first_episode``."""
-    values: dict[str, list[Any]] = {name: [] for name in info.features()}
+    """One row per frame of ``episodes``, which are numbered from ``first_episode``.
+
+    Args:
+        episodes: their numbers are taken, their frames are not asked for.
+        images: PNGs of the columns of images, one per row.
+        info: description of the data set.
+        first_episode: number of the first of them.
+    """
+    values: dict[str, list[Any]] = {name: list(images.get(name, ())) for name in info.columns()}
     for i, episode in enumerate(episodes):
-        rows, transitions = len(episode.frames), len(episode.actions)
+        rows, transitions = episode.num_frames, len(episode.actions)
         padded = np.zeros((rows, info.action_spec.dim), np.float32)
         padded[:transitions] = episode.actions
         missing, last = np.zeros(rows, bool), np.zeros(rows, bool)
         missing[-1], last[-1] = transitions == rows, True
-        values["observation.image"] += [encode_png(frame) for frame in episode.frames]
-        if info.has_labels and episode.labels is not None:
-            values["observation.labels"] += [encode_png(mask) for mask in episode.labels]
         if info.state_names:
             values["observation.state"].append(np.asarray(episode.state, np.float32))
         values["action"].append(padded)
@@ -103,7 +117,7 @@ def arrow_columns(
         values["task_index"].append(np.zeros(rows, np.int64))
     return {
         name: _to_arrow(values[name], _arrow_type(feature))
-        for name, feature in info.features().items()
+        for name, feature in info.columns().items()
     }
 
 
@@ -123,22 +137,3 @@ def _pad(values: np.ndarray, rows: int, dtype: type) -> np.ndarray:
     padded: np.ndarray = np.zeros(rows, dtype)
     padded[: len(values)] = values
     return padded
-
-
-def content_digest(episodes: Sequence[Episode]) -> str:
-    """SHA-256 of everything that was recorded."""
-    digest = hashlib.sha256()
-    for episode in episodes:
-        for array in (
-            episode.frames,
-            episode.actions,
-            episode.rewards,
-            episode.terminated,
-            episode.truncated,
-            episode.state,
-            episode.labels,
-        ):
-            if array is not None:
-                digest.update(str(array.shape).encode())
-                digest.update(array.tobytes())
-    return digest.hexdigest()

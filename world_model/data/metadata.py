@@ -5,20 +5,26 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from world_model.action_spec import ActionSpec
+from world_model.data.video_writing import video_features
 from world_model.errors import ActionError, DataError
 from world_model.minecraft.formats import understood
 
 CODEBASE_VERSION = "v3.0"
 FORMAT_VERSION = 1
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+IMAGE_KEY = "observation.image"
 INFO_PATH = "meta/info.json"
 EPISODES_PATH = "meta/episodes/chunk-000/file-000.parquet"
 TASKS_PATH = "meta/tasks.parquet"
 STATS_PATH = "meta/stats.json"
 FILES_PER_CHUNK = 1000
+LARGEST_IMAGE = 128
+"""Frames with a longer side than this are stored as video, unless their data set says otherwise."""
+Storage = Literal["auto", "image", "video"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,26 @@ class DatasetInfo:
     """Source environment, its preprocessing, the meaning of its reward."""
     task: str = "play"
     """What the players tried to do, in words."""
+    storage: Storage = "auto"
+    """How frames are stored: lossless as ``image``, small as ``video`` (H.264, whose sides must be
+    even); ``auto`` takes images up to 128 pixels on the longer side, and video above."""
+
+    def __post_init__(self) -> None:
+        height, width, _ = self.frame_shape
+        if self.storage not in ("auto", "image", "video"):
+            raise DataError(f"storage={self.storage!r}: expected auto, image or video.")
+        if self.storage == "video" and (height % 2 or width % 2):
+            raise DataError(
+                f"frames of {width}x{height} pixels cannot be stored as video: H.264 needs even "
+                "sides. Crop or pad them by a pixel, or give storage='image'."
+            )
+
+    @property
+    def stores_video(self) -> bool:
+        """Whether frames are stored as video, not as images."""
+        height, width, _ = self.frame_shape
+        large, even = max(height, width) > LARGEST_IMAGE, not (height % 2 or width % 2)
+        return self.storage == "video" or (self.storage == "auto" and large and even)
 
     @property
     def has_labels(self) -> bool:
@@ -55,7 +81,7 @@ class DatasetInfo:
             action_names = [group.name for group in spec.groups for _ in range(group.columns)]
         image = {"dtype": "image", "names": ["height", "width", "channels"]}
         features: dict[str, dict[str, Any]] = {
-            "observation.image": {**image, "shape": list(self.frame_shape)},
+            IMAGE_KEY: {**image, "shape": list(self.frame_shape)},
             "action": {"dtype": "float32", "shape": [spec.dim], "names": action_names},
             "next.reward": _scalar("float32"),
             "next.terminated": _scalar("bool"),
@@ -63,6 +89,9 @@ class DatasetInfo:
             "next.frame_missing": _scalar("bool"),
             "is_last": _scalar("bool"),
         }
+        if self.stores_video:
+            details = video_features(self.frame_shape, self.fps)
+            features[IMAGE_KEY] |= {"dtype": "video", "info": details}
         if self.state_names:
             features["observation.state"] = {
                 "dtype": "float32",
@@ -75,6 +104,10 @@ class DatasetInfo:
         for name in ("frame_index", "episode_index", "index", "task_index"):
             features[name] = _scalar("int64")
         return features
+
+    def columns(self) -> dict[str, dict[str, Any]]:
+        """The features that are columns of the parquet files: all but videos."""
+        return {name: f for name, f in self.features().items() if f["dtype"] != "video"}
 
     def to_dict(self) -> dict[str, Any]:
         """The ``nfd`` block of info.json, read back by :meth:`from_dict`."""
@@ -89,6 +122,7 @@ class DatasetInfo:
             "label_classes": {str(index): name for index, name in self.label_classes.items()},
             "source": self.source,
             "task": self.task,
+            **({"storage": "video"} if self.stores_video else {}),
         }
 
     @classmethod
@@ -114,6 +148,7 @@ class DatasetInfo:
                 label_classes={int(k): str(v) for k, v in data["label_classes"].items()},
                 source=dict(data["source"]),
                 task=str(data["task"]),
+                storage=data.get("storage", "image"),
             )
         except (KeyError, TypeError, AttributeError, ActionError) as error:
             raise DataError(f"{where} is damaged: {error!r}. Record the data set again.") from error
@@ -146,6 +181,12 @@ def data_path(root: Path, shard: int) -> Path:
     """Path of the ``shard``-th parquet file of frames."""
     chunk, file = divmod(shard, FILES_PER_CHUNK)
     return root / DATA_PATH.format(chunk_index=chunk, file_index=file)
+
+
+def video_path(root: Path, shard: int) -> Path:
+    """Path of the ``shard``-th video of frames."""
+    chunk, file = divmod(shard, FILES_PER_CHUNK)
+    return root / VIDEO_PATH.format(video_key=IMAGE_KEY, chunk_index=chunk, file_index=file)
 
 
 def _scalar(dtype: str) -> dict[str, Any]:

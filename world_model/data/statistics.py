@@ -7,13 +7,42 @@ from typing import Any
 
 import numpy as np
 
-from world_model.data.metadata import DatasetInfo
-from world_model.types import Episode
+from world_model.data.metadata import IMAGE_KEY, DatasetInfo
+from world_model.data.streams import EpisodeStream
 
 
-def running_stats(episodes: Sequence[Episode], info: DatasetInfo) -> dict[str, dict[str, Any]]:
-    """Running sums per column; images per channel, in the unit range, as LeRobot has them."""
-    pixels = np.concatenate([e.frames.reshape(-1, 3) for e in episodes])
+class PixelCounts:
+    """How often each level of each channel occurs, which gives exact moments without floats.
+
+    Args:
+        stride: of the pixels that are counted, in both directions: all of them with 1.
+    """
+
+    def __init__(self, stride: int = 1) -> None:
+        self.stride = stride
+        self.counts: np.ndarray = np.zeros((3, 256), np.int64)
+
+    def add(self, frames: np.ndarray) -> None:
+        """Counts uint8 (n, H, W, 3)."""
+        pixels = frames[:, :: self.stride, :: self.stride].reshape(-1, 3)
+        self.counts += np.stack([np.bincount(pixels[:, c], minlength=256) for c in range(3)])
+
+    def stats(self) -> dict[str, Any]:
+        """Per channel, in the unit range, as LeRobot has them."""
+        levels = np.arange(256) / 255.0
+        return {
+            "min": [float(levels[np.flatnonzero(c)[0]]) for c in self.counts],
+            "max": [float(levels[np.flatnonzero(c)[-1]]) for c in self.counts],
+            "sum": (self.counts @ levels).tolist(),
+            "squares": (self.counts @ levels**2).tolist(),
+            "count": int(self.counts[0].sum()),
+        }
+
+
+def running_stats(
+    episodes: Sequence[EpisodeStream], pixels: PixelCounts, info: DatasetInfo
+) -> dict[str, dict[str, Any]]:
+    """Running sums per column."""
     arrays = {
         "action": np.concatenate([e.actions for e in episodes]),
         "next.reward": np.concatenate([e.rewards for e in episodes])[:, None],
@@ -21,16 +50,7 @@ def running_stats(episodes: Sequence[Episode], info: DatasetInfo) -> dict[str, d
     if info.state_names:
         arrays["observation.state"] = np.concatenate([e.state for e in episodes])
     stats = {name: _moments(array.astype(np.float64)) for name, array in arrays.items()}
-    # A histogram per channel gives exact moments without a float copy of every pixel.
-    levels = np.arange(256) / 255.0
-    counts = np.stack([np.bincount(pixels[:, c], minlength=256) for c in range(3)])
-    stats["observation.image"] = {
-        "min": [float(levels[np.flatnonzero(c)[0]]) for c in counts],
-        "max": [float(levels[np.flatnonzero(c)[-1]]) for c in counts],
-        "sum": (counts @ levels).tolist(),
-        "squares": (counts @ levels**2).tolist(),
-        "count": len(pixels),
-    }
+    stats[IMAGE_KEY] = pixels.stats()
     return stats
 
 
@@ -61,7 +81,7 @@ def merged_stats(running: Sequence[dict[str, dict[str, Any]]]) -> dict[str, dict
             "mean": mean,
             "std": np.sqrt(np.maximum(square - mean**2, 0)),
         }
-        shape = (-1, 1, 1) if name == "observation.image" else (-1,)
+        shape = (-1, 1, 1) if name == IMAGE_KEY else (-1,)
         merged[name] = {key: value.reshape(shape).tolist() for key, value in values.items()}
         merged[name]["count"] = [count]
     return merged

@@ -1,16 +1,11 @@
-"""A data set as memory-mapped arrays: decoded once, then any frame is a slice."""
+"""A data set as memory-mapped arrays: any frame is a slice."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,45 +14,73 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from world_model.action_spec import ActionSpec
+from world_model.data.cache import CACHE_VERSION, Progress, build_cache, is_complete
 from world_model.data.metadata import EPISODES_PATH, INFO_PATH, DatasetInfo, data_path, read_info
-from world_model.data.shards import decode_images, read_summary, read_table
+from world_model.data.shards import read_summary
 from world_model.data.splits import from_ranges
 from world_model.errors import DataError
-from world_model.storage import atomic_folder
 from world_model.types import Episode
-
-CACHE_VERSION = 1
-Progress = Callable[[int, int], None]
 
 
 def open_store(
     dataset_dir: str | Path,
     cache_dir: str | Path | None = None,
     progress: Progress | None = None,
+    frame_size: tuple[int, int] | None = None,
 ) -> EpisodeStore:
     """Opens a data set; the first time, its frames are decoded into a cache.
+
+    A build that was interrupted goes on where it stopped, and a second process that opens the
+    same data set waits for the first.
 
     Args:
         dataset_dir: folder of the data set.
         cache_dir: folder for caches (default: ``.cache`` in the data set). A cache is named by
             the content of the data set, so a changed data set gets a new one.
         progress: called with (frames decoded, frames in all) while the cache is built.
+        frame_size: height and width that frames get in the cache, each pixel the average of the
+            area that it covers (default: as recorded). Each size has a cache of its own.
 
     Raises:
-        DataError: if the data set is missing, unfinished, empty or damaged.
-        StorageError: if the cache cannot be written.
+        DataError: if the data set is missing, unfinished, empty or damaged, or ``frame_size`` is
+            no size.
+        StorageError: if there is no room for the cache, or it cannot be written.
     """
     root = Path(dataset_dir)
     info = read_info(root)
     shards = _find_shards(root, int(info.get("total_frames", 0)))
-    key = _content_hash(info, shards)
+    recorded = DatasetInfo.from_dict(info["nfd"], str(root / INFO_PATH)).frame_shape[:2]
+    size = recorded if frame_size is None else (int(frame_size[0]), int(frame_size[1]))
+    if min(size) < 1:
+        raise DataError(f"frame_size={frame_size}: expected a height and a width in pixels.")
+    key = _content_hash(info, shards, None if size == recorded else size)
     caches = Path(cache_dir) if cache_dir is not None else root / ".cache"
     cache = caches / key
-    if not (cache / "offsets.npy").exists():
-        _remove_leftovers(caches)
-        with atomic_folder(cache) as temporary:
-            _build_cache(temporary, root, info, shards, progress)
+    if not is_complete(cache):
+        build_cache(cache, root, info, shards, size, progress)
     return EpisodeStore(root, info, cache, key)
+
+
+def open_store_for(
+    dataset_dir: str | Path,
+    frame_shape: Sequence[int],
+    cache_dir: str | Path | None = None,
+    progress: Progress | None = None,
+) -> EpisodeStore:
+    """Opens a data set for a world whose frames have ``frame_shape`` (height, width, channels).
+
+    Video comes at the size of the world's frames. Lossless images were recorded at the size of
+    the worlds that they are for: they stay as they are, and whoever needs them at another size
+    should say that they do not fit.
+
+    Raises:
+        DataError: as :func:`open_store`.
+        StorageError: as :func:`open_store`.
+    """
+    root = Path(dataset_dir)
+    info = DatasetInfo.from_dict(read_info(root)["nfd"], str(root / INFO_PATH))
+    size = (int(frame_shape[0]), int(frame_shape[1])) if info.stores_video else None
+    return open_store(root, cache_dir, progress, frame_size=size)
 
 
 class EpisodeStore:
@@ -71,11 +94,18 @@ class EpisodeStore:
         self.root = root
         self.content_hash = content_hash
         """Name of the data set's content, 16 hex digits."""
-        self.info = DatasetInfo.from_dict(info["nfd"], str(root / INFO_PATH))
+        recorded = DatasetInfo.from_dict(info["nfd"], str(root / INFO_PATH))
         self.offsets = _load(cache, "offsets")
         """int64 (E + 1,), first row of every episode, and the number of rows."""
         self.frames = _load(cache, "frames", mapped=True)
         """uint8 (rows, H, W, 3)."""
+        shape = (int(self.frames.shape[1]), int(self.frames.shape[2]), 3)
+        source = dict(recorded.source)
+        if shape != recorded.frame_shape:
+            source["resized_from"] = list(recorded.frame_shape)
+        # "image": these are the frames of the cache, of any size.
+        self.info = replace(recorded, frame_shape=shape, source=source, storage="image")
+        """Description of the data set, with frames as the cache has them."""
         self.labels = _load(cache, "labels", mapped=True) if self.info.has_labels else None
         """uint8 (rows, H, W), or None."""
         self.actions = _load(cache, "actions")
@@ -136,7 +166,7 @@ class EpisodeStore:
 
     @property
     def source(self) -> dict[str, Any]:
-        """Source environment and preprocessing."""
+        """Source environment and preprocessing; ``resized_from`` where frames were resized."""
         return self.info.source
 
     def split(self, name: str) -> np.ndarray:
@@ -187,15 +217,6 @@ class EpisodeStore:
         return self._episode_info
 
 
-def _remove_leftovers(caches: Path) -> None:
-    """Removes what builds that were killed have left; a living one writes all the time."""
-    for folder in caches.glob(".*.tmp"):
-        with suppress(OSError):
-            newest = max(path.stat().st_mtime for path in [folder, *folder.iterdir()])
-            if time.time() - newest > _ABANDONED_AFTER:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
 def _find_shards(root: Path, total_frames: int) -> list[Path]:
     shards: list[Path] = []
     while (path := data_path(root, len(shards))).exists():
@@ -205,91 +226,14 @@ def _find_shards(root: Path, total_frames: int) -> list[Path]:
     return shards
 
 
-def _content_hash(info: dict[str, Any], shards: list[Path]) -> str:
-    """Hash of the metadata, and of each shard's size and digest of its content."""
+def _content_hash(info: dict[str, Any], shards: list[Path], size: tuple[int, int] | None) -> str:
+    """Hash of the metadata, of each shard's size and digest, and of a size to resize to."""
     parts: list[Any] = [CACHE_VERSION, info]
+    if size is not None:
+        parts.append(["resized", *size])
     for path in shards:
         parts.append([path.name, path.stat().st_size, read_summary(path).digest])
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _build_cache(
-    folder: Path,
-    root: Path,
-    info: dict[str, Any],
-    shards: list[Path],
-    progress: Progress | None,
-) -> None:
-    description = DatasetInfo.from_dict(info["nfd"], str(root / INFO_PATH))
-    lengths = [e["length"] for path in shards for e in read_summary(path).episodes]
-    rows = sum(lengths)
-    if rows != info["total_frames"]:
-        raise DataError(
-            f"{root} should have {info['total_frames']} frames, but its files have {rows}. One is "
-            "missing: run the command that recorded them again."
-        )
-    numbers: dict[str, list[np.ndarray]] = {name: [] for name in _NUMBERS}
-    height, width, _ = description.frame_shape
-    shapes: dict[str, tuple[int, ...]] = {"frames": description.frame_shape}
-    if description.has_labels:
-        shapes["labels"] = (height, width)
-    # Plain writes rather than a writable memory map: on a full disk a map kills the process.
-    with ExitStack() as files:
-        images = {}
-        for name, shape in shapes.items():
-            images[name] = files.enter_context(open(folder / f"{name}.npy", "wb"))
-            header = {"descr": "|u1", "fortran_order": False, "shape": (rows, *shape)}
-            np.lib.format.write_array_header_1_0(images[name], header)
-        pool = files.enter_context(ThreadPoolExecutor(_THREADS))
-        done = 0
-        for i in range(0, len(shards), _THREADS):
-            for decoded in pool.map(partial(_decode, shapes=shapes), shards[i : i + _THREADS]):
-                for name, file in images.items():
-                    file.write(decoded[name].data)
-                for name in _NUMBERS:
-                    numbers[name].append(decoded[name])
-                done += len(decoded["rewards"])
-                if progress is not None:
-                    progress(done, rows)
-    for name, parts in numbers.items():
-        np.save(folder / f"{name}.npy", np.concatenate(parts), allow_pickle=False)
-    np.save(folder / "offsets.npy", np.cumsum([0, *lengths]), allow_pickle=False)
-
-
-def _decode(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """All that the cache keeps of one shard."""
-    table = read_table(path)
-    try:
-        images = {name: table.column(f"observation.{_IMAGES[name]}") for name in shapes}
-        arrays = {name: _numbers(table, column) for name, column in _NUMBERS.items()}
-    except KeyError as error:
-        raise DataError(f"{path} is damaged: {error}. Delete it and record it again.") from error
-    for name, shape in shapes.items():
-        arrays[name] = decode_images(path, images[name], shape)
-    return arrays
-
-
-_ABANDONED_AFTER = 600.0  # seconds
-_THREADS = min(8, os.cpu_count() or 1)  # decoding releases the interpreter's lock
-_IMAGES = {"frames": "image", "labels": "labels"}
-_NUMBERS = {
-    "actions": "action",
-    "rewards": "next.reward",
-    "terminated": "next.terminated",
-    "truncated": "next.truncated",
-    "frame_missing": "next.frame_missing",
-    "state": "observation.state",
-}
-
-
-def _numbers(table: pa.Table, name: str) -> np.ndarray:
-    if name == "observation.state" and name not in table.column_names:
-        return np.zeros((table.num_rows, 0), np.float32)
-    array = table.column(name).combine_chunks()
-    if pa.types.is_fixed_size_list(array.type):
-        return array.flatten().to_numpy(zero_copy_only=False).reshape(-1, array.type.list_size)
-    values = array.to_numpy(zero_copy_only=False)
-    return values[:, None] if name in ("action", "observation.state") else values
 
 
 def _load(cache: Path, name: str, mapped: bool = False) -> np.ndarray:

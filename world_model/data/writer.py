@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Iterable
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,27 @@ from world_model.data.metadata import (
     DATA_PATH,
     EPISODES_PATH,
     FILES_PER_CHUNK,
+    IMAGE_KEY,
     INFO_PATH,
     STATS_PATH,
     TASKS_PATH,
+    VIDEO_PATH,
     DatasetInfo,
     data_path,
+    video_path,
 )
-from world_model.data.shards import ShardSummary, read_summary, renumber_shard, write_shard
+from world_model.data.shards import (
+    ShardSummary,
+    read_summary,
+    renumber_shard,
+    shard_video,
+    write_shard,
+)
 from world_model.data.splits import split_episodes, to_ranges
 from world_model.data.statistics import merged_stats
-from world_model.errors import DataError
+from world_model.data.streams import EpisodeStream
+from world_model.data.video_writing import video_rate
+from world_model.errors import DataError, StorageError
 from world_model.storage import atomic_file
 from world_model.types import Episode
 
@@ -37,9 +50,10 @@ RECORDING_PATH = "meta/recording.json"
 class DatasetWriter:
     """A data set that is being written.
 
-    Shards (parquet files of ``shard_episodes`` episodes) are placed in order, each whole or not
-    at all. ``meta/info.json`` is written last, by :meth:`finish`: a folder without it is a
-    recording that was interrupted, which a writer with the same settings continues.
+    Shards (parquet files of ``shard_episodes`` episodes, each with an mp4 where frames are stored
+    as video) are placed in order, each whole or not at all. ``meta/info.json`` is written last, by
+    :meth:`finish`: a folder without it is a recording that was interrupted, which a writer with
+    the same settings continues.
 
     Args:
         root: folder of the data set; made if there is none.
@@ -70,8 +84,9 @@ class DatasetWriter:
         )
         # What a killed writer left behind was never part of the data set.
         shutil.rmtree(self.staging, ignore_errors=True)
-        for leftover in self.root.glob("data/*/.*.tmp.parquet"):
-            leftover.unlink(missing_ok=True)
+        for pattern in ("data/*/.*.tmp.parquet", f"videos/{IMAGE_KEY}/*/.*.tmp.mp4"):
+            for leftover in self.root.glob(pattern):
+                leftover.unlink(missing_ok=True)
         self.shards: list[ShardSummary] = []
         """The shards that are in place, without a gap from the first on."""
         self._find_next()
@@ -86,8 +101,25 @@ class DatasetWriter:
         """Number of episodes in place."""
         return sum(len(shard.episodes) for shard in self.shards)
 
+    def has_shard(self, shard: int) -> bool:
+        """Whether a shard is in place, whole: with its mp4, where frames are stored as video.
+
+        Raises:
+            DataError: if its parquet file is damaged.
+        """
+        path = data_path(self.root, shard)
+        if not path.exists() or not self.info.stores_video:
+            return path.exists()
+        video = shard_video(video_path(self.root, shard), read_summary(path), self.info)
+        return (
+            video is not None and video.path.exists() and (video.path.stat().st_size == video.size)
+        )
+
     def staging_path(self, shard: int) -> Path:
-        """Where to write a shard before its turn has come, see :meth:`place`."""
+        """Where to write a shard before its turn has come, see :meth:`place`.
+
+        :func:`world_model.data.shards.write_shard` puts its mp4 beside it.
+        """
         return self.staging / f"shard-{shard:06d}.parquet"
 
     def place(self, shard: int) -> None:
@@ -100,12 +132,17 @@ class DatasetWriter:
             raise DataError(f"shard {shard} cannot be placed: the next one is {len(self.shards)}.")
         self._unfinish()
         staged, target = self.staging_path(shard), data_path(self.root, shard)
+        if self.info.stores_video:
+            self._place_video(staged.with_suffix(".mp4"), video_path(self.root, shard))
         renumber_shard(staged, target, self.info, first_index=self.frames)
         staged.unlink()
         self._find_next()
 
-    def append(self, episodes: list[Episode]) -> None:
+    def append(self, episodes: Iterable[Episode | EpisodeStream]) -> None:
         """Writes ``episodes`` as the next shard.
+
+        They are asked for one after the other, so a generator needs memory for one of them; an
+        :class:`~world_model.data.streams.EpisodeStream` not even for that.
 
         Raises:
             DataError: if one does not fit the data set.
@@ -119,6 +156,7 @@ class DatasetWriter:
             self.info,
             first_episode=self.episodes,
             first_index=self.frames,
+            video=video_path(self.root, len(self.shards)),
         )
         self._find_next()
 
@@ -140,6 +178,7 @@ class DatasetWriter:
         with atomic_file(self.root / "README.md") as path:
             path.write_text(_card(self.info, self.episodes, self.frames))
         size = sum(data_path(self.root, i).stat().st_size for i in range(len(self.shards)))
+        videos = [shard.video["size"] for shard in self.shards if shard.video]
         _write_json(
             self.root / INFO_PATH,
             {
@@ -150,11 +189,11 @@ class DatasetWriter:
                 "total_tasks": 1,
                 "chunks_size": FILES_PER_CHUNK,
                 "data_files_size_in_mb": max(1, math.ceil(size / len(self.shards) / 2**20)),
-                "video_files_size_in_mb": 0,
+                "video_files_size_in_mb": math.ceil(sum(videos) / len(self.shards) / 2**20),
                 "fps": self.info.fps,
                 "splits": {name: to_ranges(indices) for name, indices in splits.items()},
                 "data_path": DATA_PATH,
-                "video_path": None,
+                "video_path": VIDEO_PATH if self.info.stores_video else None,
                 "features": self.info.features(),
                 "nfd": {**self.info.to_dict(), "split_seed": split_seed},
             },
@@ -166,8 +205,15 @@ class DatasetWriter:
 
     def _find_next(self) -> None:
         """Extends ``shards`` by what lies in the folder."""
-        while (path := data_path(self.root, len(self.shards))).exists():
-            self.shards.append(read_summary(path))
+        while self.has_shard(len(self.shards)):
+            self.shards.append(read_summary(data_path(self.root, len(self.shards))))
+
+    def _place_video(self, staged: Path, target: Path) -> None:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staged, target)
+        except OSError as error:
+            raise StorageError(f"could not move {staged} to {target}: {error.strerror}.") from error
 
     def _check_settings(self, settings: dict[str, Any]) -> None:
         path = self.root / RECORDING_PATH
@@ -193,13 +239,13 @@ class DatasetWriter:
 
 def write_dataset(
     root: str | Path,
-    episodes: Iterable[Episode],
+    episodes: Iterable[Episode | EpisodeStream],
     info: DatasetInfo,
     *,
     shard_episodes: int = 16,
     split_seed: int = 0,
 ) -> Path:
-    """Writes ``episodes`` as a new data set in the folder ``root``.
+    """Writes ``episodes``, asked for one after the other, as a new data set in the folder ``root``.
 
     Raises:
         DataError: if there are none, one does not fit ``info``, or ``root`` holds a data set.
@@ -208,14 +254,9 @@ def write_dataset(
     writer = DatasetWriter(root, info, shard_episodes=shard_episodes)
     if writer.shards:
         raise DataError(f"{root} holds a data set already. Choose another folder, or delete it.")
-    shard: list[Episode] = []
-    for episode in episodes:
-        shard.append(episode)
-        if len(shard) == shard_episodes:
-            writer.append(shard)
-            shard = []
-    if shard:
-        writer.append(shard)
+    rest = iter(episodes)
+    for first in rest:
+        writer.append(chain([first], islice(rest, shard_episodes - 1)))
     writer.finish(split_seed)
     return writer.root
 
@@ -265,7 +306,15 @@ def _episodes_table(
     validation, start = set(splits["validation"].tolist()), 0
     for i, shard in enumerate(shards):
         chunk, file = divmod(i, FILES_PER_CHUNK)
+        shown = 0  # frames of the shard's video
         for episode in shard.episodes:
+            video: dict[str, Any] = {}
+            if info.stores_video:
+                rate, end = video_rate(info.fps), shown + episode["length"]
+                span = {"from_timestamp": float(shown / rate), "to_timestamp": float(end / rate)}
+                where = {"chunk_index": chunk, "file_index": file, **span}
+                video = {f"videos/{IMAGE_KEY}/{name}": value for name, value in where.items()}
+                shown = end
             rows.append(
                 {
                     "episode_index": len(rows),
@@ -275,6 +324,7 @@ def _episodes_table(
                     "dataset_to_index": start + episode["length"],
                     "data/chunk_index": chunk,
                     "data/file_index": file,
+                    **video,
                     "meta/episodes/chunk_index": 0,
                     "meta/episodes/file_index": 0,
                     "nfd/split": "validation" if len(rows) in validation else "train",
@@ -289,6 +339,7 @@ def _episodes_table(
 def _card(info: DatasetInfo, episodes: int, frames: int) -> str:
     """README.md; its head tells ``datasets`` which parquet files hold the rows."""
     source = json.dumps(info.source, indent=2)
+    kept = "as H.264 video" if info.stores_video else "lossless"
     return f"""---
 configs:
 - config_name: default
@@ -300,7 +351,7 @@ tags:
 # {info.source.get("preset", "Episodes")}
 
 {episodes} episodes, {frames} frames of {info.frame_shape[0]}x{info.frame_shape[1]} pixels at
-{info.fps:g} frames per second, lossless, in the LeRobotDataset v3.0 layout.
+{info.fps:g} frames per second, {kept}, in the LeRobotDataset v3.0 layout.
 
 `action[t]` takes frame t to frame t + 1. Where `next.frame_missing` is true, the episode ended
 with that action and the environment had no frame to show for it; otherwise the action of an
