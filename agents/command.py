@@ -31,7 +31,7 @@ from agents.results import (
     write_results,
 )
 from agents.statistics import rank_agreement
-from world_model.data import open_store
+from world_model.data import open_store_for
 from world_model.errors import NFDError
 
 DEFAULT = "doom-take-cover"
@@ -164,7 +164,7 @@ def train(options: AgentOptions, arena: Arena) -> list[Policy]:
             if options.imitate and not trainer.timesteps and "imitated" not in trainer.source:
                 done = imitate_with_progress(
                     trainer,
-                    open_store(options.imitate),
+                    open_store_for(options.imitate, trainer.frame_shape),
                     options.imitation,
                     console=arena.console,
                     label=label,

@@ -37,7 +37,7 @@ from benchmarks.hazard import score_hazard
 from benchmarks.policy_ranking import STREAMS, play_real
 from benchmarks.ranking_episodes import play_all
 from benchmarks.results import describe_data, machine_line, plain, write_benchmark
-from world_model.data import open_store
+from world_model.data import open_store_for
 from world_model.errors import NFDError
 from world_model.rollout import Rollout
 from world_model.world import World
@@ -148,7 +148,8 @@ def run(options: DistillationOptions, console: Console) -> dict[str, Any]:
             f"{', '.join(contender.name for contender in measured)}."
         )
     name = str(first.config.source.get("preset", first.config.name))
-    store = open_store(options.data or Path("data") / name)
+    shape, source = first.config.frame_shape, first.config.source
+    store = open_store_for(options.data or Path("data") / name, shape, source)
     for contender in measured:
         check_fit(store, contender.world)
     horizon = GROUPS[-1][1]

@@ -23,7 +23,7 @@ from benchmarks.fidelity_measures import find_classes, measure_all
 from benchmarks.progress import counting
 from benchmarks.results import describe_data, machine_line, write_benchmark
 from nfd_env.loading import load_rollout
-from world_model.data import open_store
+from world_model.data import open_store_for
 from world_model.errors import ContextError, NFDError
 
 Part = Literal["fidelity", "ranking", "stability"]
@@ -95,7 +95,8 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
 
     started = time.perf_counter()
     world = load_rollout(options.world if world is None else world, options.device)[0]
-    store = open_store(find_data(options, world))
+    config = world.config
+    store = open_store_for(find_data(options, world), config.frame_shape, config.source)
     check_fit(store, world)
     context = int(world.config.context_length)
     clips = cut_clips(store, options.split, options.clips, context, options.horizon, options.seed)

@@ -30,7 +30,7 @@ from benchmarks.frechet import FeatureSpace, spread_frames
 from benchmarks.progress import counting
 from benchmarks.results import describe_data, machine_line, write_benchmark
 from nfd_env.loading import load_rollout
-from world_model.data import open_store
+from world_model.data import open_store_for
 
 if TYPE_CHECKING:
     from benchmarks.fidelity import EvaluateOptions
@@ -69,7 +69,8 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     from benchmarks.stability_report import length_table, plot, table, write_strip
 
     world = load_rollout(options.world if world is None else world, options.device)[0]
-    store = open_store(find_data(options, world))
+    config = world.config
+    store = open_store_for(find_data(options, world), config.frame_shape, config.source)
     check_fit(store, world)
     out = find_out(options, world)
     usual = frame_statistics_of(store)

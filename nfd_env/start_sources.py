@@ -43,9 +43,10 @@ class DatasetStarts:
         if split not in SPLITS:
             raise ContextError(f"split={split!r} of a data set: expected one of {SPLITS}.")
         if isinstance(dataset, str | Path):
-            from world_model.data import open_store
+            from world_model.data import open_store_for
 
-            dataset = open_store(Path(dataset))
+            config = world.config
+            dataset = open_store_for(Path(dataset), config.frame_shape, config.source)
         if tuple(dataset.frame_shape) != tuple(world.config.frame_shape):
             raise ContextError(
                 f"the data set's frames have shape {tuple(dataset.frame_shape)}, those of the "

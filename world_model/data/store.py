@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,14 +64,23 @@ def open_store(
 def open_store_for(
     dataset_dir: str | Path,
     frame_shape: Sequence[int],
+    source: Mapping[str, Any] | None = None,
+    *,
     cache_dir: str | Path | None = None,
     progress: Progress | None = None,
 ) -> EpisodeStore:
-    """Opens a data set for a world whose frames have ``frame_shape`` (height, width, channels).
+    """Opens a data set at the size of a world's frames, if it can be meant for that world.
 
-    Video comes at the size of the world's frames. Lossless images were recorded at the size of
-    the worlds that they are for: they stay as they are, and whoever needs them at another size
-    should say that they do not fit.
+    Video comes at the size of the world's frames, and so do frames of the size that the world's
+    own were resized from. Other images are lossless because they have the size of the worlds that
+    they are for: they stay as they are, and whoever uses them should say that they do not fit.
+
+    Args:
+        dataset_dir: folder of the data set.
+        frame_shape: height, width and channels of the world's frames.
+        source: the world's ``source``.
+        cache_dir: as for :func:`open_store`.
+        progress: as for :func:`open_store`.
 
     Raises:
         DataError: as :func:`open_store`.
@@ -79,7 +88,9 @@ def open_store_for(
     """
     root = Path(dataset_dir)
     info = DatasetInfo.from_dict(read_info(root)["nfd"], str(root / INFO_PATH))
-    size = (int(frame_shape[0]), int(frame_shape[1])) if info.stores_video else None
+    resized = (source or {}).get("resized_from") == list(info.frame_shape)
+    fits = info.stores_video or resized
+    size = (int(frame_shape[0]), int(frame_shape[1])) if fits else None
     return open_store(root, cache_dir, progress, frame_size=size)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import tyro
 
-from world_model.data import EpisodeStore
+from world_model.data import EpisodeStore, open_store
 from world_model.moments import cut_moments
 from world_model.presets import PRESETS, WorldPreset, get_preset, with_frame_shape
 from world_model.tokenizer import PixelPatchConfig
@@ -47,6 +48,8 @@ class TrainCommand:
     """Folder of the data set (default: data/PRESET)."""
     out: Path | None = None
     """Folder of the run (default: runs/PRESET); the world ends up in its folder ``world``."""
+    frame_size: tuple[int, int] | None = None
+    """Height and width of frames to learn; recorded ones are resized (default: as recorded)."""
     name: str | None = None
     """Name of the world (default: the preset's)."""
     start_from: str | None = None
@@ -98,7 +101,8 @@ def run(command: TrainCommand) -> Path:
         console.print(hint)
     finished = False
     try:
-        store = open_data(command.data or Path("data") / command.preset, distributed)
+        opener = partial(open_store, frame_size=command.frame_size)
+        store = open_data(command.data or Path("data") / command.preset, distributed, opener)
         with clear_errors():
             stages = _plan(command, preset, store, device)
         stages.check()

@@ -198,14 +198,22 @@ def clear_errors() -> Iterator[None]:
         raise ConfigError(str(error)) from error
 
 
-def open_data(path: Path, distributed: bool) -> EpisodeStore:
-    """Opens the data set; the first process builds its cache, the others wait for it."""
+def open_data(
+    path: Path, distributed: bool, opener: Callable[..., EpisodeStore] = open_store
+) -> EpisodeStore:
+    """Opens the data set; the first process builds its cache, the others wait for it.
+
+    Args:
+        path: folder of the data set.
+        distributed: whether there are other processes.
+        opener: takes the folder and ``progress``.
+    """
     first = is_first()
     if distributed and not first:
         torch.distributed.barrier()
     with progress_bar(first) as progress:
         task = progress.add_task("decoding frames", total=None, note="", visible=False)
-        store = open_store(
+        store = opener(
             path,
             progress=lambda done, total: progress.update(
                 task, completed=done, total=total, visible=True

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 import tyro
 
-from world_model.data import EpisodeStore
+from world_model.data import EpisodeStore, open_store_for
 from world_model.distillation.methods import (
     MethodSettings,
     begin_with,
@@ -157,7 +158,9 @@ def run(command: DistillCommand) -> Path:
     distributed = join_processes(device)
     finished = False
     try:
-        store = open_data(command.data or Path("data") / name, distributed)
+        shape, source = world.config.frame_shape, world.config.source
+        opener = partial(open_store_for, frame_shape=shape, source=source)
+        store = open_data(command.data or Path("data") / name, distributed, opener)
         if command.outcome.steps:
             check_splits(store)
         flow = few_step_flow(world, store, command.method)

@@ -13,6 +13,7 @@ import torch
 
 from world_model.contexts import ContextSet
 from world_model.data import EpisodeStore
+from world_model.data.statistics import PixelCounts
 from world_model.distillation.methods import make_method
 from world_model.errors import DataError
 from world_model.outcome import OutcomeModel
@@ -55,15 +56,19 @@ class Stages:
         if self.start_from is not None:
             return self.start_from.tokenizer
         frames = self.store.frames[:: max(1, self.store.num_frames // STATISTICS_FRAMES)]
-        pixels = np.asarray(frames, np.float64).reshape(-1, frames.shape[-1])
-        mean = pixels.mean(axis=0)
+        counts = PixelCounts()
+        for first in range(0, len(frames), 64):  # large frames: never all in memory
+            counts.add(frames[first : first + 64])
+        shares, levels = counts.counts / counts.counts[0].sum(), np.arange(256)
+        mean = shares @ levels
+        std = float(np.sqrt((shares @ levels**2 - mean**2).mean()))
         # Rounded, so that the numbers in the config are the numbers used.
         return PixelPatchTokenizer(
             PixelPatchConfig(
                 frame_shape=self.store.frame_shape,
                 patch_size=self.preset.patch_size,
                 mean=tuple(round(float(m), 1) for m in mean),
-                std=max(1.0, round(float((pixels - mean).std()), 1)),
+                std=max(1.0, round(std, 1)),
             )
         )
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.world_model.data.episodes import INFO, make_dataset, make_episode
 from tests.world_model.data.films import make_films, numbers_of
-from world_model.data import cache, open_store
+from world_model.data import cache, open_store, open_store_for
 from world_model.data.metadata import video_path
 from world_model.data.resizing import resize_area, resize_nearest
 from world_model.data.video_reading import ShardVideo
@@ -124,6 +124,14 @@ def test_images_and_labels_are_resized_too(tmp_path):
     np.testing.assert_array_equal(store.frames, np.floor(means + 0.5))
     np.testing.assert_array_equal(store.labels, labels[:, 1::2, 1::2])
     assert (store.frame_shape, store.info.label_classes) == ((3, 4, 3), INFO.label_classes)
+
+
+def test_a_world_gets_frames_of_its_size_where_they_are_meant_for_it(made, tmp_path):
+    assert open_store_for(made, (24, 40, 3), cache_dir=tmp_path).frame_shape == (24, 40, 3)
+    images = make_dataset(tmp_path / "set", [5, 6])  # of 6 x 8 pixels
+    assert open_store_for(images, (3, 4, 3)).frame_shape == (6, 8, 3)
+    assert open_store_for(images, (3, 4, 3), {"resized_from": [9, 9, 3]}).frame_shape[0] == 6
+    assert open_store_for(images, (3, 4, 3), {"resized_from": [6, 8, 3]}).frame_shape[0] == 3
 
 
 @pytest.mark.parametrize(("old", "new"), [((9, 7), (4, 5)), ((6, 8), (6, 3)), ((4, 4), (5, 9))])

@@ -137,6 +137,27 @@ def test_episodes_that_never_terminate_still_give_a_world(tmp_path, capsys):
     assert not (run / "calibration.json").exists()
 
 
+@pytest.mark.slow
+def test_video_is_learned_at_the_size_that_is_asked_for(tmp_path, capsys):
+    """Training, distillation and starts from the data set take the world's frames of it."""
+    from tests.world_model.data.films import make_films
+
+    data = make_films(tmp_path / "set", [24] * 12, shard_episodes=6)  # frames of 96 x 160 pixels
+    run = tmp_path / "run"
+    given = ["tiny", "--data", str(data), "--out", str(run), "--frame-size", "16", "24"]
+    assert nfd(["train", *given, *NO_OUTCOME]) == 0
+    world = World.from_pretrained(run / "world")
+    assert world.config.frame_shape == (16, 24, 3)
+    assert world.config.source["resized_from"] == [96, 160, 3]
+    with gym.make("NFD-World-v0", world=str(run / "world"), contexts=str(data)) as env:
+        observation, _ = env.reset(seed=0)
+        assert observation.shape == (16, 24, 3)
+        assert len(np.unique(observation)) > 2  # averaged blocks of black and white
+    few = ["--out", str(tmp_path / "few"), "--steps", "2", "--batch-size", "2"]
+    quick = ["--method", "energy", "--outcome.steps", "0", "--precision", "float32"]
+    assert nfd(["distill", str(run / "world"), "--data", str(data), *few, *quick]) == 0
+
+
 # -- stopped on the way ------------------------------------------------------------------------
 
 
