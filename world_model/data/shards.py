@@ -30,7 +30,7 @@ from world_model.data.columns import (
 from world_model.data.images import IMAGE_TYPE, PNG_ERRORS, decode_png, encode_png
 from world_model.data.metadata import IMAGE_KEY, DatasetInfo
 from world_model.data.statistics import PixelCounts, running_stats
-from world_model.data.streams import EpisodeStream
+from world_model.data.streams import EpisodeStream, read_along
 from world_model.data.video_reading import ShardVideo, file_hash
 from world_model.data.video_writing import encoding
 from world_model.errors import DataError
@@ -131,7 +131,7 @@ class _Intake:
         self, episodes: Iterable[Episode | EpisodeStream], sink: Callable[[np.ndarray], None]
     ) -> None:
         """Sends the frames of ``episodes`` to ``sink`` and keeps the rest."""
-        for episode in episodes:
+        for episode in read_along(episodes):
             check_episode(episode, self.info)
             stream = EpisodeStream.of(episode)
             self.digest.update(str((stream.num_frames, *self.info.frame_shape)).encode())

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
-from world_model.errors import DataError
+from world_model.errors import DataError, NFDError
 from world_model.types import Episode
 
 CHUNK = 64  # frames
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class EpisodeStream:
 
     The writer takes one wherever it takes an episode. Numbers are small and come whole; frames
     come in chunks, each of which can be forgotten once the next is asked for. With frames stored
-    as video, memory does not grow with the length of the episode::
+    as video, memory does not grow with the length of the episode. An interruption costs the shard
+    under way: give a writer of hour-long videos ``shard_episodes=1``. ::
 
         def chunks():
             for part in decode(video):  # a generator
@@ -72,7 +75,7 @@ class EpisodeStream:
             DataError: if one has other frames, or there are more or fewer than ``num_frames``.
         """
         seen = 0
-        for chunk in self.frames:
+        for chunk in read_along(self.frames):
             if chunk.dtype != np.uint8 or chunk.ndim != 4 or chunk.shape[1:] != frame_shape:
                 raise DataError(
                     f"the episode does not fit the data set: frames {chunk.dtype}{chunk.shape}, "
@@ -88,3 +91,17 @@ class EpisodeStream:
                 f"the episode should have {self.num_frames} frames, but {found}. Cut its actions "
                 "to the frames that there are, or the other way round."
             )
+
+
+def read_along(items: Iterable[Item]) -> Iterator[Item]:
+    """The items, asked for while a file is written: what they cannot read is no full disk.
+
+    Raises:
+        DataError: if an item cannot be read.
+    """
+    try:
+        yield from items
+    except NFDError:
+        raise
+    except OSError as error:
+        raise DataError(f"an episode could not be read: {error}.") from error

@@ -102,7 +102,7 @@ def run(command: TrainCommand) -> Path:
     finished = False
     try:
         opener = partial(open_store, frame_size=command.frame_size)
-        store = open_data(command.data or Path("data") / command.preset, distributed, opener)
+        store = open_data(command.data or Path("data") / command.preset, opener)
         with clear_errors():
             stages = _plan(command, preset, store, device)
         stages.check()

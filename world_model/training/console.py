@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -198,27 +198,24 @@ def clear_errors() -> Iterator[None]:
         raise ConfigError(str(error)) from error
 
 
-def open_data(
-    path: Path, distributed: bool, opener: Callable[..., EpisodeStore] = open_store
-) -> EpisodeStore:
-    """Opens the data set; the first process builds its cache, the others wait for it.
+def open_data(path: Path, opener: Callable[..., EpisodeStore] = open_store) -> EpisodeStore:
+    """Opens the data set with a progress bar.
+
+    Of several processes, one builds the cache, and the others wait at its lock: a barrier would
+    time out where there are hours of video to decode.
 
     Args:
         path: folder of the data set.
-        distributed: whether there are other processes.
         opener: takes the folder and ``progress``.
     """
-    first = is_first()
-    if distributed and not first:
-        torch.distributed.barrier()
-    with progress_bar(first) as progress:
-        task = progress.add_task("decoding frames", total=None, note="", visible=False)
-        store = opener(
-            path,
-            progress=lambda done, total: progress.update(
-                task, completed=done, total=total, visible=True
-            ),
-        )
-    if distributed and first:
-        torch.distributed.barrier()
-    return store
+    with ExitStack() as stack:
+        shown: list[tuple[Progress, TaskID]] = []
+
+        def report(done: int, total: int) -> None:
+            if not shown:  # only the process that decodes draws a bar
+                progress = stack.enter_context(progress_bar())
+                shown.append((progress, progress.add_task("decoding frames", total=None, note="")))
+            progress, task = shown[0]
+            progress.update(task, completed=done, total=total)
+
+        return opener(path, progress=report)

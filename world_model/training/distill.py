@@ -160,7 +160,7 @@ def run(command: DistillCommand) -> Path:
     try:
         shape, source = world.config.frame_shape, world.config.source
         opener = partial(open_store_for, frame_shape=shape, source=source)
-        store = open_data(command.data or Path("data") / name, distributed, opener)
+        store = open_data(command.data or Path("data") / name, opener)
         if command.outcome.steps:
             check_splits(store)
         flow = few_step_flow(world, store, command.method)

@@ -233,6 +233,16 @@ def test_a_stream_that_breaks_its_word_leaves_nothing(tmp_path, storage, chunks,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_recording_that_cannot_be_read_is_no_full_disk(tmp_path):
+    def chunks():
+        yield film([0])
+        raise FileNotFoundError(2, "No such file or directory", "gone.mp4")
+
+    with pytest.raises(DataError, match=r"could not be read: .*gone\.mp4"):
+        write_dataset(tmp_path, [stream(0, 3, chunks())], INFO)
+    assert not list(tmp_path.rglob("*.mp4"))
+
+
 # -- interruptions -----------------------------------------------------------------------------
 
 
