@@ -134,7 +134,9 @@ class DatasetWriter:
         staged, target = self.staging_path(shard), data_path(self.root, shard)
         if self.info.stores_video:
             self._place_video(staged.with_suffix(".mp4"), video_path(self.root, shard))
-        renumber_shard(staged, target, self.info, first_index=self.frames)
+        renumber_shard(
+            staged, target, self.info, first_episode=self.episodes, first_index=self.frames
+        )
         staged.unlink()
         self._find_next()
 
