@@ -30,6 +30,9 @@ class Command:
 
 COMMANDS = {
     "collect": Command("agents.collecting.command", "record episodes of a real environment"),
+    "import": Command(
+        "world_model.data.importing.command", "make a data set of recordings: VPT, MineRL", False
+    ),
     "train": Command("world_model.training.command", "train a world on recorded episodes"),
     "distill": Command("world_model.training.distill", "make a world sample in few steps"),
     "agent": Command("agents.command", "train an agent in imagination, evaluate it for real"),

@@ -11,7 +11,7 @@ import os
 import queue
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -33,7 +33,7 @@ def run_tasks(
     processes: int,
     progress: Progress,
     doing: str,
-) -> Iterator[tuple[int, Any]]:
+) -> Generator[tuple[int, Any], None, None]:
     """Does ``tasks``, and yields each with its result, in the order in which they are ready.
 
     Few tasks are begun before they are asked for, so ``tasks`` may be endless: whoever has had

@@ -1,0 +1,106 @@
+"""Videos frame by frame, from files that may be cut short, damaged or made to deceive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from world_model.data.importing.recordings import RecordingError
+
+DEMUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mp4", ".mkv": "matroska", ".webm": "matroska",
+            ".avi": "avi"}  # fmt: skip
+"""How to take a file apart. By its name alone: FFmpeg would go by the content, and a playlist that
+calls itself x.mp4 would make it open other files."""
+MOST_PIXELS = 4096 * 4096
+UNREADABLE = "the video cannot be opened"
+DAMAGED = "the video is damaged"
+
+
+class VideoDamaged(RecordingError):
+    """The video cannot be decoded any further."""
+
+    def __init__(self, frame: int, why: object) -> None:
+        super().__init__(DAMAGED, f"from frame {frame} on ({why})")
+
+
+class Video:
+    """A video that is open, see :func:`open_video`."""
+
+    def __init__(self, container: Any, declared: int) -> None:
+        self._container = container
+        self._stream = container.streams.video[0]
+        self.declared = declared
+        """Number of frames by the container's own account."""
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """The frames in the order of display, each uint8 (H, W, 3) at the video's size.
+
+        Raises:
+            VideoDamaged: where decoding fails. Frames after damage are not to be trusted, nor is
+                their number, so this is the end.
+        """
+        import av
+
+        index = 0
+        try:
+            for frame in self._container.decode(self._stream):
+                if frame.is_corrupt:
+                    raise VideoDamaged(index, "a frame is corrupt")
+                yield frame.to_ndarray(format="rgb24")
+                index += 1
+        except (av.FFmpegError, ValueError, OSError, MemoryError) as error:
+            if isinstance(error, RecordingError):
+                raise
+            raise VideoDamaged(index, error) from error
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[Video]:
+    """Opens a video file.
+
+    Raises:
+        RecordingError: if it is none, or its frames are too large.
+    """
+    import av
+
+    demuxer = DEMUXERS.get(path.suffix.lower())
+    if demuxer is None:
+        raise RecordingError(UNREADABLE, f"unknown kind {path.suffix!r}")
+    try:
+        options = {"protocol_whitelist": "file"}
+        container = av.open(str(path.resolve()), format=demuxer, options=options)
+    except (av.FFmpegError, ValueError, OSError) as error:
+        raise RecordingError(UNREADABLE, str(error)) from error
+    with container:
+        if not container.streams.video:
+            raise RecordingError(UNREADABLE, "it has no pictures")
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        if context is None or not 0 < context.width * context.height <= MOST_PIXELS:
+            raise RecordingError(UNREADABLE, "no usable size of its pictures")
+        # Threads would make what comes out of damaged data a matter of luck.
+        context.thread_type, context.thread_count = "NONE", 1
+        context.options = {"err_detect": "explode"}
+        yield Video(container, stream.frames or _count_packets(path))
+
+
+def resize(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """uint8 (H, W, 3) averaged over areas to ``size`` (height, width)."""
+    from PIL import Image
+
+    if frame.shape[:2] == tuple(size):
+        return frame
+    image = Image.fromarray(frame).resize((size[1], size[0]), Image.Resampling.BOX)
+    return np.asarray(image)
+
+
+def _count_packets(path: Path) -> int:
+    """Frames in a file whose header does not say; reads the file, decodes nothing."""
+    import av
+
+    with av.open(str(path.resolve()), format=DEMUXERS[path.suffix.lower()]) as container:
+        return sum(packet.size > 0 for packet in container.demux(video=0))
