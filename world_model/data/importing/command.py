@@ -20,6 +20,11 @@ from world_model.errors import ConfigError
 FORMATS = {
     "vpt": ("vpt", "VPT", "OpenAI VPT contractor recordings of Minecraft: mp4 and jsonl"),
     "basalt": ("vpt", "VPT", "BASALT 2022 and MineRL 1.0, in the same files"),
+    "minerl": (
+        "minerl",
+        "MineRL",
+        "MineRL 0.3 and 0.4: recording.mp4, rendered.npz, metadata.json",
+    ),
 }
 """By name: module, class, and a line for the help."""
 

@@ -104,6 +104,22 @@ class Findings:
             found.examples.append(where)
 
 
+class RecordingCounts:
+    """Frames of one recording with something about them, to be told at its end."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str], int] = {}
+
+    def add(self, kind: str, reason: str) -> None:
+        """Counts one frame."""
+        self._counts[kind, reason] = self._counts.get((kind, reason), 0) + 1
+
+    def tell(self, findings: Findings, name: str) -> None:
+        """Adds what was counted, as one recording."""
+        for (kind, reason), count in self._counts.items():
+            getattr(findings, kind)(reason, name, count, "frames")
+
+
 def joined(parts: Iterable[Findings]) -> Findings:
     """The findings of several parts as one."""
     whole = Findings()

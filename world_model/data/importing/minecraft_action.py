@@ -9,6 +9,7 @@ from gymnasium import spaces
 
 from world_model.action_spec import ActionSpec
 
+TOO_FAR = "camera turns beyond 180 degrees"
 BUTTONS = (
     "ESC",
     "attack",
@@ -42,6 +43,18 @@ class MinecraftAction:
     def is_null(self) -> bool:
         """Whether the player did nothing."""
         return not self.pressed and self.camera == (0.0, 0.0)
+
+
+def bounded_camera(pitch: float, yaw: float) -> tuple[tuple[float, float], bool]:
+    """A turn within 180 degrees that ends where the given one does, and whether it is another.
+
+    The view ends straight up and straight down, and all the way round is not a turn.
+    """
+    if max(abs(pitch), abs(yaw)) <= 180:
+        return (pitch, yaw), False
+    if abs(yaw) > 180:
+        yaw = (yaw + 180) % 360 - 180
+    return (min(max(pitch, -180.0), 180.0), yaw), True
 
 
 def minecraft_space() -> spaces.Dict:

@@ -15,7 +15,7 @@ from typing import Any
 
 from world_model.action_spec import ActionSpec
 from world_model.data.importing.cursor import draw_cursor
-from world_model.data.importing.findings import Findings
+from world_model.data.importing.findings import Findings, RecordingCounts
 from world_model.data.importing.minecraft_action import ActionEncoder, minecraft_space
 from world_model.data.importing.paths import OUTSIDE, find_files, inside
 from world_model.data.importing.recordings import (
@@ -102,7 +102,7 @@ class VPT(ImportFormat):
         scale = GUI_SCALES.get(recording.about.get("recorder_version", ""), 1.0)
         decoder = VPTDecoder(scale if self.gui_scales else 1.0)
         encoder = ActionEncoder(info.action_spec)
-        counts = _Counts()
+        counts = RecordingCounts()
         with open_video(recording.video) as video:
             if abs(video.declared - lines) > max(2, TOLERANCE * max(video.declared, lines)):
                 raise RecordingError(MISMATCH, f"{video.declared} frames, {lines} lines")
@@ -138,20 +138,6 @@ class VPT(ImportFormat):
                     findings.repaired(ONE_TOO_MANY, where, rest)
             finally:
                 counts.tell(findings, name)
-
-
-class _Counts:
-    """Counts within one recording, told at its end."""
-
-    def __init__(self) -> None:
-        self.counts: dict[tuple[str, str], int] = {}
-
-    def add(self, kind: str, reason: str) -> None:
-        self.counts[kind, reason] = self.counts.get((kind, reason), 0) + 1
-
-    def tell(self, findings: Findings, name: str) -> None:
-        for (kind, reason), count in self.counts.items():
-            getattr(findings, kind)(reason, name, count, "frames")
 
 
 def _scan(root: Path, findings: Findings) -> list[Recording]:

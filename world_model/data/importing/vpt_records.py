@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from world_model.data.importing.minecraft_action import MinecraftAction
+from world_model.data.importing.minecraft_action import TOO_FAR, MinecraftAction, bounded_camera
 
 DEGREES_PER_PIXEL = 360.0 / 2400.0
 KEYS = {
@@ -42,7 +42,6 @@ BROKEN = "lines that are no record of a frame: what the player did then is unkno
 STUCK = "attack held down since before the recording, until pressed anew"
 SCROLLED = "slots selected with the scroll wheel"
 NO_INPUT = "records without mouse or keyboard, taken as no input"
-TOO_FAR = "camera turns beyond 180 degrees"
 DEBUG_SCREEN = "F3 was down: its text may cover the picture"
 NO_CURSOR = "a screen was open, but where the mouse pointer was is not recorded"
 
@@ -112,7 +111,8 @@ class VPTDecoder:
                 repaired.append(SCROLLED)
             pressed.add(name)
 
-        camera, too_far = self._camera(mouse, in_gui)
+        scale = DEGREES_PER_PIXEL * (self.gui_scale if in_gui else 1.0)
+        camera, too_far = bounded_camera(_number(mouse, "dy") * scale, _number(mouse, "dx") * scale)
         if too_far:
             repaired.append(TOO_FAR)
         cursor = _position(mouse) if in_gui else None
@@ -134,17 +134,6 @@ class VPTDecoder:
             return None
         before, self._slot = self._slot, slot
         return slot if before is not None and slot != before else None
-
-    def _camera(self, mouse: Mapping[str, Any], in_gui: bool) -> tuple[tuple[float, float], bool]:
-        scale = DEGREES_PER_PIXEL * (self.gui_scale if in_gui else 1.0)
-        pitch, yaw = (_number(mouse, name) * scale for name in ("dy", "dx"))
-        if max(abs(pitch), abs(yaw)) <= 180:
-            return (pitch, yaw), False
-        # The view ends straight up and straight down, and all the way round is not a turn.
-        pitch = min(max(pitch, -180.0), 180.0)
-        if abs(yaw) > 180:
-            yaw = (yaw + 180) % 360 - 180
-        return (pitch, yaw), True
 
 
 def read_lines(path: Path) -> Iterator[bytes]:

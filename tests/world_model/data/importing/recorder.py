@@ -188,7 +188,7 @@ def minerl_stream(
         "success": success,
         "duration_ms": steps * 50,
         "duration_steps": steps,
-        "total_reward": float(data["reward"].sum()) if "reward" in data else 0.0,
+        "total_reward": float(sum(i % 5 == 4 for i in numbers)),
         "stream_name": folder.name,
         "true_video_frame_count": leading + steps + 1,
     }
