@@ -47,6 +47,7 @@ LEADING = "frames before the first state"
 SHORT = "frames that the video lacks at its end"
 UNKNOWN_COLUMN = "columns of actions that are not Minecraft's usual ones"
 OTHER_TOTAL = "total_reward of metadata.json is not the sum of the rewards"
+OTHER_COUNT = "true_video_frame_count of metadata.json is not what the video itself says"
 JSONL = "jsonl recordings, which 'nfd import basalt' takes"
 
 
@@ -110,6 +111,9 @@ class MineRL(ImportFormat):
             count = metadata.get("true_video_frame_count")
             if not isinstance(count, int) or isinstance(count, bool):
                 count = video.declared
+            elif count != video.declared:
+                where = f"{name} ({count}, {video.declared})"
+                findings.noted(OTHER_COUNT, where, 1, "recordings")
             leading = count - (steps + 1)
             if leading < 0:
                 raise RecordingError(MISMATCH, f"{count} frames, {steps + 1} states")

@@ -40,22 +40,27 @@ class Video:
         """The frames in the order of display, each uint8 (H, W, 3) at the video's size.
 
         Raises:
-            VideoDamaged: where decoding fails. Frames after damage are not to be trusted, nor is
-                their number, so this is the end.
+            VideoDamaged: where decoding fails. The frame before may be spoilt already and is left
+                out; those after damage are not to be trusted, nor is their number.
         """
         import av
 
-        index = 0
+        index = -1
+        held: np.ndarray | None = None
         try:
             for frame in self._container.decode(self._stream):
                 if frame.is_corrupt:
-                    raise VideoDamaged(index, "a frame is corrupt")
-                yield frame.to_ndarray(format="rgb24")
+                    raise VideoDamaged(max(index, 0), "a frame is corrupt")
+                if held is not None:
+                    yield held
+                held = frame.to_ndarray(format="rgb24")
                 index += 1
         except (av.FFmpegError, ValueError, OSError, MemoryError) as error:
             if isinstance(error, RecordingError):
                 raise
-            raise VideoDamaged(index, error) from error
+            raise VideoDamaged(max(index, 0), error) from error
+        if held is not None:
+            yield held
 
 
 @contextmanager

@@ -47,6 +47,7 @@ NO_VIDEO = "there is a jsonl file, but no video beside it"
 NOT_THERE = "listed, but there is no such file"
 MISMATCH = "the numbers of frames and of lines are too far apart"
 ONE_TOO_MANY = "frames without a line, or lines without a frame, at the end"
+UNALIGNED = "frames after a broken line where lines are missing: which line is whose is unknown"
 IDLE = "frames in which the player did nothing"
 GAP = "gaps between the segments of a session: some are missing"
 
@@ -117,7 +118,10 @@ class VPT(ImportFormat):
                     except BrokenRecord:
                         counts.add("dropped", BROKEN)
                         yield Step(index, resize(frame, self.size), None)
-                        continue
+                        if lines == video.declared:
+                            continue
+                        findings.dropped(UNALIGNED, name, max(0, lines - seen), "frames")
+                        return
                     for reason in record.repaired:
                         counts.add("repaired", reason)
                     for reason in record.noted:
