@@ -18,8 +18,8 @@ from world_model.data.importing.recordings import RecordingError
 
 LARGEST = 2**28
 """Bytes of an array; those of a recording are far smaller."""
-UNREADABLE = "the npz file cannot be read"
-PICKLED = "the npz file has arrays of Python objects, which are never loaded"
+UNREADABLE = "the file of arrays cannot be read"
+PICKLED = "arrays of Python objects, which are never loaded"
 _ERRORS = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, ValueError, TypeError,
     KeyError, RuntimeError, EOFError, SyntaxError, MemoryError, OverflowError,
@@ -63,6 +63,21 @@ def read_arrays(path: Path, wanted: Callable[[str], bool]) -> dict[str, np.ndarr
     except _ERRORS as error:
         raise RecordingError(UNREADABLE, f"{name}: {error}" if name else str(error)) from error
     return arrays
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """The array of an npy file.
+
+    Raises:
+        RecordingError: if it is damaged, or holds Python objects.
+    """
+    try:
+        with path.open("rb") as file:
+            return _read_array(file, path.name)
+    except RecordingError:
+        raise
+    except _ERRORS as error:
+        raise RecordingError(UNREADABLE, f"{path.name}: {error}") from error
 
 
 def _read_array(file: BinaryIO, name: str) -> np.ndarray:

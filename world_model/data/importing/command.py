@@ -25,6 +25,11 @@ FORMATS = {
         "MineRL",
         "MineRL 0.3 and 0.4: recording.mp4, rendered.npz, metadata.json",
     ),
+    "folder": (
+        "folder",
+        "Folder",
+        "videos with a csv, jsonl or npy file beside each, and a schema",
+    ),
 }
 """By name: module, class, and a line for the help."""
 
