@@ -30,8 +30,9 @@ from world_model.types import Episode
 
 JOURNAL_PATH = "meta/import.jsonl"
 REPORT_PATH = "import.json"
-SHARD_BYTES = 32 * 2**20
-"""A shard is full when its raw frames take this much, which bounds the memory."""
+SHARD_BYTES = 16 * 2**20
+"""A shard is full when its raw frames take this much, which bounds the memory: writing one takes
+about five times as much."""
 TOO_SHORT = "no two frames with a known action between them"
 PROGRESS_EVERY = 200
 Report = Callable[[int, int], None]

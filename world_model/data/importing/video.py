@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +72,10 @@ def open_video(path: Path) -> Iterator[Video]:
     """
     import av
 
-    demuxer = DEMUXERS.get(path.suffix.lower())
-    if demuxer is None:
+    if path.suffix.lower() not in DEMUXERS:
         raise RecordingError(UNREADABLE, f"unknown kind {path.suffix!r}")
     try:
-        options = {"protocol_whitelist": "file"}
-        container = av.open(str(path.resolve()), format=demuxer, options=options)
+        container = _open(path)
     except (av.FFmpegError, ValueError, OSError) as error:
         raise RecordingError(UNREADABLE, str(error)) from error
     with container:
@@ -104,8 +102,18 @@ def resize(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _count_packets(path: Path) -> int:
-    """Frames in a file whose header does not say; reads the file, decodes nothing."""
+    """Frames in a file whose header does not say, as far as it can be read; decodes nothing."""
     import av
 
-    with av.open(str(path.resolve()), format=DEMUXERS[path.suffix.lower()]) as container:
-        return sum(packet.size > 0 for packet in container.demux(video=0))
+    count = 0
+    with suppress(av.FFmpegError, ValueError, OSError), _open(path) as container:
+        for packet in container.demux(video=0):
+            count += packet.size > 0
+    return count
+
+
+def _open(path: Path) -> Any:
+    import av
+
+    options = {"protocol_whitelist": "file"}
+    return av.open(str(path.resolve()), format=DEMUXERS[path.suffix.lower()], options=options)

@@ -390,3 +390,50 @@ def test_nothing_to_import_is_an_error(tmp_path):
         run(tmp_path / "nowhere", tmp_path / "out")
     with pytest.raises(DataError, match="inside the source"):
         run(tmp_path / "bad", tmp_path / "bad/out")
+
+
+def test_a_fragmented_video_is_counted(tmp_path):
+    """Its header does not say how many frames it has."""
+    options = {"movflags": "frag_keyframe+empty_moov"}
+    vpt_segment(tmp_path / "in/a", 50, options=options)
+    vpt_segment(tmp_path / "in/way-off", 50, lines=80, options=options)
+    store, findings = run(tmp_path / "in", tmp_path / "out")
+    assert assert_aligned(store) == [list(range(50))]
+    (row,) = findings.rows("dropped")
+    assert row["examples"] == ["way-off (50 frames, 80 lines)"]
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_length_of_a_recording(tmp_path, monkeypatch):
+    """Counts the frames that are alive while a recording is read."""
+    import weakref
+
+    from world_model.data.importing import importer, vpt
+
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    most, resize, write_shard = [], vpt.resize, importer.write_shard
+
+    class Frame(np.ndarray):
+        pass
+
+    def watched(frame, size):
+        frame = np.array(resize(frame, size)).view(Frame)
+        alive.add(_Key(frame))
+        return frame
+
+    class _Key:
+        def __init__(self, frame):
+            frame.key = self
+
+    def watched_shard(path, episodes, *arguments, **settings):
+        most.append((len(alive), sum(len(episode.frames) for episode in episodes)))
+        return write_shard(path, episodes, *arguments, **settings)
+
+    monkeypatch.setattr(vpt, "resize", watched)
+    monkeypatch.setattr(importer, "write_shard", watched_shard)
+    monkeypatch.setattr(importer, "SHARD_BYTES", 100 * 18 * 32 * 3)
+    vpt_segment(tmp_path / "in/a", 900)
+    run(tmp_path / "in", tmp_path / "out", max_steps=60)
+    assert len(most) > 6
+    assert max(frames for frames, _ in most) <= 4
+    assert max(rows for _, rows in most) <= 100 + 61
