@@ -335,12 +335,15 @@ def test_nothing_outside_the_source_is_read(tmp_path):
     assert [store.episode(i).info["recording"] for i in range(store.num_episodes)] == ["a"]
 
 
-def test_a_playlist_in_disguise_is_no_video(tmp_path):
+@pytest.mark.parametrize(
+    "content",
+    ["ffconcat version 1.0\nfile a.mp4\n", "#EXTM3U\n#EXTINF:1,\na.mp4\n#EXT-X-ENDLIST\n"],
+)
+def test_a_playlist_in_disguise_is_no_video(tmp_path, content):
+    """FFmpeg would follow it to the files that it names."""
     vpt_segment(tmp_path / "in/a", 5)
     vpt_segment(tmp_path / "in/b", 5)
-    (tmp_path / "in/b.mp4").write_text(
-        f"#EXTM3U\n#EXTINF:1,\n{tmp_path / 'in/a.mp4'}\n#EXT-X-ENDLIST\n"
-    )
+    (tmp_path / "in/b.mp4").write_text(content)
     store, findings = run(tmp_path / "in", tmp_path / "out")
     assert store.num_episodes == 1
     assert found(findings, "dropped") == {"the video cannot be opened": (1, "recordings")}
