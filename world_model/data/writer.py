@@ -122,6 +122,17 @@ class DatasetWriter:
         """
         return self.staging / f"shard-{shard:06d}.parquet"
 
+    def adopt(self, staged: Path, shard: int) -> None:
+        """Takes a shard that was staged under another name, with its mp4, for :meth:`place`.
+
+        Raises:
+            StorageError: if it cannot be moved.
+        """
+        target = self.staging_path(shard)
+        if self.info.stores_video:
+            _move(staged.with_suffix(".mp4"), target.with_suffix(".mp4"))
+        _move(staged, target)
+
     def place(self, shard: int) -> None:
         """Moves the staged shard into the data set; it must be the next in order.
 
@@ -133,7 +144,7 @@ class DatasetWriter:
         self._unfinish()
         staged, target = self.staging_path(shard), data_path(self.root, shard)
         if self.info.stores_video:
-            self._place_video(staged.with_suffix(".mp4"), video_path(self.root, shard))
+            _move(staged.with_suffix(".mp4"), video_path(self.root, shard))
         renumber_shard(
             staged, target, self.info, first_episode=self.episodes, first_index=self.frames
         )
@@ -210,13 +221,6 @@ class DatasetWriter:
         while self.has_shard(len(self.shards)):
             self.shards.append(read_summary(data_path(self.root, len(self.shards))))
 
-    def _place_video(self, staged: Path, target: Path) -> None:
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(staged, target)
-        except OSError as error:
-            raise StorageError(f"could not move {staged} to {target}: {error.strerror}.") from error
-
     def _check_settings(self, settings: dict[str, Any]) -> None:
         path = self.root / RECORDING_PATH
         try:
@@ -261,6 +265,14 @@ def write_dataset(
         writer.append(chain([first], islice(rest, shard_episodes - 1)))
     writer.finish(split_seed)
     return writer.root
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(source, target)
+    except OSError as error:
+        raise StorageError(f"could not move {source} to {target}: {error.strerror}.") from error
 
 
 def _difference(old: Any, new: Any, name: str = "") -> str:

@@ -8,7 +8,6 @@ the data set does not depend on the number of processes, nor on how often it was
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Any
 from world_model.data.importing.findings import Findings, joined
 from world_model.data.importing.recordings import ImportFormat, Plan, Recording, RecordingError
 from world_model.data.importing.steps import Step, cut_episodes
-from world_model.data.metadata import DatasetInfo, data_path
+from world_model.data.metadata import DatasetInfo
 from world_model.data.shards import write_shard
 from world_model.data.workers import Progress, Worker, run_tasks
 from world_model.data.writer import DatasetWriter
@@ -122,7 +121,7 @@ def import_recordings(
     units = plan.units()
     journal = _Journal(writer.root / JOURNAL_PATH)
     job = Job(recordings, plan.info, units, writer.shard_episodes, SHARD_BYTES, writer.staging)
-    todo = [unit for unit in range(len(units)) if not journal.has(unit, writer.root)]
+    todo = [unit for unit in range(len(units)) if not journal.has(unit, writer)]
     placed = len(units) - len(todo)
     report(placed, 0)
     ready: dict[int, UnitResult] = {}
@@ -162,10 +161,11 @@ def _place(
     for shard in range(result.shards):
         staged = job.staged(unit, shard)
         if first + shard == len(writer.shards):
-            os.replace(staged, writer.staging_path(first + shard))
+            writer.adopt(staged, first + shard)
             writer.place(first + shard)
         else:  # it was in place already when the journal did not know yet
             staged.unlink(missing_ok=True)
+            staged.with_suffix(".mp4").unlink(missing_ok=True)
     journal.add(unit, result)
 
 
@@ -263,13 +263,13 @@ class _Journal:
         """Number of the first shard of a unit; the units before it are known."""
         return [0, *accumulate(result.shards for result in self.results)][unit]
 
-    def has(self, unit: int, root: Path) -> bool:
+    def has(self, unit: int, writer: DatasetWriter) -> bool:
         """Whether a unit was imported, and its shards are in place."""
         if unit >= len(self.results):
             return False
         first = self.first_shard(unit)
         shards = range(first, first + self.results[unit].shards)
-        return all(data_path(root, shard).exists() for shard in shards)
+        return all(writer.has_shard(shard) for shard in shards)
 
     def add(self, unit: int, result: UnitResult) -> None:
         """Takes a unit down, unless it is known already.
