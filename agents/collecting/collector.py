@@ -8,12 +8,8 @@ how often the recording was interrupted.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import queue
-import signal
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -24,12 +20,12 @@ import gymnasium as gym
 import numpy as np
 
 from agents.collecting.behaviour import BehaviourPolicy
-from world_model import errors
 from world_model.action_spec import ActionSpec
 from world_model.data.metadata import DatasetInfo, data_path
 from world_model.data.shards import write_shard
+from world_model.data.workers import Worker, run_tasks
 from world_model.data.writer import DatasetWriter
-from world_model.errors import DataError, NFDError
+from world_model.errors import DataError
 from world_model.types import Episode
 
 EnvFactory = Callable[[], gym.Env[np.ndarray, Any]]
@@ -122,12 +118,36 @@ def collect(
     job = Job(env_factory, policy_factory, writer.info, seed, writer.shard_episodes, writer.staging)
     report = report or (lambda placed, played: None)
     if writer.frames < steps:
-        if processes == 1:
-            _collect_here(writer, job, steps, report)
-        else:
-            _collect_parallel(writer, job, steps, processes, report)
+        # After a damaged shard was deleted, those behind it are still in place.
+        missing = (n for n in count(len(writer.shards)) if not data_path(writer.root, n).exists())
+        finished: set[int] = set()
+        done = run_tasks(
+            partial(_open_recorder, job),
+            missing,
+            processes=processes,
+            progress=lambda played: report(writer.frames, played),
+            doing="recording",
+        )
+        with closing(done):
+            for shard, _ in done:
+                finished.add(shard)
+                while len(writer.shards) in finished and writer.frames < steps:
+                    writer.place(len(writer.shards))
+                    report(writer.frames, 0)
+                if writer.frames >= steps:
+                    break
     report(writer.frames, 0)
     writer.finish(split_seed=seed)
+
+
+@contextmanager
+def _open_recorder(job: Job) -> Iterator[Worker]:
+    """Records shards by their number, all in one environment."""
+    env = job.env_factory()
+    try:
+        yield partial(_record_shard, env, job)
+    finally:
+        env.close()
 
 
 def _record_shard(
@@ -146,102 +166,6 @@ def _record_shard(
         first_episode=first,
         first_index=0,
     )
-
-
-def _collect_here(writer: DatasetWriter, job: Job, steps: int, report: Report) -> None:
-    env = job.env_factory()
-    try:
-        while writer.frames < steps:
-            _record_shard(env, job, len(writer.shards), partial(report, writer.frames))
-            writer.place(len(writer.shards))
-    finally:
-        env.close()
-
-
-def _collect_parallel(
-    writer: DatasetWriter, job: Job, steps: int, processes: int, report: Report
-) -> None:
-    # Not fork: a forked child dead-locks if the parent has used torch's thread pool.
-    context = multiprocessing.get_context("spawn")
-    tasks, results = context.Queue(), context.Queue()
-    workers = [
-        context.Process(target=_work, args=(job, tasks, results, os.getpid()), daemon=True)
-        for _ in range(processes)
-    ]
-    # After a damaged shard was deleted, those behind it are still in place.
-    missing = (n for n in count(len(writer.shards)) if not data_path(writer.root, n).exists())
-    finished: set[int] = set()
-    try:
-        for worker in workers:
-            worker.start()
-        for _ in range(processes):
-            tasks.put(next(missing))
-        while writer.frames < steps:
-            try:
-                kind, *content = results.get(timeout=1.0)
-            except queue.Empty:
-                if any(worker.exitcode is not None for worker in workers):
-                    raise NFDError(
-                        "a recording process ended unexpectedly. What was recorded so far is kept; "
-                        "run the same command again to go on."
-                    ) from None
-                continue
-            if kind == "played":
-                report(writer.frames, content[0])
-            elif kind == "error":
-                name, text = content
-                raise getattr(errors, name, NFDError)(text)
-            else:
-                finished.add(content[0])
-                # Keep few shards ahead of the next one to place, so that little is thrown away.
-                tasks.put(next(missing))
-                while len(writer.shards) in finished and writer.frames < steps:
-                    writer.place(len(writer.shards))
-                    report(writer.frames, 0)
-    finally:
-        for worker in workers:
-            if worker.is_alive():
-                worker.terminate()
-        for worker in workers:
-            if worker.pid is not None:
-                worker.join(timeout=10)
-
-
-def _work(job: Job, tasks: Any, results: Any, parent: int) -> None:
-    """Main loop of a recording process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    # Leave by an exception, so that the game's own process is closed too.
-    signal.signal(signal.SIGTERM, _leave)
-    env = None
-    try:
-        env = job.env_factory()
-
-        def played(frames: int) -> None:
-            results.put(("played", frames))
-            if os.getppid() != parent:  # the parent was killed: nobody waits for the rest
-                raise SystemExit(1)
-
-        while True:
-            try:
-                shard = tasks.get(timeout=1.0)
-            except queue.Empty:
-                if os.getppid() != parent:
-                    return
-                continue
-            _record_shard(env, job, shard, played)
-            results.put(("shard", shard))
-    except Exception as error:
-        name = type(error).__name__
-        text = str(error) if isinstance(error, NFDError) else f"{name}: {error}"
-        results.put(("error", name, text))
-        time.sleep(0.5)  # let the queue's thread send it before the process ends
-    finally:
-        if env is not None:
-            env.close()
-
-
-def _leave(number: int, frame: Any) -> None:
-    raise SystemExit(128 + number)
 
 
 def policy_shares(summaries: Mapping[str, int]) -> str:

@@ -91,8 +91,10 @@ def write_shard(
     return summary
 
 
-def renumber_shard(source: Path, target: Path, info: DatasetInfo, *, first_index: int) -> None:
-    """Copies a shard, counting its frames from ``first_index`` in the data set.
+def renumber_shard(
+    source: Path, target: Path, info: DatasetInfo, *, first_episode: int, first_index: int
+) -> None:
+    """Copies a shard, counting its episodes and frames in the data set from the given numbers.
 
     Raises:
         DataError: if ``source`` is damaged.
@@ -100,6 +102,10 @@ def renumber_shard(source: Path, target: Path, info: DatasetInfo, *, first_index
     """
     summary = read_summary(source)
     table = read_table(source)
+    if summary.episodes and (shift := first_episode - summary.episodes[0]["episode_index"]):
+        for episode in summary.episodes:
+            episode["episode_index"] += shift
+        table = _set_column(table, "episode_index", table["episode_index"].to_numpy() + shift)
     _write_table(target, table, summary, info, first_index)
 
 
@@ -163,8 +169,7 @@ def _damaged(path: Path, why: object) -> DataError:
 def _write_table(
     path: Path, table: pa.Table, summary: ShardSummary, info: DatasetInfo, first_index: int
 ) -> None:
-    index = pa.array(np.arange(first_index, first_index + table.num_rows))
-    table = table.set_column(table.schema.get_field_index("index"), "index", index)
+    table = _set_column(table, "index", np.arange(first_index, first_index + table.num_rows))
     features = {name: hugging_face_type(f) for name, f in info.features().items()}
     footer = {"episodes": summary.episodes, "stats": summary.stats, "digest": summary.digest}
     table = table.replace_schema_metadata(
@@ -184,3 +189,7 @@ def _write_table(
             write_statistics=numbers,
             write_page_checksum=True,
         )
+
+
+def _set_column(table: pa.Table, name: str, values: np.ndarray) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), name, pa.array(values))

@@ -100,7 +100,9 @@ class DatasetWriter:
             raise DataError(f"shard {shard} cannot be placed: the next one is {len(self.shards)}.")
         self._unfinish()
         staged, target = self.staging_path(shard), data_path(self.root, shard)
-        renumber_shard(staged, target, self.info, first_index=self.frames)
+        renumber_shard(
+            staged, target, self.info, first_episode=self.episodes, first_index=self.frames
+        )
         staged.unlink()
         self._find_next()
 
