@@ -52,7 +52,7 @@ class ForeseenChange(VecEnvWrapper):
     @torch.no_grad()
     def step_async(self, actions: np.ndarray) -> None:
         """Takes the actions of the next :meth:`step_wait`, and foresees what they bring."""
-        encoded = self._core.world.action_spec.encode_batch(actions, self.num_envs)
+        encoded = self._core.adapter.encode_batch(actions, self.num_envs)
         memory = self._core.state.memory
         changes = self._outcome.expected_changes(memory, torch.from_numpy(encoded).to(memory))
         self._foreseen = changes[:, self._index].cpu().numpy().astype(np.float64)

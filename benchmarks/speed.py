@@ -11,7 +11,7 @@ import itertools
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -41,6 +41,9 @@ class SpeedOptions:
     thread_counts: tuple[int, ...] = (1, 2)
     """Numbers of torch CPU threads. More than one needs as many idle cores: threads that wait for
     a busy one make steps many times slower."""
+    ways: tuple[Literal["plain", "compiled"], ...] = ("plain",)
+    """Also with the transformer's pass compiled, which takes half a minute or more for each batch
+    size and thread count."""
     seconds: float = 3.0
     """Measuring time of each configuration, in all."""
     rounds: int = 3
@@ -65,6 +68,8 @@ class Configuration:
     """Denoising steps per frame."""
     threads: int
     """torch CPU threads."""
+    way: str = "plain"
+    """Or ``compiled``."""
 
 
 class Stepper:
@@ -76,6 +81,7 @@ class Stepper:
             "device": device,
             "sampling_steps": configuration.sampling_steps,
             "endless": True,
+            "compile": configuration.way == "compiled",
         }
         self.env: Any
         if configuration.streams == 1:
@@ -114,7 +120,7 @@ def run(options: SpeedOptions, console: Console, world: Any = None) -> dict[str,
     steps = options.steps or tuple(sorted({1, 2, 4, own}))
     configurations = [
         Configuration(*parts)
-        for parts in itertools.product(options.streams, steps, options.thread_counts)
+        for parts in itertools.product(options.streams, steps, options.thread_counts, options.ways)
     ]
     times: dict[Configuration, list[float]] = {c: [] for c in configurations}
     parts: dict[Configuration, dict[str, float]] = {}
@@ -200,13 +206,14 @@ def table(results: dict[str, Any], title: str) -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    for column in ("envs", "steps", "cpus", "p50", "p95", "p99", "fps", *PARTS, "Python"):
+    for column in ("envs", "steps", "cpus", "way", "p50", "p95", "p99", "fps", *PARTS, "Python"):
         result.add_column(column, justify="right", no_wrap=True)
     for row in results["configurations"]:
         result.add_row(
             str(row["streams"]),
             str(row["sampling_steps"]),
             str(row["threads"]),
+            row["way"],
             _ms(row["ms_per_step"]["estimate"]),
             _ms(row["ms_p95"]),
             _ms(row["ms_p99"]),
@@ -234,7 +241,7 @@ def _ms(value: float) -> str:
 
 def _base(configurations: list[Configuration], own: int) -> Configuration:
     """What ratios refer to: one stream on one thread at the world's own steps, if it is there."""
-    wanted = Configuration(1, own, 1)
+    wanted = Configuration(1, own, 1, configurations[0].way)
     return wanted if wanted in configurations else configurations[0]
 
 

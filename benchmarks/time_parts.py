@@ -65,6 +65,7 @@ def time_parts(rollout: Any, device: str = "cpu") -> Iterator[Stopwatches]:
         (world.tokenizer, "decode", "pixels"),
         (world.tokenizer, "encode", "pixels"),
         (module, "normal", "noise"),
+        (module, "normals", "noise"),
         (module, "uniform", "noise"),
         (module, "stream_keys", "noise"),
     ]
@@ -72,6 +73,8 @@ def time_parts(rollout: Any, device: str = "cpu") -> Iterator[Stopwatches]:
     # A step that is replayed whole has no parts that a stopwatch could be put around.
     plain = getattr(rollout, "rollout", rollout)
     graphs = getattr(plain, "graphs", None)
+    if getattr(plain, "compiled", None) is not None:
+        places.append((plain, "compiled", "network"))
     try:
         if graphs is not None:
             plain.graphs = None

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 import numpy as np
 from gymnasium import spaces
 
+from nfd_env.action_adapter import find_adapter
 from nfd_env.core import ImaginedCore, RewardFunction
 from nfd_env.loading import load_object, load_rollout
 from nfd_env.starts import make_starts
@@ -24,6 +25,7 @@ class EnvOptions(TypedDict, total=False):
     For type checkers and editors: at run time :func:`build_core` refuses other names.
     """
 
+    action_mode: str | None
     device: str
     teacher: bool
     sampling_steps: int | None
@@ -37,6 +39,7 @@ class EnvOptions(TypedDict, total=False):
     pessimism: float | None
     precision: str | None
     cuda_graphs: bool | None
+    compile: bool | None
     speculation: str
     speculation_depth: int | None
     reward_function: str | RewardFunction | None
@@ -47,6 +50,7 @@ def build_core(
     world: str | Path | Any,
     /,
     *,
+    action_mode: str | None = None,
     device: str = "auto",
     teacher: bool = False,
     sampling_steps: int | None = None,
@@ -60,6 +64,7 @@ def build_core(
     pessimism: float | None = None,
     precision: str | None = None,
     cuda_graphs: bool | None = None,
+    compile: bool | None = None,
     speculation: str = "auto",
     speculation_depth: int | None = None,
     reward_function: str | RewardFunction | None = None,
@@ -76,7 +81,9 @@ def build_core(
         pessimism=pessimism,
         precision=precision,
         cuda_graphs=cuda_graphs,
+        compile=compile,
     )
+    adapter = find_adapter(world, action_mode)
     from world_model.speculation import speculative  # torch and all that follows
 
     rollout = speculative(rollout, speculation, speculation_depth, streams=num_envs)
@@ -92,6 +99,7 @@ def build_core(
         TrustLimits(max_episode_steps, max_uncertainty),
         endless=endless,
         reward_function=reward_function,
+        adapter=adapter,
     )
 
 
@@ -102,7 +110,7 @@ def observation_space(core: ImaginedCore) -> spaces.Box:
 
 def action_space(core: ImaginedCore) -> spaces.Space[Any]:
     """Space of one stream's actions; a copy, as sampling from a space changes its generator."""
-    return deepcopy(core.world.action_spec.space)
+    return deepcopy(core.adapter.space)
 
 
 def check_render_mode(render_mode: str | None) -> str | None:

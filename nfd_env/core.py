@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from gymnasium.error import ResetNeeded
 
+from nfd_env.action_adapter import ActionAdapter
 from nfd_env.core_step import CoreStep, numbers_of, reset_info, to_numpy
 from nfd_env.reset_options import check_snapshot, parse_options
 from nfd_env.seeding import EpisodeSeeds, episode_seed
@@ -40,6 +41,8 @@ class ImaginedCore:
         limits: where they are cut off.
         endless: never terminate, and ignore ``limits.max_episode_steps``.
         reward_function: replaces the world's reward.
+        adapter: encodes the actions of whoever plays, for :meth:`step`; default: as the world's
+            own ActionSpec does.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class ImaginedCore:
         *,
         endless: bool = False,
         reward_function: RewardFunction | None = None,
+        adapter: ActionAdapter | None = None,
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs={num_envs}: expected at least 1.")
@@ -63,6 +67,7 @@ class ImaginedCore:
         self.limits = limits if limits is not None else TrustLimits()
         self.set_max_episode_steps(self.limits.max_episode_steps)
         self.reward_function = reward_function
+        self.adapter: ActionAdapter = world.action_spec if adapter is None else adapter
         self.device = torch.device(getattr(rollout, "device", "cpu"))
         self.state: Any = None
         shape = (num_envs, *world.config.frame_shape)
@@ -108,7 +113,8 @@ class ImaginedCore:
         if self.state is None and len(indices) < self.num_envs:
             raise ResetNeeded("reset all streams once before resetting some of them.")
         asked = [
-            parse_options(options[i] if options else None, self.world) for i in indices.tolist()
+            parse_options(options[i] if options else None, self.world, self.adapter)
+            for i in indices.tolist()
         ]
         wanted = [None if seeds is None else seeds[i] for i in indices.tolist()]
         upcoming = self.seeds.select(indices).upcoming(wanted)
@@ -250,6 +256,7 @@ class ImaginedCore:
             self.limits,
             endless=self.endless,
             reward_function=self.reward_function,
+            adapter=self.adapter,
         )
         core.restore(self.save(indices))
         return core

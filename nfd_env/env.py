@@ -27,7 +27,8 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
     """One imagined episode at a time: actions in, the next frame, reward and end out.
 
     Observations are uint8 ``(H, W, 3)`` frames; the action space is that of the environment that
-    the world was learned from. Both come from the world, as does the default horizon.
+    the world was learned from, unless ``action_mode`` chooses another. Both come from the world,
+    as does the default horizon.
 
     ``info`` holds ``imagined_steps`` (steps since the episode's start), ``uncertainty`` and
     ``termination_probability`` of the step; ``truncation_reason`` (``"horizon"`` or
@@ -50,6 +51,9 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
     Args:
         world: name, folder or hub id of a world, or ``"module:function"`` that makes one; past
             ``gym.make`` also a ``World`` or a rollout.
+        action_mode: which space to face, where the world's actions follow a convention that has
+            several: of Minecraft, ``"discrete"``, ``"multidiscrete"``, ``"minerl"`` and others,
+            see :mod:`world_model.minecraft`. Default: the space that the world was trained on.
         device: ``"auto"`` (a GPU if there is one), or what torch calls a device.
         teacher: imagine with the many-step network that the world was distilled from, where it
             is kept beside it.
@@ -72,6 +76,8 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
             With bfloat16 frames depend more on the number of streams; they stay reproducible.
         cuda_graphs: on a GPU, capture whole steps and replay them (the default): launching their
             kernels one by one would take most of the time.
+        compile: compile the transformer's pass (``torch.compile``): a third faster on CPUs, after
+            half a minute or less at the first step. For long runs; needs a C++ compiler there.
         speculation: have the next frame ready before its action is known: ``"ahead"``, ``"branch"``
             or ``"joint"`` (the paper's; not exact), see :mod:`world_model.speculation`; ``"off"``;
             or ``"auto"``, the default: ahead while it pays, which changes no frame.
@@ -84,6 +90,7 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
         WorldNotFoundError: if no such world exists.
         WorldFormatError: if its folder is damaged.
         ConfigError: if the world keeps no teacher, and one is asked for.
+        ConfigError: if the world has no such ``action_mode``.
         ConfigError: if it cannot speculate so, as ``joint`` where the network is given previous
             frames.
         ContextError: if ``contexts`` names nothing, or does not fit the world.
@@ -141,7 +148,7 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
             ActionError: if the action is not in the action space.
             ResetNeeded: if the episode has ended.
         """
-        result = self.core.step(self.world.action_spec.encode(action)[None])
+        result = self.core.step(self.core.adapter.encode(action)[None])
         self._show()
         return (
             result.observations[0],
@@ -161,7 +168,7 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
             ActionError: if one is not in the action space.
             ResetNeeded: before the first reset.
         """
-        encoded = [self.world.action_spec.encode(action) for action in actions]
+        encoded = [self.core.adapter.encode(action) for action in actions]
         if encoded:
             self.core.hint(np.stack(encoded))
 

@@ -34,8 +34,8 @@ def load_rollout(
         device: ``"auto"``, or what torch calls a device.
         teacher: whether the many-step network that the world was distilled from imagines.
         settings: arguments of ``Rollout`` (``sampling_steps``, ``sampler``, ``reward_mode``,
-            ``termination_mode``, ``pessimism``, ``precision``, ``cuda_graphs``); those that are
-            None keep the defaults.
+            ``termination_mode``, ``pessimism``, ``precision``, ``cuda_graphs``, ``compile``);
+            those that are None keep the defaults.
 
     Returns:
         ``(world, rollout)``.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nfd_env.action_adapter import ActionAdapter
 from nfd_env.snapshot import Snapshot
 from nfd_env.starts import check_context
 from world_model.errors import ActionError, ContextError
@@ -16,7 +17,9 @@ from world_model.types import Context
 KNOWN = ("frames", "actions", "snapshot")
 
 
-def parse_options(options: Mapping[str, Any] | None, world: Any) -> Context | Snapshot | None:
+def parse_options(
+    options: Mapping[str, Any] | None, world: Any, adapter: ActionAdapter | None = None
+) -> Context | Snapshot | None:
     """What the options of one stream ask for; None: the usual start.
 
     Args:
@@ -24,6 +27,7 @@ def parse_options(options: Mapping[str, Any] | None, world: Any) -> Context | Sn
             ``actions``, C - 1 of them (``actions[t]`` takes frame t to frame t + 1) or C (one more
             in front: what produced the first frame); or ``snapshot``, a :class:`Snapshot`.
         world: the world they are for.
+        adapter: of whose space the actions are; default: the world's.
 
     Raises:
         ContextError: if something does not fit the world, or a key is unknown.
@@ -46,10 +50,12 @@ def parse_options(options: Mapping[str, Any] | None, world: Any) -> Context | Sn
         if actions is not None:
             raise ContextError("the reset option 'actions' needs 'frames' beside it.")
         return None
-    return given_context(frames, actions, world)
+    return given_context(frames, actions, world, adapter)
 
 
-def given_context(frames: Any, actions: Any, world: Any) -> Context:
+def given_context(
+    frames: Any, actions: Any, world: Any, adapter: ActionAdapter | None = None
+) -> Context:
     """Frames and actions of a user as a context, a batch of one.
 
     Raises:
@@ -68,13 +74,14 @@ def given_context(frames: Any, actions: Any, world: Any) -> Context:
     vectors = np.full((count, world.action_spec.dim), np.nan, np.float32)
     if actions is not None:
         # The rows before the first given action keep the null action: nothing produced frame 0.
-        encoded = _encode(actions, count, world.action_spec)
-        vectors[count - len(encoded) :] = encoded
+        encoded = _encode(actions, count, world.action_spec if adapter is None else adapter)
+        if len(encoded):
+            vectors[count - len(encoded) :] = encoded
     context = Context(torch.from_numpy(array.copy())[None], torch.from_numpy(vectors)[None])
     return check_context(context, world)
 
 
-def _encode(actions: Any, count: int, spec: Any) -> np.ndarray:
+def _encode(actions: Any, count: int, adapter: ActionAdapter) -> np.ndarray:
     try:
         given = len(actions)
     except TypeError:
@@ -88,10 +95,10 @@ def _encode(actions: Any, count: int, spec: Any) -> np.ndarray:
             f"{count - 1} (those between the frames) or {count} (also the one before the first)."
         )
     try:
-        rows = [spec.encode(action) for action in actions]
+        rows = [adapter.encode(action) for action in actions]
     except ActionError as error:
         raise ContextError(f"the reset option 'actions' does not fit the world: {error}") from error
-    return np.stack(rows) if rows else np.zeros((0, spec.dim), np.float32)
+    return np.array(rows, np.float32)
 
 
 def check_snapshot(snapshot: Any, world: Any) -> Snapshot:

@@ -106,7 +106,7 @@ class NFDWorldVecEnv(VecEnv):
         Raises:
             ActionError: if an action is not in the action space.
         """
-        self._actions = self.world.action_spec.encode_batch(actions, self.num_envs)
+        self._actions = self.core.adapter.encode_batch(actions, self.num_envs)
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Imagines the next frame of every stream: (frames, rewards, dones, infos)."""

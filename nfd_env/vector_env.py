@@ -134,7 +134,7 @@ class NFDWorldVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             actions = actions.detach().cpu()
             wide = actions.dtype in (torch.bfloat16, torch.float16)
             actions = (actions.float() if wide else actions).numpy()
-        encoded = self.world.action_spec.encode_batch(actions, self.num_envs)
+        encoded = self.core.adapter.encode_batch(actions, self.num_envs)
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
             returned = self._next_step(encoded)
         else:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from world_model.companding import Companding
 from world_model.errors import ActionError
 
 
@@ -35,6 +36,8 @@ class ActionGroup:
     """Upper bound per column (continuous)."""
     whole: bool = False
     """Whether the numbers are whole ones (a Box of integers)."""
+    companding: Companding | None = None
+    """Curve by which networks are given the numbers (continuous); None: as they are."""
 
     @property
     def columns(self) -> int:
@@ -84,24 +87,29 @@ def _categorical(name: str, n: int) -> ActionGroup:
     return ActionGroup(name, "categorical", n, tuple(f"{name}={i}" for i in range(n)))
 
 
-def flatten(space: spaces.Space, action: Any) -> Iterator[np.ndarray]:
-    """Yields the columns of ``action``, categorical choices counted from 0."""
+def flatten(space: spaces.Space, action: Any, count: int | None = None) -> Iterator[np.ndarray]:
+    """Yields the columns of ``action``, categorical choices counted from 0.
+
+    With a ``count``, of so many actions in one, as Gymnasium's ``batch_space`` has them: every
+    array then has a leading axis of that length.
+    """
     if isinstance(space, spaces.Dict):
         if not isinstance(action, Mapping) or set(action) != set(space.spaces):
             raise ValueError(f"expected the keys {sorted(space.spaces)}")
         for key, sub in space.spaces.items():
-            yield from flatten(sub, action[key])
+            yield from flatten(sub, action[key], count)
     elif isinstance(space, spaces.Tuple):
         if len(action) != len(space.spaces):
             raise ValueError(f"expected {len(space.spaces)} parts")
         for sub, part in zip(space.spaces, action, strict=True):
-            yield from flatten(sub, part)
+            yield from flatten(sub, part, count)
     else:
         array = np.asarray(action)
         if array.dtype.kind not in "biuf":
             raise TypeError(f"expected numbers, got dtype {array.dtype}")
-        if array.shape != (space.shape or ()):
-            raise ValueError(f"expected shape {space.shape or ()}, got {array.shape}")
+        expected = (*(() if count is None else (count,)), *(space.shape or ()))
+        if array.shape != expected:
+            raise ValueError(f"expected shape {expected}, got {array.shape}")
         # In the action's own type: float32 cannot tell large neighbouring integers apart.
         yield array - np.asarray(getattr(space, "start", 0))
 
@@ -129,13 +137,6 @@ def unflatten(space: spaces.Space, vector: np.ndarray, at: int) -> tuple[Any, in
         clipped = np.clip(flat.astype(space.dtype), space.low, space.high)
         return np.asarray(clipped), at + size
     return flat.astype(space.dtype), at + size
-
-
-def batched(space: spaces.Space, count: int) -> spaces.Space:
-    """Gymnasium's space of ``count`` actions."""
-    from gymnasium.vector.utils import batch_space
-
-    return batch_space(space, count)
 
 
 def _unusual_dtype(space: spaces.Space) -> dict[str, str]:

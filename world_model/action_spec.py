@@ -7,8 +7,9 @@ of a Box. A row of NaN is the null action: the one "before" the first frame of a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,13 @@ from gymnasium import spaces
 
 from world_model.action_spaces import (
     ActionGroup,
-    batched,
     flatten,
     groups_of,
     space_from_dict,
     space_to_dict,
     unflatten,
 )
+from world_model.companding import Companding
 from world_model.errors import ActionError
 
 
@@ -38,22 +39,37 @@ class ActionSpec:
     'left'
     """
 
-    def __init__(self, space: spaces.Space, groups: Sequence[ActionGroup]) -> None:
+    def __init__(
+        self, space: spaces.Space, groups: Sequence[ActionGroup], *, convention: str = ""
+    ) -> None:
         self.space = space
         self.groups = tuple(groups)
+        self.convention = convention
         self.dim = sum(group.columns for group in self.groups)
 
     @classmethod
-    def from_space(cls, space: spaces.Space, names: Sequence[str] | None = None) -> ActionSpec:
+    def from_space(
+        cls,
+        space: spaces.Space,
+        names: Sequence[str] | None = None,
+        *,
+        companding: Mapping[str, Companding] | None = None,
+        convention: str = "",
+    ) -> ActionSpec:
         """Builds the spec of ``space``.
 
         Args:
             space: Discrete, MultiDiscrete, MultiBinary, Box, or a Dict or Tuple of these.
             names: a name for every action of a Discrete space (optional).
+            companding: curves by which networks are given the numbers of a Box, by its name (the
+                key in a Dict; ``action`` if it is the whole space). Encoded vectors hold the
+                numbers themselves.
+            convention: published convention that the space follows, as ``family/format`` such as
+                ``minecraft/minerl``; environments offer the family's other formats.
 
         Raises:
-            ActionError: if the space is of another kind or empty, or ``names`` has the wrong
-                length.
+            ActionError: if the space is of another kind or empty, ``names`` has the wrong length,
+                or ``companding`` names no Box.
         """
         groups = list(groups_of(space, "action"))
         if not sum(group.columns for group in groups):
@@ -66,7 +82,7 @@ class ActionSpec:
                 )
             group = groups[0]
             groups[0] = ActionGroup(group.name, group.kind, group.size, tuple(names))
-        return cls(space, groups)
+        return cls(space, _companded(groups, companding or {}), convention=convention)
 
     # -- vectors -------------------------------------------------------------------------------
 
@@ -81,7 +97,7 @@ class ActionSpec:
         except (TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
             raise ActionError(f"action {action!r} does not fit {self.space}: {error}.") from error
         vector = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-        self.check(vector[None], what=repr(action))
+        self.check(vector[None], what=lambda: repr(action))
         return vector
 
     def encode_batch(self, actions: Any, count: int) -> np.ndarray:
@@ -103,19 +119,20 @@ class ActionSpec:
             if array.dtype.kind not in "biuf":
                 raise ActionError(f"actions have dtype {array.dtype}; expected numbers.")
             vector = (array.reshape(count, self.dim) - self._starts()).astype(np.float32)
-            self.check(vector, what=f"one of {array.tolist()}")
+            self.check(vector, what=lambda: f"one of {array.tolist()}")
             return vector
-        from gymnasium.vector.utils import iterate
-
         try:
-            rows = [self.encode(a) for a in iterate(batched(self.space, count), actions)]
-        except ActionError:
-            raise
-        except (TypeError, ValueError, KeyError, IndexError) as error:
-            raise ActionError(f"{actions!r} are no {count} actions of {self.space}.") from error
-        if len(rows) != count:
-            raise ActionError(f"expected {count} actions of {self.space}, but got {len(rows)}.")
-        return np.stack(rows)
+            parts = [
+                part.reshape(count, -1).astype(np.float32)
+                for part in flatten(self.space, actions, count)
+            ]
+        except (TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
+            raise ActionError(
+                f"{actions!r} are no {count} actions of {self.space}: {error}."
+            ) from error
+        vectors = np.concatenate(parts, axis=1)
+        self.check(vectors, what=lambda: f"one of {actions}")
+        return vectors
 
     def decode(self, vector: np.ndarray) -> Any:
         """The action of the space that ``vector`` (dim,) stands for.
@@ -137,15 +154,24 @@ class ActionSpec:
         """The null action: float32 (dim,) of NaN."""
         return np.full(self.dim, np.nan, np.float32)
 
-    def check(self, vectors: np.ndarray, *, what: str | None = None) -> None:
-        """Raises ActionError unless every row of ``vectors`` (B, dim) is an action of the space."""
+    def check(self, vectors: np.ndarray, *, what: Callable[[], str] | None = None) -> None:
+        """Raises ActionError unless every row of ``vectors`` (B, dim) is an action of the space.
+
+        Args:
+            vectors: encoded actions.
+            what: words for them in the error; default: the first wrong numbers.
+        """
         vectors = np.asarray(vectors)
         if vectors.ndim != 2 or vectors.shape[1] != self.dim:
             raise ActionError(
                 f"action vectors have shape {vectors.shape}; expected (batch, {self.dim})."
             )
+        low, high, whole = self._limits
+        good = np.isfinite(vectors) & (vectors >= low) & (vectors <= high)
+        if (good & (~whole | (vectors == np.floor(vectors)))).all():
+            return
         column = 0
-        for group in self.groups:
+        for group in self.groups:  # which of them it is
             part = vectors[:, column : column + group.columns]
             column += group.columns
             if group.kind == "categorical":
@@ -160,7 +186,7 @@ class ActionSpec:
                 kind = "whole numbers" if group.whole else "numbers"
                 allowed = f"{kind} in [{min(group.low):g}, {max(group.high):g}]"
             if not good.all():  # NaN compares False, so it lands here too
-                bad = what if what is not None else str(part[~good.all(axis=1)][0].tolist())
+                bad = what() if what is not None else str(part[~good.all(axis=1)][0].tolist())
                 raise ActionError(
                     f"action {bad} is outside the action space {self.space}: "
                     f"'{group.name}' takes {allowed}."
@@ -192,10 +218,20 @@ class ActionSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able description, read back by :meth:`from_dict`."""
-        return {
+        described: dict[str, Any] = {
             "space": space_to_dict(self.space),
             "labels": [list(group.labels) for group in self.groups],
         }
+        # Only what is not the default: descriptions, and hashes over them, stay as they were.
+        names = [group.name for group in self.groups]
+        if names != [group.name for group in groups_of(self.space, "action")]:
+            described["names"] = names
+        curves = {g.name: asdict(g.companding) for g in self.groups if g.companding is not None}
+        if curves:
+            described["companding"] = curves
+        if self.convention:
+            described["convention"] = self.convention
+        return described
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ActionSpec:
@@ -206,14 +242,20 @@ class ActionSpec:
         """
         try:
             space = space_from_dict(data["space"])
-            groups = []
-            for group, labels in zip(groups_of(space, "action"), data["labels"], strict=True):
-                if len(labels) != group.size:
-                    raise ValueError(f"{len(labels)} labels for {group.size} of '{group.name}'")
-                groups.append(replace(group, labels=tuple(labels)))
-        except (KeyError, TypeError, ValueError, AssertionError) as error:
+            groups = list(groups_of(space, "action"))
+            names = data.get("names", [group.name for group in groups])
+            for i, (name, labels) in enumerate(zip(names, data["labels"], strict=True)):
+                if len(labels) != groups[i].size:
+                    raise ValueError(f"{len(labels)} labels for {groups[i].size} of '{name}'")
+                groups[i] = replace(groups[i], name=name, labels=tuple(labels))
+            if len(names) != len(groups):
+                raise ValueError(f"labels of {len(names)} groups for {len(groups)}")
+            curves = {k: Companding(**v) for k, v in data.get("companding", {}).items()}
+            groups = _companded(groups, curves)
+            convention = str(data.get("convention", ""))
+        except (KeyError, IndexError, TypeError, ValueError, AssertionError) as error:
             raise ActionError(f"damaged description of an action space: {error!r}.") from error
-        return cls(space, groups)
+        return cls(space, groups, convention=convention)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ActionSpec) and self.to_dict() == other.to_dict()
@@ -224,8 +266,35 @@ class ActionSpec:
     def __repr__(self) -> str:
         return f"ActionSpec({self.space}, dim={self.dim})"
 
+    @cached_property
+    def _limits(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Per column: lower and upper bound, float32, and whether only whole numbers count."""
+        low: list[float] = []
+        high: list[float] = []
+        whole: list[bool] = []
+        for group in self.groups:
+            choices = group.kind == "categorical"
+            low += [0.0] if choices else group.low
+            high += [group.size - 1.0] if choices else group.high
+            whole += [choices or group.whole] * group.columns
+        return np.array(low, np.float32), np.array(high, np.float32), np.array(whole)
+
     def _starts(self) -> np.ndarray:
         """Per column, the smallest index of a categorical group in the space (0 for a Box)."""
         if isinstance(self.space, spaces.Discrete | spaces.MultiDiscrete):
             return np.asarray(self.space.start).reshape(-1)
         return np.zeros(self.dim, np.int64)
+
+
+def _companded(
+    groups: Sequence[ActionGroup], curves: Mapping[str, Companding]
+) -> list[ActionGroup]:
+    """The groups with the curves of those that have one."""
+    boxes = [group.name for group in groups if group.kind == "continuous"]
+    unknown = sorted(set(curves) - set(boxes))
+    if unknown:
+        raise ActionError(
+            f"companding is given for {unknown}, but the continuous groups of the space are "
+            f"{boxes or 'none'}."
+        )
+    return [replace(group, companding=curves.get(group.name)) for group in groups]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from world_model.action_spec import ActionSpec
+from world_model.companding import Companding
 
 
 class TimeEmbedding(nn.Module):
@@ -38,7 +39,8 @@ class TimeEmbedding(nn.Module):
 class ActionEmbedding(nn.Module):
     """Encoded actions to a vector: one table per categorical group, one linear map per Box.
 
-    The embeddings of all groups add up. The null action has a vector of its own.
+    The embeddings of all groups add up. The null action has a vector of its own. Numbers of a Box
+    that has a companding curve are mapped onto [-1, 1] by it first.
     """
 
     def __init__(self, spec: ActionSpec, width: int) -> None:
@@ -63,7 +65,15 @@ class ActionEmbedding(nn.Module):
         for group, table in zip(self.spec.groups, self.tables, strict=True):
             part = known[..., column : column + group.columns]
             column += group.columns
+            if group.companding is not None:
+                part = _compress(part, group.companding)
             vector = table(part[..., 0].long()) if group.kind == "categorical" else table(part)
             total = vector if total is None else total + vector
         assert total is not None
         return torch.where(is_null, self.null.to(total.dtype), total)
+
+
+def _compress(x: Tensor, curve: Companding) -> Tensor:
+    """:meth:`Companding.compress` for tensors."""
+    size = x.abs().clamp(max=curve.limit) / curve.limit
+    return x.sign() * (curve.mu * size).log1p() / math.log1p(curve.mu)

@@ -128,7 +128,6 @@ class NextFrameDiffusion(nn.Module):
         last = previous[..., : self.config.token_dim]
         return out + self.displace(last, self.project_filters(x).float())
 
-    @torch.compiler.disable  # torch 2.13's CPU compiler fails on its indexing
     def displace(self, previous: Tensor, filters: Tensor) -> Tensor:
         """The previous frames (B, F, N, token_dim) under filters (B, F, N, blocks * K)."""
         (rows, columns), patch = self.config.grid, self.config.patch_size

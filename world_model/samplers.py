@@ -118,6 +118,11 @@ SAMPLERS: dict[str, Callable[[Draw, list[float], Estimate], Tensor]] = {
 }
 
 
+def draws_of(name: str, steps: int) -> int:
+    """How often the sampler of that name draws noise in so many steps."""
+    return steps if name == "consistency" else 1
+
+
 def get_sampler(name: str) -> Callable[[Draw, list[float], Estimate], Tensor]:
     """The sampler of that name.
 

@@ -9,8 +9,8 @@ filters cannot explain remains to the ordinary output. With all weights zero not
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 BLOCK = 4
 """Side, in pixels, of the blocks that share a filter."""
@@ -50,7 +50,7 @@ def transport(images: Tensor, weights: Tensor, offsets: list[tuple[int, int]]) -
     height, width = images.shape[-2:]
     reach_y = max(abs(y) for y, _ in offsets)
     reach_x = max(abs(x) for _, x in offsets)
-    padded = F.pad(images, (reach_x, reach_x, reach_y, reach_y), mode="replicate")
+    padded = _with_edges(images, reach_y, reach_x)
     # One weight per pixel, copied once: products that broadcast over blocks of four are slow.
     by_block = weights.permute(3, 0, 1, 2)[:, :, None, :, None, :, None]  # (K, B, 1, h, 1, w, 1)
     by_pixel = by_block.expand(-1, -1, -1, -1, BLOCK, -1, BLOCK).flatten(-4, -3).flatten(-2)
@@ -61,3 +61,14 @@ def transport(images: Tensor, weights: Tensor, offsets: list[tuple[int, int]]) -
         change = weight * difference if change is None else change.addcmul_(weight, difference)
     assert change is not None
     return change
+
+
+def _with_edges(images: Tensor, rows: int, columns: int) -> Tensor:
+    """Images (B, C, H, W) with their edges repeated outwards.
+
+    As ``F.pad(..., mode="replicate")``, whose indexing torch 2.13's CPU compiler fails on.
+    """
+    top, bottom = (x.expand(-1, -1, rows, -1) for x in (images[:, :, :1], images[:, :, -1:]))
+    images = torch.cat([top, images, bottom], dim=2)
+    left, right = (x.expand(-1, -1, -1, columns) for x in (images[..., :1], images[..., -1:]))
+    return torch.cat([left, images, right], dim=3)

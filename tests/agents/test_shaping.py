@@ -12,13 +12,14 @@ from nfd_env import make_sb3_vec_env
 from tests.agents.big_toy import BigToyGame
 from tests.world_model.tiny import randomise, tiny_world
 from world_model.errors import ActionError, NFDError
+from world_model.minecraft.formats import FORMATS
 from world_model.outcome import OutcomeModel
 from world_model.outcome_config import OutcomeConfig
 
 
-def make_world():
+def make_world(spec=None):
     """A world that knows two states of its player, at random."""
-    world = tiny_world()
+    world = tiny_world(spec=spec)
     config = OutcomeConfig.for_frames(
         world.config.frame_shape,
         hidden=16,
@@ -54,6 +55,21 @@ def test_rewards_hold_what_the_action_is_expected_to_cost():
         assert dones.tolist() == same.tolist()
         costs += expected.tolist()
     assert -50 < min(costs) < max(costs) < 0
+
+
+def test_actions_of_another_mode_cost_what_they_are_in_the_world():
+    settings = {"world": make_world(FORMATS["minerl"].spec), "n_envs": 2, "endless": True}
+    shaped = [
+        ForeseenChange(make_sb3_vec_env(**settings, action_mode=mode), "health", 2.0)
+        for mode in ("discrete", "multidiscrete")
+    ]
+    said = [np.array([1, 10]), np.array([[0, 1, *[0] * 6, 5, 5], [*[0] * 6, 1, 0, 5, 5]])]
+    rewards = []
+    for envs, actions in zip(shaped, said, strict=True):
+        envs.seed(0)
+        envs.reset()
+        rewards.append(envs.step(actions)[1])
+    np.testing.assert_array_equal(rewards[0], rewards[1])
 
 
 def test_the_expectation_depends_on_the_action_and_is_that_of_the_whole_sequence():

@@ -34,7 +34,7 @@ def test_every_configuration_is_measured(tmp_path):
     assert rows[1]["speed_up"] == pytest.approx(1, abs=0.05), "one stream at the world's own steps"
     table = speed.table(document["results"], "tiny")
     assert table.row_count == 4
-    assert len(table.columns) == 7 + len(PARTS) + 1
+    assert len(table.columns) == 8 + len(PARTS) + 1
     assert torch.get_num_threads() == threads
 
 

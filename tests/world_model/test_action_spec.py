@@ -12,6 +12,7 @@ from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector.utils import batch_space
 
 from world_model.action_spec import ActionSpec
+from world_model.companding import Companding
 from world_model.errors import ActionError
 
 SPACES = {
@@ -260,3 +261,34 @@ def test_spaces_that_cannot_be_used(space, names, message):
 def test_damaged_descriptions_are_refused(data):
     with pytest.raises(ActionError, match="damaged description"):
         ActionSpec.from_dict(data)
+
+
+# -- companding and conventions ----------------------------------------------------------------
+
+
+def test_a_curve_and_a_convention_survive_json_and_make_another_spec():
+    space = SPACES["dict"]
+    curve = Companding(180.0, 180.0)
+    spec = spec_of(space, companding={"look.yaw": curve}, convention="family/format")
+    again = ActionSpec.from_dict(json.loads(json.dumps(spec.to_dict())))
+    assert again == spec
+    assert again.groups == spec.groups
+    assert again.convention == "family/format"
+    assert [g.companding for g in again.groups if g.name == "look.yaw"] == [curve]
+    assert spec != spec_of(space)
+    assert spec != spec_of(space, companding={"look.yaw": curve})
+    # Vectors hold the numbers themselves.
+    action = space.sample()
+    np.testing.assert_array_equal(spec.encode(action), spec_of(space).encode(action))
+
+
+def test_specs_without_them_are_described_as_ever():
+    assert set(spec_of(SPACES["dict"]).to_dict()) == {"space", "labels"}
+
+
+def test_curves_for_what_is_no_box_are_refused():
+    with pytest.raises(ActionError, match=r"'turn'.*'look\.yaw'"):
+        spec_of(SPACES["dict"], companding={"turn": Companding(1.0, 1.0)})
+    damaged = spec_of(SPACES["box"]).to_dict() | {"companding": {"action": {"limit": 0, "mu": 1}}}
+    with pytest.raises(ActionError, match="damaged"):
+        ActionSpec.from_dict(damaged)

@@ -11,7 +11,9 @@ from gymnasium import spaces
 
 from tests.world_model.tiny import randomise
 from world_model.action_spec import ActionSpec
+from world_model.companding import Companding
 from world_model.embeddings import ActionEmbedding, TimeEmbedding
+from world_model.minecraft.minerl import minerl_spec
 from world_model.network import NetworkConfig, NextFrameDiffusion
 from world_model.presets import PRESETS, get_preset
 
@@ -169,6 +171,20 @@ def test_mixed_action_spaces_are_embedded_group_by_group():
         )
         torch.testing.assert_close(out[row], expected)
     assert torch.equal(out[2], embed.null)
+
+
+def test_companded_numbers_are_embedded_by_their_curve():
+    curve = Companding(180.0, 180.0)
+    space = spaces.Box(-180, 180, (2,))
+    embed = ActionEmbedding(ActionSpec.from_space(space, companding={"action": curve}), 8)
+    plain = ActionEmbedding(ActionSpec.from_space(space), 8)
+    plain.load_state_dict(embed.state_dict())
+    degrees = torch.tensor([[0.0, 0.6], [-3.0, 180.0], [12.5, -180.0]])
+    compressed = torch.from_numpy(curve.compress(degrees)).float()
+    torch.testing.assert_close(embed(degrees), plain(compressed))
+    degrees.requires_grad_(True)
+    embed(degrees).sum().backward()
+    assert degrees.grad.isfinite().all()
 
 
 def test_noise_levels_are_told_apart_smoothly():
@@ -362,13 +378,14 @@ def test_the_papers_three_sizes(name, nominal, exact, shape):
     assert network.config.across_frames == tuple(range(shape[1]))
 
 
+@pytest.mark.parametrize("spec", [SPEC, minerl_spec()], ids=["discrete", "minerl"])
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_runs(name):
+def test_every_preset_runs(name, spec):
     """Shapes only, but of all layers: on the meta device nothing is computed."""
     config = get_preset(name).network
     with torch.device("meta"):
-        network = NextFrameDiffusion(config, SPEC)
-        given = inputs_on_meta(config)
+        network = NextFrameDiffusion(config, spec)
+        given = inputs_on_meta(config) | {"actions": torch.empty(1, 3, spec.dim)}
         assert network(**given).shape == given["latents"].shape
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import nn
 
 from world_model.action_spec import ActionSpec
 from world_model.contexts import ContextSet
+from world_model.minecraft.formats import FORMATS
 from world_model.network import NextFrameDiffusion
 from world_model.outcome import OutcomeModel
 from world_model.outcome_config import OutcomeConfig
@@ -30,10 +32,13 @@ def randomise(module: nn.Module, seed: int = 0, scale: float = 0.1) -> None:
             parameter.add_(torch.randn(parameter.shape, generator=generator) * scale)
 
 
-def tiny_world(*, contexts: int = 5, outcome: bool = True, seed: int = 0) -> World:
-    """A world of 16x16 frames and three actions, with random weights."""
+def tiny_world(
+    *, contexts: int = 5, outcome: bool = True, seed: int = 0, spec: ActionSpec | None = None
+) -> World:
+    """A world of 16x16 frames with random weights; three actions, or those of ``spec``."""
     preset = get_preset("tiny")
-    spec = ActionSpec.from_space(spaces.Discrete(3), names=["stay", "left", "right"])
+    if spec is None:
+        spec = ActionSpec.from_space(spaces.Discrete(3), names=["stay", "left", "right"])
     torch.manual_seed(seed)
     network = NextFrameDiffusion(preset.network, spec)
     randomise(network, seed)
@@ -42,7 +47,7 @@ def tiny_world(*, contexts: int = 5, outcome: bool = True, seed: int = 0) -> Wor
         model = OutcomeModel(OutcomeConfig.for_frames(FRAME_SHAPE, hidden=16, embedding=16), spec)
         randomise(model, seed + 1)
     rng = np.random.default_rng(seed)
-    actions = rng.integers(0, 3, (contexts, preset.context_length, 1)).astype(np.float32)
+    actions = _sample(spec, rng, contexts, preset.context_length)
     actions[:, 0] = np.nan
     frames = rng.integers(0, 256, (contexts, preset.context_length, *FRAME_SHAPE), np.uint8)
     world = World(
@@ -64,6 +69,21 @@ def tiny_world(*, contexts: int = 5, outcome: bool = True, seed: int = 0) -> Wor
     for module in world._modules():
         module.eval().requires_grad_(False)
     return world
+
+
+def minecraft_world(name: str = "minerl") -> World:
+    """A tiny world that was trained on actions of one of Minecraft's formats."""
+    return tiny_world(spec=FORMATS[name].spec)
+
+
+def _sample(spec: ActionSpec, rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Encoded actions, float32 (*shape, K)."""
+    if isinstance(spec.space, spaces.Discrete):
+        return rng.integers(0, spec.space.n, (*shape, 1)).astype(np.float32)
+    space = deepcopy(spec.space)
+    space.seed(int(rng.integers(2**31)))
+    flat = [spec.encode(space.sample()) for _ in range(int(np.prod(shape)))]
+    return np.array(flat, np.float32).reshape(*shape, spec.dim)
 
 
 def world_without_previous_frames() -> World:

@@ -9,6 +9,7 @@ from typing import Any
 
 from world_model.action_spec import ActionSpec
 from world_model.errors import ActionError, DataError
+from world_model.minecraft.formats import understood
 
 CODEBASE_VERSION = "v3.0"
 FORMAT_VERSION = 1
@@ -106,7 +107,7 @@ class DatasetInfo:
                 )
             height, width, channels = (int(n) for n in data["frame_shape"])
             return cls(
-                action_spec=ActionSpec.from_dict(data["action_spec"]),
+                action_spec=understood(ActionSpec.from_dict(data["action_spec"])),
                 frame_shape=(height, width, channels),
                 fps=float(data["fps"]),
                 state_names=tuple(data["state_names"]),

@@ -248,7 +248,7 @@ class JointRollout:
         following = base.frame_index[:, None] + torch.arange(1, count + 1, device=self.device)
         repeated = actions[:, None].expand(-1, count, -1)
         level = torch.full(clean.shape[:2], rollout.context_noise, device=self.device)
-        grid, flow, network = rollout.grid, self.world.flow, rollout.network
+        grid, flow, stream = rollout.grid, self.world.flow, rollout.stream
         estimates: list[Tensor] = []
 
         def draw(step: int) -> Tensor:
@@ -263,7 +263,7 @@ class JointRollout:
             now = torch.full(x.shape[:2], t, device=self.device)
             size = torch.full_like(now, grid[step] - grid[step + 1])
             if step == 0:  # with the clean passes folded in
-                raw = network.stream(
+                raw = stream(
                     torch.cat([context, x], dim=1),
                     torch.cat([level, now], dim=1),
                     torch.cat([clean_actions, repeated], dim=1),
@@ -273,7 +273,7 @@ class JointRollout:
                     emit=count,
                 )
             else:
-                raw = network.stream(x, now, repeated, following, base.cache, step=size, emit=count)
+                raw = stream(x, now, repeated, following, base.cache, step=size, emit=count)
             assert raw is not None
             flat, levels = x.flatten(0, 1), now.flatten()
             x0 = predict_x0(raw.flatten(0, 1), flat, levels, None, flow)
