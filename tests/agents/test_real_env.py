@@ -8,13 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.real_env import (
-    DOOM_TAKE_COVER,
-    area_average,
-    get_preset,
-    make_real_env,
-    max_pool,
-)
+from agents.presets import DOOM_TAKE_COVER, PRESETS, get_preset, make_real_env
+from agents.real_env import RealEnvPreset, area_average, max_pool
 from world_model.errors import ActionError, NFDError, WorldNotFoundError
 
 STAY, RIGHT, LEFT = (DOOM_TAKE_COVER.action_names.index(n) for n in ("stay", "right", "left"))
@@ -47,8 +42,8 @@ def test_presets():
     assert preset.frame_shape == (64, 64, 3)
     assert preset.fps == 35 / 4
     assert preset.action_spec.describe(np.float32([LEFT])) == "left"
-    with pytest.raises(WorldNotFoundError, match=r"'pong'.*doom-take-cover"):
-        get_preset("pong")
+    with pytest.raises(WorldNotFoundError, match=r"'pongg'. Did you mean pong\? .*doom-take-cover"):
+        get_preset("pongg")
 
 
 def test_without_the_game_the_error_says_what_to_install(monkeypatch):
