@@ -113,7 +113,8 @@ class EnvRecipe:
             if unknown:
                 raise ValueError(f"unknown preprocessing {sorted(unknown)}")
             for name in ("size", "crop"):
-                settings[name] = settings[name] and tuple(int(n) for n in settings[name])
+                if settings.get(name) is not None:
+                    settings[name] = tuple(int(n) for n in settings[name])
             return cls(
                 name=str(source["name"]),
                 env_id=str(source["environment"]),

@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -65,16 +65,20 @@ def find_environment(config: CollectConfig) -> Preset:
         ConfigError: if the settings of a preset are to be changed, or ``kwargs`` are no JSON.
     """
     if config.environment in PRESETS:
-        changed = [
-            f"--{name.replace('_', '-')}"
-            for name in ("kwargs", "fps", "frames")
-            if getattr(config, name) != getattr(CollectConfig(""), name)
+        plain = CollectConfig(config.environment)
+        given = [
+            name for name in ("kwargs", "fps") if getattr(config, name) != getattr(plain, name)
         ]
-        if changed:
+        given += [
+            option.name
+            for option in fields(FrameOptions)
+            if getattr(config.frames, option.name) != getattr(plain.frames, option.name)
+        ]
+        if given:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             raise ConfigError(
-                f"{config.environment!r} is a preset, which brings its own settings. Give the id "
-                "of its environment instead to choose them: "
-                f"{PRESETS[config.environment].env_id}."
+                f"{config.environment!r} is a preset, which brings its own {flags}. Give the id of "
+                f"its environment instead to choose: {PRESETS[config.environment].env_id}."
             )
         return get_preset(config.environment)
     try:

@@ -55,8 +55,12 @@ class Clock(gym.Env[Any, Any]):
         ActionSpec.from_space(self.action_space).encode(action)
         self.time += 1
         self.actions_taken.append(action)
-        return self._observe(self.observation_space), 1.0, self.time == self.duration, False, (
-            self._info()
+        return (
+            self._observe(self.observation_space),
+            1.0,
+            self.time == self.duration,
+            False,
+            (self._info()),
         )
 
     def render(self) -> np.ndarray:

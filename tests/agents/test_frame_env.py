@@ -152,7 +152,7 @@ def test_it_closes_what_it_has_made(made):
     made(clock).close()
     assert clock.closed
     blind = Blind()
-    with pytest.raises(ConfigError, match="no image.*--render"):
+    with pytest.raises(ConfigError, match=r"no image.*--render"):
         made(blind)
     assert blind.closed
     with pytest.raises(ConfigError, match="cannot draw itself"):
@@ -186,7 +186,7 @@ def test_parts_of_actions_are_named():
 
 def test_actions_without_bounds(made):
     space = spaces.Box(np.float32([-np.inf, 0]), np.float32([np.inf, 3e38]))
-    with pytest.raises(ActionError, match="no bounds.*--action-limit"):
+    with pytest.raises(ActionError, match=r"no bounds.*--action-limit"):
         made(Clock(action_space=space))
     env = made(Clock(action_space=space), action_limit=2.5)
     assert env.action_space.low.tolist() == [-2.5, 0]
@@ -260,7 +260,7 @@ def test_functions_that_make_environments():
     assert env.observation_space.shape == (12, 16, 3)
     with pytest.raises(ConfigError, match="takes no arguments"):
         games.make_game("tests.agents.fake_envs:make_clock", {"duration": 3})
-    with pytest.raises(ConfigError, match="no gymnasium.Env"):
+    with pytest.raises(ConfigError, match=r"no gymnasium\.Env"):
         games.make_game("tests.agents.fake_envs:no_environment", {})
     with pytest.raises(ConfigError, match="render_mode='rgb_array'"):
         games.make_game("tests.agents.fake_envs:make_clock", {}, render=True)

@@ -43,7 +43,7 @@ def test_the_image_among_observations():
         find_image(several, "x", "it")
     with pytest.raises(ConfigError, match=r"several images \(left, right\).*--observation-key"):
         find_image(spaces.Dict({"left": image(8, 8), "right": image(8, 8)}), None, "it")
-    with pytest.raises(ConfigError, match="no image.*--render"):
+    with pytest.raises(ConfigError, match=r"no image.*--render"):
         find_image(image(4), None, "it")
     with pytest.raises(ConfigError, match="no Dict"):
         find_image(image(12, 16), "screen", "it")
