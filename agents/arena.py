@@ -9,7 +9,14 @@ from typing import Any
 import gymnasium as gym
 from rich.console import Console
 
-from agents.environments import real_action_spec, real_environment, source_of
+from agents.environments import (
+    MakeEnv,
+    Real,
+    real_action_spec,
+    real_environment,
+    real_name,
+    source_of,
+)
 from agents.evaluation import Evaluation, evaluate, evaluate_vector
 from agents.policies import BASELINES, Policy, make_policy
 from agents.policy_io import load_policy, policy_id
@@ -65,6 +72,19 @@ class Arena:
         Raises:
             NFDError: if the world does not say what it was learned from.
         """
+        return real_name(self._source)
+
+    @property
+    def make_real(self) -> MakeEnv:
+        """Makes the real environment.
+
+        Raises:
+            NFDError: if the world does not say what it was learned from.
+        """
+        return real_environment(self._source)
+
+    @property
+    def _source(self) -> Real:
         return self._real or source_of(self.world)
 
     @property
@@ -72,7 +92,7 @@ class Arena:
         """The actions of both."""
         if self.world is not None:
             return self.world.action_spec
-        return real_action_spec(self.real_name)
+        return real_action_spec(self._source)
 
     def check_real(self) -> None:
         """Starts and ends the real game once: better to fail now than after a training.
@@ -80,14 +100,14 @@ class Arena:
         Raises:
             NFDError: if the game cannot be played, with what to install.
         """
-        real_environment(self.real_name)().close()
+        self.make_real().close()
 
     def play_real(self, policy: Policy, episodes: int) -> Evaluation:
         """Lets ``policy`` play the real game; every policy meets the same episode seeds."""
         with episode_progress(self.console, f"{policy.name}, real", episodes) as on_episode:
             evaluation = evaluate(
                 policy,
-                real_environment(self.real_name),
+                self.make_real,
                 range(EVALUATION_SEED, EVALUATION_SEED + episodes),
                 streams=self.streams,
                 environment=f"{self.real_name} (real)",

@@ -49,7 +49,8 @@ class AgentOptions:
     """World to train in: a name, a folder or a hub id (default: doom-take-cover). With --policy:
     the world to play in besides the real game."""
     real: str | None = None
-    """Trains on real steps of this environment instead: the model-free baseline."""
+    """Trains on real steps of this environment instead, the model-free baseline: a preset,
+    module:function, or the folder of a data set or world that was recorded from it."""
     policy: tuple[str, ...] = ()
     """Trains nothing and evaluates these: noop, uniform, sweep-20, an action's name, the folder of
     a trained policy, or `baselines` for all the blind ones."""

@@ -16,7 +16,7 @@ import tyro
 from rich.console import Console
 
 from agents.arena import EVALUATION_SEED, Arena, find_policies, load_world
-from agents.environments import imagined_vec_envs, real_environment, training_starts
+from agents.environments import imagined_vec_envs, training_starts
 from agents.learning_curve import LearningCurve
 from agents.policies import Policy
 from agents.policy_io import find_policy, load_config, load_policy, policy_id
@@ -159,7 +159,7 @@ def run(options: DemoOptions, console: Console, config: PPOConfig = CONTINUING) 
 def make_film(path: Path, arena: Arena, policy: Policy, steps: int) -> None:
     """Films ``policy`` in the real game, beside what the world imagines under its actions."""
     seeds = range(FILM_SEED, FILM_SEED + 5)
-    take = record_take(policy, real_environment(arena.real_name), seeds, steps)
+    take = record_take(policy, arena.make_real, seeds, steps)
     imagined = imagine_along(take, arena.world, **arena.settings)
     config = arena.world.config
     names = arena.action_spec.groups[0].labels

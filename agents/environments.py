@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,43 +12,67 @@ import numpy as np
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from agents.ppo import MakeVecEnv
-from agents.real_env import get_preset, make_real_env
+from agents.presets import PRESETS, get_preset, make_real_env
+from agents.real_env import RealEnvPreset
+from agents.recipe import EnvRecipe, is_recipe
 from world_model.action_spec import ActionSpec
+from world_model.data.metadata import INFO_PATH, read_info
 from world_model.errors import NFDError
+from world_model.world_config import WorldParts
 
 MakeEnv = Callable[[], gym.Env[np.ndarray, Any]]
+Real = str | Mapping[str, Any]
+"""A real environment: its name, or the ``source`` of what was recorded of it."""
+CONFIG = "config.json"
 
 
-def real_environment(name: str) -> MakeEnv:
-    """Makes a real environment: a preset such as ``doom-take-cover``, or ``module:function``.
+def real_environment(real: Real) -> MakeEnv:
+    """Makes a real environment.
+
+    Args:
+        real: a preset such as ``doom-take-cover``, ``module:function``, the folder of a data set
+            or world, or the ``source`` that one of these keeps.
 
     Raises:
         WorldNotFoundError: if no preset has that name.
+        ConfigError: if the source does not say how the environment is made.
         NFDError: if ``module:function`` cannot be loaded.
     """
-    if ":" in name:
+    if not isinstance(real, str):
+        return partial(make_real_env, EnvRecipe.from_source(real), labels=False)
+    if (folder := _described(Path(real))) is not None:
+        return real_environment(_playable(folder, real))
+    if ":" in real:
         from nfd_env.loading import load_object
 
-        return load_object(name)
-    return partial(make_real_env, get_preset(name), labels=False)
+        return load_object(real)
+    return partial(make_real_env, get_preset(real), labels=False)
 
 
-def real_action_spec(name: str) -> ActionSpec:
-    """The actions of a real environment, by their names where the preset gives any."""
-    if ":" not in name:
-        return get_preset(name).action_spec
-    env = real_environment(name)()
+def real_action_spec(real: Real) -> ActionSpec:
+    """The actions of a real environment, by their names where there are any."""
+    if isinstance(real, str) and real in PRESETS:
+        preset = get_preset(real)
+        if isinstance(preset, RealEnvPreset):
+            return preset.action_spec
+    env: Any = real_environment(real)()
     try:
-        return ActionSpec.from_space(env.action_space)
+        spec = getattr(env, "action_spec", None)
+        return spec if isinstance(spec, ActionSpec) else ActionSpec.from_space(env.action_space)
     finally:
         env.close()
 
 
-def real_vec_envs(name: str) -> MakeVecEnv:
+def real_name(real: Real) -> str:
+    """What to call a real environment in tables and texts."""
+    return real if isinstance(real, str) else str(real.get("name", real.get("environment")))
+
+
+def real_vec_envs(real: Real) -> MakeVecEnv:
     """Real environments side by side for stable-baselines3."""
 
     def make(count: int, seed: int) -> VecEnv:
-        envs = DummyVecEnv([real_environment(name)] * count)
+        envs = DummyVecEnv([real_environment(real)] * count)
         envs.seed(seed)
         return envs
 
@@ -68,23 +92,39 @@ def imagined_vec_envs(world: Any, **settings: Any) -> MakeVecEnv:
     return make
 
 
-def source_of(world: Any) -> str:
-    """Name of the real environment that ``world`` was learned from.
+def source_of(world: Any) -> Real:
+    """The real environment that ``world`` was learned from, as :func:`real_environment` takes it.
 
     Raises:
         NFDError: if the world does not say, or it is not one that can be played here.
     """
-    source = dict(world.config.source)
-    name = source.get("preset") or source.get("environment") or ""
+    return _playable(dict(world.config.source), world.model_id)
+
+
+def _playable(source: Mapping[str, Any], what: str) -> Real:
+    """What ``source``, that of ``what``, says about its real environment."""
+    if is_recipe(source):
+        return source
+    name = str(source.get("preset") or source.get("environment") or "")
     if ":" not in name:
         try:
             get_preset(name)
         except NFDError as error:
             raise NFDError(
-                f"{world.model_id} was learned from {name or 'an unknown environment'!r}, which "
+                f"{what} was learned from {name or 'an unknown environment'!r}, which "
                 "cannot be played here. Evaluate in imagination only, with --episodes 0."
             ) from error
-    return str(name)
+    return name
+
+
+def _described(folder: Path) -> dict[str, Any] | None:
+    """The source that a data set or a world keeps; None if ``folder`` is neither."""
+    if (folder / INFO_PATH).is_file():
+        return dict(read_info(folder)["nfd"].get("source", {}))
+    if (folder / CONFIG).is_file():
+        where = str(folder / CONFIG)
+        return dict(WorldParts.from_json((folder / CONFIG).read_text(), where).config.source)
+    return None
 
 
 SHORT = 10

@@ -1,15 +1,12 @@
-"""Real environments: the presets that worlds are learned from, and agents return to.
+"""ViZDoom's scenarios with ground truth beside their frames: state variables and object labels.
 
 One environment serves recording, the evaluation of agents and the measurement of fidelity, so
-that all three see the same pixels.
+that all three see the same pixels. Which scenarios there are: :mod:`agents.presets`.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
-from contextlib import chdir
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +14,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from agents.games import frame_missing, make_game, register
 from world_model.action_spec import ActionSpec
-from world_model.errors import ActionError, NFDError, WorldNotFoundError
+from world_model.errors import ActionError, NFDError
 
 
 @dataclass(frozen=True)
@@ -85,67 +83,6 @@ class RealEnvPreset:
         }
 
 
-# The whole width is kept (90 degrees: fireballs come from the sides), but only the middle two
-# thirds of the height: above and below is bare ceiling and floor. A distant fireball is one to
-# two pixels wide, so the picture is rendered large and averaged in whole pixels, which keeps
-# such a fireball visible and steady where nearest-neighbour sampling would make it flicker.
-# ViZDoom orders the combinations of its buttons as binary numbers, hence right before left.
-DOOM_TAKE_COVER = RealEnvPreset(
-    name="doom-take-cover",
-    env_id="VizdoomTakeCover-v1",
-    screen_resolution="RES_256X192",
-    crop=(32, 160, 0, 256),
-    reduce=(2, 4),
-    frame_skip=4,
-    fps=35 / 4,
-    max_episode_steps=525,
-    action_names=("stay", "right", "left"),
-    reward_meaning="game tics survived (35 per second)",
-    state_variables=(
-        "HEALTH",
-        "POSITION_X",
-        "POSITION_Y",
-        "ANGLE",
-        "VELOCITY_X",
-        "VELOCITY_Y",
-    ),
-    label_classes={"DoomImp": (1, "monster"), "DoomImpBall": (2, "fireball")},
-)
-
-PRESETS: dict[str, RealEnvPreset] = {DOOM_TAKE_COVER.name: DOOM_TAKE_COVER}
-
-
-def get_preset(name: str) -> RealEnvPreset:
-    """The preset called ``name``.
-
-    Raises:
-        WorldNotFoundError: if there is none.
-    """
-    try:
-        return PRESETS[name]
-    except KeyError:
-        raise WorldNotFoundError(
-            f"no real environment is called {name!r}. There is: {', '.join(sorted(PRESETS))}."
-        ) from None
-
-
-def make_real_env(
-    preset: RealEnvPreset | str, seed: int | None = None, *, labels: bool = True
-) -> RealEnv:
-    """Makes the real environment of ``preset``.
-
-    Args:
-        preset: a preset or the name of one.
-        seed: seed of the first ``reset()`` that is given none.
-        labels: whether ``info["labels"]`` is filled (costs a second picture per step).
-
-    Raises:
-        WorldNotFoundError: if no preset has the given name.
-        NFDError: if ViZDoom is not installed.
-    """
-    return RealEnv(get_preset(preset) if isinstance(preset, str) else preset, seed, labels=labels)
-
-
 class RealEnv(gym.Env[np.ndarray, Any]):
     """A ViZDoom scenario as a plain Gymnasium environment with small frames.
 
@@ -170,17 +107,8 @@ class RealEnv(gym.Env[np.ndarray, Any]):
         self.render_mode = "rgb_array"
         self.observation_space = spaces.Box(0, 255, preset.frame_shape, np.uint8)
         self._labels_wanted = labels and bool(preset.label_classes)
-        # The game keeps its settings in a file, and more in a folder where it is started. A folder
-        # of its own makes every game start from the same settings, whatever else is running.
-        self._folder = tempfile.TemporaryDirectory(prefix="nfd-doom-")
-        config = os.path.join(self._folder.name, "vizdoom.ini")
-        self._game_env = _make_vizdoom(preset, self._labels_wanted, config)
-        game: Any = self._game_env.unwrapped
-        self._game = game
-        # Started here, not at the first reset: games are made one after the other, but may be reset
-        # by several threads, and the working folder is the whole process's.
-        with chdir(self._folder.name):
-            game.game.init()
+        self._game_env = _make_vizdoom(preset, self._labels_wanted)
+        self._game: Any = self._game_env.unwrapped
         self.action_space = self._game_env.action_space
         if self.action_space != preset.action_spec.space:
             raise NFDError(
@@ -216,7 +144,7 @@ class RealEnv(gym.Env[np.ndarray, Any]):
             raise ActionError(f"action {action!r} is outside {self.action_space}.")
         observation, reward, terminated, truncated, _ = self._game_env.step(action)
         # Without a state there was nothing to draw: the observation is a stand-in.
-        missing = self._game.state is None
+        missing = frame_missing(self._game_env)
         if not missing:
             self._look(observation)
         self._steps += 1
@@ -233,7 +161,6 @@ class RealEnv(gym.Env[np.ndarray, Any]):
     def close(self) -> None:
         """Ends the game's process."""
         self._game_env.close()
-        self._folder.cleanup()
 
     def _info(self, frame_missing: bool) -> dict[str, Any]:
         info: dict[str, Any] = {"state": self._state.copy(), "frame_missing": frame_missing}
@@ -278,22 +205,15 @@ def max_pool(
     return np.maximum.reduce([tall[:, i::columns] for i in range(columns)])
 
 
-def _make_vizdoom(preset: RealEnvPreset, labels: bool, config_path: str) -> gym.Env[Any, Any]:
-    try:
-        import vizdoom
-        import vizdoom.gymnasium_wrapper  # registers the ids
-    except ImportError as error:
-        raise NFDError(
-            f"the real environment {preset.name!r} needs ViZDoom, which could not be imported "
-            f'({error}). Install it with: pip install "nfd-world[doom]"'
-        ) from error
+def _make_vizdoom(preset: RealEnvPreset, labels: bool) -> gym.Env[Any, Any]:
+    register(preset.env_id)
+    import vizdoom
+
     variables = [getattr(vizdoom.GameVariable, name) for name in preset.state_variables]
-    return gym.make(
-        preset.env_id,
-        disable_env_checker=True,
-        frame_skip=preset.frame_skip,
-        screen_resolution=preset.screen_resolution,
-        labels_buffer_enabled=labels,
-        available_game_variables=variables,
-        doom_config_path=config_path,
-    )
+    settings = {
+        "frame_skip": preset.frame_skip,
+        "screen_resolution": preset.screen_resolution,
+        "labels_buffer_enabled": labels,
+        "available_game_variables": variables,
+    }
+    return make_game(preset.env_id, settings)

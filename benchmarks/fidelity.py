@@ -152,7 +152,9 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
 
 def find_data(options: EvaluateOptions, world: Any) -> Path:
     """Folder of the data set."""
-    return options.data or Path("data") / str(world.config.source.get("preset", world.config.name))
+    source = world.config.source
+    name = source.get("preset") or source.get("name") or world.config.name
+    return options.data or Path("data") / str(name)
 
 
 def find_out(options: EvaluateOptions, world: Any) -> Path:

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.arena import EVALUATION_SEED, find_policies
-from agents.environments import real_environment, source_of
+from agents.environments import real_environment, real_name, source_of
 from agents.evaluation import Evaluation, evaluate
 from agents.policies import Policy
 from agents.results import package_version
@@ -118,9 +118,9 @@ def play_real(
     Raises:
         NFDError: if the world does not say what it was learned from, or that cannot be played.
     """
-    name = source_of(world)
+    real = source_of(world)
     key = {
-        "environment": name,
+        "environment": real,
         "vizdoom": package_version("vizdoom"),
         "first_seed": EVALUATION_SEED,
         "episodes": episodes,
@@ -132,10 +132,10 @@ def play_real(
             with counting(console, f"{policy.name}, real", episodes) as tell:
                 known[policy.name] = evaluate(
                     policy,
-                    real_environment(name),
+                    real_environment(real),
                     range(EVALUATION_SEED, EVALUATION_SEED + episodes),
                     streams=4,
-                    environment=f"{name} (real)",
+                    environment=f"{real_name(real)} (real)",
                     on_episode=lambda *_, tell=tell: tell(1),
                 )
             _write_cache(cache, key, known)

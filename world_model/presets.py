@@ -89,6 +89,11 @@ SMALL_GAME = WorldPreset(
     sampling_shift=0.5,
 )
 
+# For games whose data has no labels of small objects.
+PLAIN_GAME = replace(SMALL_GAME, flow=replace(SMALL_GAME.flow, object_weights=()))
+# Medikits and monsters are what the game is about; they are larger than fireballs.
+ONE_CLASS = replace(SMALL_GAME, flow=replace(SMALL_GAME.flow, object_weights=(5.0,)))
+
 TINY = WorldPreset(
     network=NetworkConfig(
         grid=(2, 2),
@@ -108,6 +113,13 @@ TINY = WorldPreset(
 
 PRESETS: dict[str, WorldPreset] = {
     "doom-take-cover": SMALL_GAME,
+    "doom-health-gathering": ONE_CLASS,
+    "doom-defend-the-center": ONE_CLASS,
+    "doom-keyboard-mouse": PLAIN_GAME,
+    "breakout": PLAIN_GAME,
+    "pong": PLAIN_GAME,
+    "crafter": PLAIN_GAME,
+    "small-game": PLAIN_GAME,
     "tiny": TINY,
     "nfd-130m": _paper(768, 12, 12, 2048),
     "nfd-310m": _paper(1024, 16, 16, 2816),

@@ -1,4 +1,4 @@
-"""Behaviour policies: the scripted players that recordings are made with.
+"""Behaviour policies: what players of recordings are, and those of games of dodging.
 
 A world is only as good as the situations its data covers, so every episode is played by a
 player of its own, drawn from a mix (:func:`draw_policy`). The choice and the player's dice depend
@@ -14,6 +14,8 @@ import numpy as np
 from gymnasium import spaces
 
 from agents.policies import Policy
+from world_model.action_spaces import ActionGroup
+from world_model.action_spec import ActionSpec
 
 
 class BehaviourPolicy(Protocol):
@@ -22,7 +24,7 @@ class BehaviourPolicy(Protocol):
     name: str
     """Name and settings, stored with the episode."""
 
-    def act(self, frame: np.ndarray, info: Mapping[str, Any]) -> int:
+    def act(self, frame: np.ndarray, info: Mapping[str, Any]) -> Any:
         """The action after seeing ``frame`` uint8 (H, W, 3) and the environment's ``info``."""
         ...
 
@@ -120,20 +122,36 @@ class Agent:
     def __init__(
         self,
         policy: Policy,
-        action_space: spaces.Discrete,
+        action_space: spaces.Space[Any],
         epsilon: float,
         rng: np.random.Generator,
     ) -> None:
         self.policy, self.space, self.epsilon, self.rng = policy, action_space, epsilon, rng
+        self.spec = ActionSpec.from_space(action_space)
         self.state = policy.begin([int(rng.integers(2**31))])
         self.name = f"{policy.name}-{epsilon:.2f}"
 
-    def act(self, frame: np.ndarray, info: Mapping[str, Any]) -> int:
+    def act(self, frame: np.ndarray, info: Mapping[str, Any]) -> Any:
         """What the policy does, or a random action."""
-        action = int(self.policy.act(frame[None], self.state)[0])  # it must see every frame
-        if self.rng.random() < self.epsilon:
-            return int(self.space.start + self.rng.integers(self.space.n))
-        return action
+        action = self.policy.act(frame[None], self.state)[0]  # it must see every frame
+        if self.rng.random() >= self.epsilon:
+            return action
+        return self.spec.decode(draw_action(self.spec, self.rng))
+
+
+def draw_action(spec: ActionSpec, rng: np.random.Generator) -> np.ndarray:
+    """A uniformly random action, encoded: float32 (K,)."""
+    return np.concatenate([draw_group(group, rng) for group in spec.groups])
+
+
+def draw_group(group: ActionGroup, rng: np.random.Generator) -> np.ndarray:
+    """Uniformly random columns of one group of an action, float32."""
+    if group.kind == "categorical":
+        return np.array([rng.integers(group.size)], np.float32)
+    low, high = (np.asarray(bound, np.float32) for bound in (group.low, group.high))
+    if group.whole:
+        return rng.integers(low.astype(np.int64), high.astype(np.int64) + 1).astype(np.float32)
+    return np.clip(rng.uniform(low, high).astype(np.float32), low, high)
 
 
 class Switch:
@@ -146,7 +164,7 @@ class Switch:
         self.name = f"switch-{steps}"
         self.current, self.left = self.policies[0], steps
 
-    def act(self, frame: np.ndarray, info: Mapping[str, Any]) -> int:
+    def act(self, frame: np.ndarray, info: Mapping[str, Any]) -> Any:
         """What the current policy does."""
         if self.left == 0:
             self.current = self.policies[int(self.rng.integers(len(self.policies)))]

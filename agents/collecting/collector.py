@@ -3,13 +3,14 @@
 Episode i is a function of (seed, i) alone: its environment seed, its player and its player's
 dice. Processes take whole shards of consecutive episodes and write them to a staging folder; the
 parent places them in order. So the data set does not depend on the number of processes, nor on
-how often the recording was interrupted.
+how often the recording was interrupted. An episode in which the environment fails is left out, and
+the next one is played in a new environment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -51,6 +52,10 @@ class Job:
     """Folder for finished shards."""
 
 
+class EpisodeFailedError(Exception):
+    """The environment raised in the middle of an episode."""
+
+
 def record_episode(
     env: gym.Env[np.ndarray, Any],
     policy_factory: PolicyFactory,
@@ -58,17 +63,24 @@ def record_episode(
     seed: int,
     index: int,
 ) -> Episode:
-    """Plays and records episode ``index``."""
+    """Plays and records episode ``index``.
+
+    Raises:
+        EpisodeFailedError: if the environment raised, or gave a reward that is no number.
+        ActionError: if the player chose an action that the environment does not have.
+    """
     sequence = np.random.SeedSequence([seed, index])
     env_seed = int(sequence.generate_state(1)[0])
     policy = policy_factory(np.random.default_rng(sequence.spawn(1)[0]))
-    frame, info = env.reset(seed=env_seed)
+    frame, info = _ask(env.reset, seed=env_seed)
     frames, infos, actions, rewards = [frame], [info], [], []
     terminated = truncated = False
     while not (terminated or truncated):
         action = policy.act(frame, info)
-        frame, reward, terminated, truncated, info = env.step(action)
         actions.append(action_spec.encode(action))
+        frame, reward, terminated, truncated, info = _ask(env.step, action)
+        if not np.isfinite(reward):
+            raise EpisodeFailedError(f"the reward of step {len(actions)} is {reward}")
         rewards.append(reward)
         if not info.get("frame_missing", False):
             frames.append(frame)
@@ -88,6 +100,16 @@ def record_episode(
     )
 
 
+def _ask(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Calls a method of the environment; whatever it raises ends the episode."""
+    try:
+        return method(*args, **kwargs)
+    except NFDError:
+        raise  # the environment does not fit what it is asked for: the next episode will not either
+    except Exception as error:
+        raise EpisodeFailedError(f"{type(error).__name__}: {error}") from error
+
+
 def collect(
     writer: DatasetWriter,
     env_factory: EnvFactory,
@@ -97,7 +119,7 @@ def collect(
     seed: int,
     processes: int = 1,
     report: Report | None = None,
-) -> None:
+) -> list[str]:
     """Records until the data set has at least ``steps`` frames, in whole shards.
 
     Args:
@@ -109,10 +131,14 @@ def collect(
         processes: number of processes; 1 records in this one.
         report: called with (frames in place, frames played since the start) now and then.
 
+    Returns:
+        What the environment raised in each episode that was left out, of those played now.
+
     Raises:
         StorageError: if the disk is full; what was recorded so far stays.
-        NFDError: if a process failed.
+        NFDError: if a process failed, or every episode of a shard did.
     """
+    failures: list[str] = []
     if steps < 1 or processes < 1:
         raise DataError(f"steps={steps} and processes={processes} must be at least 1.")
     job = Job(env_factory, policy_factory, writer.info, seed, writer.shard_episodes, writer.staging)
@@ -129,7 +155,8 @@ def collect(
             doing="recording",
         )
         with closing(done):
-            for shard, _ in done:
+            for shard, failed in done:
+                failures += failed
                 finished.add(shard)
                 while len(writer.shards) in finished and writer.frames < steps:
                     writer.place(len(writer.shards))
@@ -138,34 +165,55 @@ def collect(
                     break
     report(writer.frames, 0)
     writer.finish(split_seed=seed)
+    return failures
 
 
 @contextmanager
 def _open_recorder(job: Job) -> Iterator[Worker]:
-    """Records shards by their number, all in one environment."""
-    env = job.env_factory()
+    """Records shards by their number, all in one environment while that works."""
+    recorder = _Recorder(job)
     try:
-        yield partial(_record_shard, env, job)
+        yield recorder.record
     finally:
-        env.close()
+        recorder.env.close()
 
 
-def _record_shard(
-    env: gym.Env[np.ndarray, Any], job: Job, shard: int, played: Callable[[int], None]
-) -> None:
-    first = shard * job.shard_episodes
-    episodes = []
-    for index in range(first, first + job.shard_episodes):
-        spec = job.info.action_spec
-        episodes.append(record_episode(env, job.policy_factory, spec, job.seed, index))
-        played(len(episodes[-1].frames))
-    write_shard(
-        job.staging / f"shard-{shard:06d}.parquet",
-        episodes,
-        job.info,
-        first_episode=first,
-        first_index=0,
-    )
+class _Recorder:
+    """An environment, and a new one after each failure."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.env = job.env_factory()
+
+    def record(self, shard: int, played: Callable[[int], None]) -> list[str]:
+        """Records the episodes of a shard; returns what those that failed failed with."""
+        job, episodes, failures = self.job, [], []
+        first = shard * job.shard_episodes
+        for index in range(first, first + job.shard_episodes):
+            spec = job.info.action_spec
+            try:
+                episode = record_episode(self.env, job.policy_factory, spec, job.seed, index)
+            except EpisodeFailedError as error:
+                failures.append(str(error))
+                with suppress(Exception):  # it is broken already
+                    self.env.close()
+                self.env = job.env_factory()
+                continue
+            episodes.append(episode)
+            played(len(episode.frames))
+        if not episodes:
+            raise NFDError(
+                f"the environment failed in all {job.shard_episodes} episodes from number {first} "
+                f"on, last with {failures[-1]}. What was recorded before is kept."
+            )
+        write_shard(
+            job.staging / f"shard-{shard:06d}.parquet",
+            episodes,
+            job.info,
+            first_episode=first,
+            first_index=0,
+        )
+        return failures
 
 
 def policy_shares(summaries: Mapping[str, int]) -> str:

@@ -42,7 +42,13 @@ COMMANDS = {
     "demo": Command("agents.demo", "the whole loop in minutes on the bundled world"),
 }
 
-EXTRAS = {"vizdoom": "doom", "pygame": "play", "matplotlib": "report"}
+EXTRAS = {
+    "vizdoom": "doom",
+    "ale_py": "atari",
+    "crafter": "crafter",
+    "pygame": "play",
+    "matplotlib": "report",
+}
 """Optional packages, and the extra of nfd-world that brings each."""
 
 

@@ -69,10 +69,14 @@ class FakeGame(gym.Env[np.ndarray, Any]):
 
 
 class BrokenGame(FakeGame):
-    """Fails after a few episodes."""
+    """Fails in the step after ``last``: in every episode that is longer."""
+
+    def __init__(self, last: int = 5) -> None:
+        super().__init__()
+        self.last_time = last
 
     def step(self, action: Any):
-        if self.time == 5:
+        if self.time == self.last_time:
             raise RuntimeError("the game crashed")
         return super().step(action)
 

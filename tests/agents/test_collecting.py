@@ -16,11 +16,12 @@ from agents.collecting import behaviour, command
 from agents.collecting.behaviour import MIX, Agent, Sweep, draw_policy
 from agents.collecting.collector import collect, record_episode
 from agents.policies import make_policy
-from agents.real_env import DOOM_TAKE_COVER
+from agents.presets import DOOM_TAKE_COVER
 from tests.agents.fake_game import INFO, BrokenGame, FakeGame, draw_player
 from world_model.data import open_store
 from world_model.data.writer import DatasetWriter
 from world_model.errors import (
+    ActionError,
     CheckpointError,
     DataError,
     NFDError,
@@ -176,8 +177,45 @@ def test_a_full_disk_is_one_clear_error_and_can_be_resumed(tmp_path, monkeypatch
 @pytest.mark.slow
 def test_an_error_in_a_process_reaches_the_caller(tmp_path):
     writer = DatasetWriter(tmp_path, INFO, shard_episodes=3)
-    with pytest.raises(NFDError, match="the game crashed"):
-        collect(writer, BrokenGame, draw_player, steps=60, seed=0, processes=2)
+    with pytest.raises(NFDError, match=r"all 3 episodes.*the game crashed"):
+        collect(writer, partial(BrokenGame, 1), draw_player, steps=60, seed=0, processes=2)
+
+
+def test_episodes_in_which_the_game_fails_are_left_out(tmp_path):
+    writer = DatasetWriter(tmp_path / "set", INFO, shard_episodes=16)
+    made = []
+
+    def make() -> BrokenGame:
+        made.append(BrokenGame())
+        return made[-1]
+
+    failures = collect(writer, make, draw_player, steps=100, seed=0)
+    assert failures
+    assert set(failures) == {"RuntimeError: the game crashed"}
+    assert len(failures) == 16 * len(writer.shards) - writer.episodes
+    assert len(made) == 1 + len(failures)  # what has failed is not played on
+    assert all(game.closed for game in made)
+    store = open_store(tmp_path / "set")
+    assert store.num_episodes == writer.episodes
+    assert store.lengths.max() <= 6
+    # The others are what they would have been.
+    played = [FakeGame() for _ in range(16 * len(writer.shards))]
+    whole = [
+        record_episode(game, draw_player, INFO.action_spec, 0, i) for i, game in enumerate(played)
+    ]
+    kept = [e for game, e in zip(played, whole, strict=True) if game.duration <= 5]
+    for i, expected in enumerate(kept):
+        np.testing.assert_array_equal(store.episode(i).frames, expected.frames)
+    assert "were left out because the environment failed in them, last with RuntimeError" in (
+        command.summary(writer, failures)
+    )
+
+
+def test_what_the_game_cannot_do_is_no_accident(tmp_path):
+    """A wrong action is the player's fault: no episode is left out for it."""
+    writer = DatasetWriter(tmp_path, INFO, shard_episodes=3)
+    with pytest.raises(ActionError, match="outside the action space"):
+        collect(writer, FakeGame, lambda rng: behaviour.Constant(7, "wrong"), steps=9, seed=0)
 
 
 def test_numbers_out_of_range_are_errors(tmp_path):
@@ -269,7 +307,10 @@ def test_agents_play_with_some_random_actions():
 
 def test_an_unknown_environment_is_an_error(tmp_path):
     with pytest.raises(WorldNotFoundError, match="doom-take-cover"):
-        command.main(["pong", "--out", str(tmp_path / "set")])
+        command.main(["doom-take-cove", "--out", str(tmp_path / "set")])
+    with pytest.raises(WorldNotFoundError, match=r"Did you mean .*CartPole-v1"):
+        command.main(["CartPol-v1", "--out", str(tmp_path / "set")])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_player_is_an_error(tmp_path):

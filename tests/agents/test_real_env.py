@@ -8,13 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.real_env import (
-    DOOM_TAKE_COVER,
-    area_average,
-    get_preset,
-    make_real_env,
-    max_pool,
-)
+from agents.presets import DOOM_TAKE_COVER, PRESETS, get_preset, make_real_env
+from agents.real_env import RealEnvPreset, area_average, max_pool
+from world_model import presets as world_presets
 from world_model.errors import ActionError, NFDError, WorldNotFoundError
 
 STAY, RIGHT, LEFT = (DOOM_TAKE_COVER.action_names.index(n) for n in ("stay", "right", "left"))
@@ -47,8 +43,19 @@ def test_presets():
     assert preset.frame_shape == (64, 64, 3)
     assert preset.fps == 35 / 4
     assert preset.action_spec.describe(np.float32([LEFT])) == "left"
-    with pytest.raises(WorldNotFoundError, match=r"'pong'.*doom-take-cover"):
-        get_preset("pong")
+    with pytest.raises(WorldNotFoundError, match=r"'pongg'. Did you mean pong\? .*doom-take-cover"):
+        get_preset("pongg")
+
+
+def test_every_real_environment_can_be_trained_on():
+    for name, preset in PRESETS.items():
+        assert preset.name == name
+        world = world_presets.get_preset(name)
+        classes = preset.class_names if isinstance(preset, RealEnvPreset) else {0: "background"}
+        # A loss weight for each class of objects that is recorded, see `object_weights`.
+        assert len(world.flow.object_weights) in (0, max(classes))
+        shape = preset.frame_shape if isinstance(preset, RealEnvPreset) else preset.frames.size
+        assert [side % world.patch_size for side in shape[:2]] == [0, 0]
 
 
 def test_without_the_game_the_error_says_what_to_install(monkeypatch):
@@ -186,4 +193,48 @@ def test_games_share_no_folder_and_leave_the_working_folder_alone(tmp_path, monk
     assert list(tmp_path.iterdir()) == []
     assert Path.cwd() == tmp_path
     for env in envs:
+        env.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["doom-health-gathering", "doom-defend-the-center"])
+def test_further_scenarios_do_what_they_are_said_to(name):
+    pytest.importorskip("vizdoom")
+    preset = get_preset(name)
+    assert isinstance(preset, RealEnvPreset)
+    env = make_real_env(preset)
+    try:
+        changes, seen = {}, set()
+        for action, label in enumerate(preset.action_names):
+            start = env.reset(seed=2)[1]["state"]
+            for _ in range(4):
+                frame, _, _, _, info = env.step(action)
+                seen |= set(np.unique(info["labels"]).tolist())
+            difference = info["state"] - start
+            changes[label] = dict(zip(preset.state_variables, difference, strict=True))
+        assert seen == {0, 1}
+        assert frame.shape == (64, 64, 3)
+        turned = {label: (values["ANGLE"] + 180) % 360 - 180 for label, values in changes.items()}
+        assert turned["left"] > 10
+        assert turned["right"] < -10
+        assert turned["stay"] == 0
+        if "forward" in changes:
+            forward = np.hypot(changes["forward"]["POSITION_X"], changes["forward"]["POSITION_Y"])
+            assert forward > 20
+        else:
+            assert changes["attack"]["AMMO2"] < 0
+            assert changes["stay"]["AMMO2"] == 0
+        # An episode ends without a picture, and its last frame is repeated.
+        env.reset(seed=2)
+        over, steps = False, 0
+        while not over:
+            frame, reward, terminated, truncated, info = env.step(0)
+            over, steps = terminated or truncated, steps + 1
+            assert frame.max() > 0
+        assert info["frame_missing"]
+        assert terminated
+        assert reward < 0
+        assert info["state"][0] < 50  # health: the floor is acid, and monsters bite
+        assert steps < 525
+    finally:
         env.close()

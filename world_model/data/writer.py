@@ -362,7 +362,7 @@ tags:
 - LeRobot
 - world-model
 ---
-# {info.source.get("preset", "Episodes")}
+# {info.source.get("preset") or info.source.get("name", "Episodes")}
 
 {episodes} episodes, {frames} frames of {info.frame_shape[0]}x{info.frame_shape[1]} pixels at
 {info.fps:g} frames per second, {kept}, in the LeRobotDataset v3.0 layout.

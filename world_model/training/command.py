@@ -43,7 +43,8 @@ class TrainCommand:
     """Trains a world on recorded episodes; start it again to go on after an interruption."""
 
     preset: Annotated[str, tyro.conf.Positional]
-    """Architecture and defaults: doom-take-cover, nfd-130m, nfd-310m, nfd-774m, tiny."""
+    """Architecture and defaults: a game that `nfd collect` knows, such as doom-take-cover;
+    small-game for any other; nfd-130m, nfd-310m, nfd-774m, tiny."""
     data: Path | None = None
     """Folder of the data set (default: data/PRESET)."""
     out: Path | None = None
