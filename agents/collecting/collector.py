@@ -26,7 +26,7 @@ from world_model.data.metadata import DatasetInfo
 from world_model.data.shards import write_shard
 from world_model.data.workers import Worker, run_tasks
 from world_model.data.writer import DatasetWriter
-from world_model.errors import DataError
+from world_model.errors import DataError, NFDError
 from world_model.types import Episode
 
 EnvFactory = Callable[[], gym.Env[np.ndarray, Any]]
