@@ -40,13 +40,16 @@ def real_environment(real: Real) -> MakeEnv:
     """
     if not isinstance(real, str):
         return partial(make_real_env, EnvRecipe.from_source(real), labels=False)
-    if (folder := _described(Path(real))) is not None:
-        return real_environment(_playable(folder, real))
+    if real in PRESETS:
+        return partial(make_real_env, get_preset(real), labels=False)
     if ":" in real:
         from nfd_env.loading import load_object
 
         return load_object(real)
-    return partial(make_real_env, get_preset(real), labels=False)
+    kept = _described(Path(real))
+    if kept is None:
+        get_preset(real)  # raises, with the names that there are
+    return real_environment(_playable(kept or {}, real))
 
 
 def real_action_spec(real: Real) -> ActionSpec:

@@ -25,7 +25,7 @@ from agents.pictures import (
     to_frame,
     to_rgb,
 )
-from agents.real_actions import bounded, named_spec
+from agents.real_actions import bounded, first_action, named_spec
 from agents.recipe import EnvRecipe
 from world_model.errors import ConfigError, DataError
 
@@ -92,8 +92,9 @@ class FrameEnv(gym.Env[np.ndarray, Any]):
         self.action_spec = named_spec(self.action_space, action_names(env))
         self.frame_shape = (*options.size, 3)
         own = time_limit(env)
-        natural = LONGEST if own is None else min(LONGEST, -(-own // options.frame_skip))
-        self.max_episode_steps = options.max_episode_steps or natural
+        self.max_episode_steps = options.max_episode_steps or LONGEST
+        if own is not None:
+            self.max_episode_steps = min(self.max_episode_steps, -(-own // options.frame_skip))
         rate = steps_per_second(env)
         self.fps = self.recipe.fps or (10.0 if rate is None else rate / options.frame_skip)
         self.source = self.recipe.to_source(self.max_episode_steps, versions_of(what))
@@ -111,7 +112,7 @@ class FrameEnv(gym.Env[np.ndarray, Any]):
         self._steps = 0
         waiting = self._options.noop_starts
         if waiting:
-            noop = self.action_spec.decode(np.zeros(self.action_spec.dim, np.float32))
+            noop = first_action(self.action_spec)
             for _ in range(int(self.np_random.integers(waiting + 1))):
                 observation, _, terminated, truncated, info = self._env.step(noop)
                 if terminated or truncated:

@@ -63,6 +63,7 @@ def register(env_id: str) -> None:
     if family.module == "miniworld":
         os.environ.setdefault("PYGLET_HEADLESS", "1")  # or it wants a display at import
     try:
+        import_module(family.module.partition(".")[0])
         import_module(family.module)
     except ImportError as error:
         raise NFDError(
@@ -101,12 +102,12 @@ def make_game(env_id: str, kwargs: Mapping[str, Any], *, render: bool = False) -
     folder = tempfile.TemporaryDirectory(prefix="nfd-doom-") if doom else None
     if folder is not None:
         kwargs = {**kwargs, "doom_config_path": os.path.join(folder.name, "vizdoom.ini")}
+    if folder is None:
+        return _make(env_id, kwargs)
     try:
-        env = _make(env_id, kwargs)
-        return env if folder is None else DoomGame(env, folder)
+        return DoomGame(_make(env_id, kwargs), folder)
     except BaseException:
-        if folder is not None:
-            folder.cleanup()
+        folder.cleanup()
         raise
 
 
@@ -123,8 +124,14 @@ class DoomGame(gym.Wrapper[Any, Any, Any, Any]):
         game: Any = env.unwrapped
         # Started here, not at the first reset: games are made one after the other, but may be
         # reset by several threads, and the working folder is the whole process's.
-        with chdir(folder.name):
-            game.game.init()
+        try:
+            with chdir(folder.name):
+                game.game.init()
+        except Exception as error:
+            env.close()
+            raise NFDError(
+                f"the game cannot be started ({type(error).__name__}: {error})."
+            ) from error
 
     def close(self) -> None:
         """Ends the game's process."""

@@ -79,3 +79,9 @@ def named_spec(space: spaces.Space[Any], names: Sequence[str] | None) -> ActionS
         else:
             groups.append(replace(group, labels=part))
     return ActionSpec(space, groups)
+
+
+def first_action(spec: ActionSpec) -> Any:
+    """The first choice of every group, and numbers as near to 0 as they may be: most often rest."""
+    parts = [np.clip(0, g.low, g.high) if g.low else np.zeros(1) for g in spec.groups]
+    return spec.decode(np.concatenate(parts).astype(np.float32))

@@ -140,6 +140,14 @@ def test_the_real_environment_is_made_again(recorded, monkeypatch):
     envs.close()
 
 
+def test_names_of_presets_come_first(recorded, tmp_path):
+    recorded.rename(tmp_path / "doom-take-cover")
+    assert real_action_spec("doom-take-cover").groups[0].labels == ("stay", "right", "left")
+    assert real_environment("./doom-take-cover")().frame_shape == (6, 8, 3)
+    with pytest.raises(WorldNotFoundError, match="no real environment is called 'nowhere'"):
+        real_environment("nowhere")
+
+
 def test_an_arena_finds_it(recorded):
     world = world_of(recorded)
     arena = Arena(Console(quiet=True), world=world, streams=2)

@@ -15,7 +15,7 @@ from gymnasium.utils.env_checker import check_env
 from agents import games
 from agents.frame_env import LONGEST, FrameEnv
 from agents.presets import BREAKOUT, CRAFTER, DOOM_KEYBOARD_MOUSE, make_real_env
-from agents.real_actions import bounded, named_spec
+from agents.real_actions import bounded, first_action, named_spec
 from agents.recipe import EnvRecipe, FrameOptions, default_name, is_recipe
 from tests.agents.fake_envs import DICT_ACTIONS, Blind, Clock, Flicker, Named
 from world_model.errors import ActionError, ConfigError, NFDError, WorldNotFoundError
@@ -108,6 +108,7 @@ def test_the_time_limit_truncates(made):
 
 def test_there_is_always_a_time_limit(made):
     assert made(Clock()).max_episode_steps == LONGEST
+    assert made(Clock(), max_episode_steps=3000).max_episode_steps == 3000
 
 
 def test_the_environments_own_time_limit():
@@ -118,6 +119,9 @@ def test_the_environments_own_time_limit():
     ends = [env.step(0) for _ in range(5)]
     assert [end[3] for end in ends] == [False] * 4 + [True]
     assert ends[-1][1] == 1.0  # the ninth step alone
+    # The environment's own limit holds even where a longer one is asked for.
+    longer = replace(recipe, frames=FrameOptions(max_episode_steps=20))
+    assert FrameEnv(longer).max_episode_steps == 9
 
 
 def test_episodes_that_always_start_alike_are_told_apart(made):
@@ -200,6 +204,14 @@ def test_actions_without_bounds(made):
     assert nested["a"] == DICT_ACTIONS
     with pytest.raises(ActionError, match="leaves nothing"):
         bounded(spaces.Box(5.0, np.inf, (1,)), 2.0, "it")
+
+
+def test_the_first_action():
+    spec = named_spec(spaces.Dict({"a": DICT_ACTIONS, "b": spaces.Box(2, 3, (1,))}), None)
+    action = first_action(spec)
+    assert action["b"] == [2.0]
+    assert action["a"]["item"] == 1
+    assert action["a"]["mouse"].tolist() == [0, 0]
 
 
 # -- recipes and games ---------------------------------------------------------------------------
