@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import tyro
 
+from world_model.autoencoder.cache import open_tokens
 from world_model.autoencoder.storage import load_tokenizer
 from world_model.autoencoder.tokenizer import AutoencoderTokenizer
 from world_model.data import EpisodeStore
 from world_model.errors import ConfigError
 from world_model.moments import cut_moments
+from world_model.precision import autocast
 from world_model.presets import (
     PRESETS,
     WorldPreset,
@@ -29,6 +33,7 @@ from world_model.training.console import (
     console,
     learn_with_progress,
     open_data,
+    progress_bar,
     run_to_the_end,
     train_with_progress,
 )
@@ -64,6 +69,9 @@ class TrainCommand:
     tokenizer: Path | None = None
     """Autoencoder whose latents are the tokens, made by nfd tokenizer: a folder (default: pixel
     patches, or the tokenizer of the world to begin with)."""
+    cache_tokens: bool = False
+    """With an autoencoder: encodes every frame once, into the cache of the data set (2 bytes a
+    number, 11 kB a frame at 384x224), instead of at every step."""
     start_from: str | None = None
     """World to begin with, instead of fresh weights: a name, a folder or a hub id."""
     steps: int | None = None
@@ -117,6 +125,8 @@ def run(command: TrainCommand) -> Path:
         with clear_errors():
             stages = _plan(command, preset, store, device)
         stages.check()
+        if command.cache_tokens:
+            stages.tokens = _open_tokens(stages, distributed)
         trainer = stages.trainer()
         train_with_progress(
             trainer, stages.folder, lambda log, step: _sample(stages, trainer, log, step)
@@ -207,6 +217,33 @@ def _find_autoencoder(
             f"{store.root} are {width}x{height}. Train one on these data: 'nfd tokenizer {data}'."
         )
     return tokenizer
+
+
+def _open_tokens(stages: Stages, distributed: bool) -> np.ndarray:
+    """Every frame as tokens; the first process encodes them, the others wait for it.
+
+    Raises:
+        ConfigError: if there is no autoencoder.
+    """
+    tokenizer = stages.tokenizer()
+    if not isinstance(tokenizer, AutoencoderTokenizer):
+        raise ConfigError("--cache-tokens is for an autoencoder: pixel patches cost nothing.")
+    first = is_first()
+    if distributed and not first:
+        torch.distributed.barrier()
+    with progress_bar(first) as progress:
+        task = progress.add_task("encoding frames", total=None, note="", visible=False)
+        tokens = open_tokens(
+            stages.store,
+            tokenizer.to(stages.device),
+            autocast=partial(autocast, stages.train.precision, stages.device),
+            progress=lambda done, total: progress.update(
+                task, completed=done, total=total, visible=True
+            ),
+        )
+    if distributed and first:
+        torch.distributed.barrier()
+    return tokens
 
 
 def _sample(stages: Stages, trainer: Trainer, log: Log, step: int) -> None:

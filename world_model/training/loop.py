@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from world_model.errors import ConfigError, DivergenceError
-from world_model.precision import choose_precision
+from world_model.precision import autocast
 from world_model.storage import recover_folder
 from world_model.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from world_model.training.config import TrainConfig
@@ -69,7 +69,6 @@ class TrainingLoop(ABC):
                 f"batch_size {config.batch_size} does not divide among {self.world_size} "
                 "processes. Choose a multiple."
             )
-        self._dtype = choose_precision(config.precision, self.device)
         self._half_done = False
 
     @abstractmethod
@@ -97,9 +96,7 @@ class TrainingLoop(ABC):
 
     def autocast(self) -> torch.autocast:
         """Matrix products in the run's precision."""
-        # Uncached: passes without gradients come first, and their casts must not serve the others.
-        mixed = self._dtype != torch.float32
-        return torch.autocast(self.device.type, self._dtype, mixed, cache_enabled=False)
+        return autocast(self.config.precision, self.device)
 
     def update(self, loss: Tensor) -> StepReport:
         """Follows the gradient of ``loss`` by one step of the optimisers.

@@ -52,6 +52,9 @@ class Stages:
     """A world whose transformer's weights to begin with, or None."""
     trained_tokenizer: AutoencoderTokenizer | None = None
     """The autoencoder whose latents are the tokens; None: pixel patches."""
+    tokens: np.ndarray | None = None
+    """All frames of the store, encoded by it before (:mod:`world_model.autoencoder.cache`); None:
+    they are encoded when they are needed."""
 
     def tokenizer(self) -> FrameTokenizer:
         """What the weights to begin with know, the autoencoder given, or pixel patches.
@@ -88,6 +91,7 @@ class Stages:
             self.device,
             self.start_from,
             make_method(flow, tokenizer, self.start_from) if flow.makes_samples else None,
+            self.tokens,
         )
 
     def check(self) -> None:

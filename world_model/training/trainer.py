@@ -6,7 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from world_model.action_spec import ActionSpec
 from world_model.data import EpisodeStore, WindowSampler
@@ -40,6 +42,8 @@ class Trainer(TrainingLoop):
         start_from: a world whose transformer's weights to begin with, instead of fresh ones; a
             checkpoint in ``folder`` goes first.
         method: few-step training with this loss, instead of the regression of ``flow``.
+        tokens: (rows, N, D), all frames of the store as tokens, encoded before; None: frames are
+            encoded when they are needed.
 
     Raises:
         ConfigError: if the settings do not fit each other or the processes.
@@ -58,10 +62,11 @@ class Trainer(TrainingLoop):
         device: torch.device | str = "cpu",
         start_from: World | None = None,
         method: Method | None = None,
+        tokens: np.ndarray | None = None,
     ) -> None:
         super().__init__(train, folder, device)
         self.store, self.flow, self.loss_name = store, flow, flow.loss
-        self.tokenizer = tokenizer.to(self.device).eval()
+        self.tokenizer, self.tokens = tokenizer.to(self.device).eval(), tokens
         if (network.previous_frames or flow.own_fraction) and train.length < 2:
             raise ConfigError(
                 f"length={train.length} leaves nothing to learn: the first frame of a window only "
@@ -114,11 +119,9 @@ class Trainer(TrainingLoop):
         Raises:
             DivergenceError: if the gradient is not finite; the weights are left as they were.
         """
-        batch = self._windows.sample(self.state.step)
-        frames, actions = batch.frames.to(self.device), batch.actions.to(self.device)
-        with self.autocast():
-            latents = self.tokenizer.encode(frames)
-        weights = loss_weights(self.tokenizer, self.flow, latents, batch.labels)
+        latents, labels = self._latents()
+        actions = self._windows.actions(self.state.step).to(self.device)
+        weights = loss_weights(self.tokenizer, self.flow, latents, labels)
         generator = self.generator()
         with self.autocast():
             if self.method is None:
@@ -135,6 +138,15 @@ class Trainer(TrainingLoop):
                 made = LossBatch(latents, actions, weights, generator, self.state.step)
                 loss = self.method(self._forward, self.model, made)
         return self.update(loss)
+
+    def _latents(self) -> tuple[Tensor, Tensor | None]:
+        """Clean tokens (B, F, N, D) of the step's windows, and labels where they were recorded."""
+        step = self.state.step
+        if self.tokens is not None:
+            return self._windows.cut(self.tokens, step).to(self.device, torch.float32), None
+        batch = self._windows.sample(step)
+        with self.autocast():
+            return self.tokenizer.encode(batch.frames.to(self.device)), batch.labels
 
     def averaged_network(self) -> NextFrameDiffusion:
         """A copy of the network with the averaged weights."""

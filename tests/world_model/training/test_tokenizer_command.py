@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -16,12 +17,14 @@ import torch
 import nfd_env  # noqa: F401  (registers the environment)
 from nfd_env.cli.main import main as nfd
 from tests.world_model.autoencoder.tiny import make_tokenizer
+from world_model.autoencoder.cache import open_tokens
 from world_model.autoencoder.storage import load_tokenizer, save_tokenizer
 from world_model.autoencoder.tokenizer import AutoencoderTokenizer
 from world_model.data.images import decode_png
-from world_model.errors import ConfigError
+from world_model.errors import ConfigError, DataError
 from world_model.flow import flow_loss
 from world_model.network import NextFrameDiffusion
+from world_model.precision import autocast
 from world_model.presets import PRESETS, get_preset, with_autoencoder
 from world_model.training import command, tokenizer_command
 from world_model.world import World
@@ -166,6 +169,51 @@ def test_the_papers_preset_takes_one_step_with_a_tokenizer():
     loss.backward()
     assert torch.isfinite(loss)
     assert all(p.grad is not None for p in network.parameters())
+
+
+def test_frames_that_were_encoded_before_teach_the_same(finished, bars, tmp_path, monkeypatch):
+    options = command.TrainCommand("tiny", data=bars.root, tokenizer=finished, batch_size=2)
+    options = replace(options, precision="float32")
+    losses = []
+    for name in ("plain", "cached", "cached"):
+        stages = command._plan(options, get_preset("tiny"), bars, torch.device("cpu"))
+        stages.folder = tmp_path / f"{name}{len(losses)}"
+        if name == "cached":
+            stages.tokens = command._open_tokens(stages, distributed=False)
+            assert stages.tokens.shape == (bars.num_frames, 4, 4)
+            # Neither the second time, nor in training.
+            monkeypatch.setattr(AutoencoderTokenizer, "encode", None)
+        losses.append(stages.trainer().train_step().loss)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2)
+    assert losses[2] == losses[1] != losses[0]
+
+
+def test_tokens_of_another_tokenizer_are_not_taken(finished, bars):
+    first = load_tokenizer(finished)
+    options = {"autocast": lambda: autocast("float32", "cpu")}
+    ours = open_tokens(bars, first, **options)
+    other = load_tokenizer(finished)
+    with torch.no_grad():
+        other.encoder.layers[-1].bias += 1.0
+    theirs = open_tokens(bars, other, **options)
+    assert not np.array_equal(ours, theirs)
+    rows = torch.from_numpy(np.array(bars.frames[70:75]))
+    np.testing.assert_allclose(theirs[70:75], other.encode(rows), rtol=1e-3, atol=1e-3)
+
+
+def test_a_damaged_cache_says_so(finished, bars):
+    tokenizer = load_tokenizer(finished).with_scale((0.0,) * 4, 9.0)
+    options = {"autocast": lambda: autocast("float32", "cpu")}
+    path = Path(open_tokens(bars, tokenizer, **options).filename)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(DataError, match=r"is damaged.*Delete"):
+        open_tokens(bars, tokenizer, **options)
+
+
+def test_pixel_patches_are_not_cached(bars, tmp_path, capsys):
+    given = ["train", "tiny", "--data", str(bars.root), "--out", str(tmp_path / "run"), *TRAIN]
+    assert nfd([*given, "--cache-tokens"]) == 1
+    assert "--cache-tokens is for an autoencoder" in capsys.readouterr().err
 
 
 class Store:
