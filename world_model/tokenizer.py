@@ -37,6 +37,14 @@ class Tokenizer(Protocol):
         """float32 (..., num_tokens, token_dim) to uint8 (..., H, W, 3), rounded and clamped."""
         ...
 
+    def in_precision(self, dtype: torch.dtype) -> Tokenizer:
+        """What decodes with matrix products in ``dtype``: itself, or a copy for inference."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able description, without weights; see :func:`tokenizer_from_dict`."""
+        ...
+
 
 @dataclass(frozen=True)
 class PixelPatchConfig:
