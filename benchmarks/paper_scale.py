@@ -17,7 +17,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.kl_decoder import KLDecoder
 from benchmarks.latent_streams import LatentStreams
 from benchmarks.results import machine_line, write_benchmark
 from world_model.action_spec import ActionSpec
+from world_model.autoencoder.config import AutoencoderConfig
+from world_model.autoencoder.tokenizer import AutoencoderTokenizer
 from world_model.flow import FlowConfig
 from world_model.network import NetworkConfig, NextFrameDiffusion
 from world_model.presets import get_preset
@@ -128,13 +129,13 @@ def measure(
         network = NextFrameDiffusion(config, spec)
     network = network.in_precision(getattr(torch, options.dtype)).to(device).eval()
     parameters = sum(p.numel() for p in network.parameters())
-    pixels: KLDecoder | None = None
+    tokenizer: AutoencoderTokenizer | None = None
     if decoder == "kl16":
-        with torch.device(device):
-            pixels = KLDecoder(config.grid)
-        pixels = pixels.to(network.embed.weight.dtype).eval()
-        pixels.layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        parameters += sum(p.numel() for p in pixels.parameters())
+        tokenizer = papers_tokenizer(config, device, network.embed.weight.dtype)
+        parameters += sum(p.numel() for p in tokenizer.decoder.parameters())
+        if mode == "compiled":
+            tokenizer.decoder.compile(dynamic=False)
+    pixels = None if tokenizer is None else tokenizer.decode
     try:
         streams = LatentStreams(network, batch, steps, flow, at_once, pixels)
         advance = _prepare(streams, mode, device)
@@ -157,6 +158,20 @@ def measure(
         "frames_per_second": batch * 1e3 / p50,
         "memory_gb": torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else None,
     }
+
+
+def papers_tokenizer(
+    config: NetworkConfig, device: torch.device, dtype: torch.dtype
+) -> AutoencoderTokenizer:
+    """The KL-16 autoencoder with random weights, for tokens that the network takes."""
+    default = AutoencoderConfig()
+    (rows, columns), side = config.grid, default.token_side
+    with torch.device(device):
+        tokenizer = AutoencoderTokenizer(
+            replace(default, frame_shape=(rows * side, columns * side, 3))
+        )
+    tokenizer.decoder.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return tokenizer.eval()
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
@@ -201,8 +216,6 @@ def _prepare(streams: LatentStreams, mode: str, device: torch.device) -> Callabl
         for block in streams.network.blocks:
             for name in ("modulate", "qkv_of", "finish"):
                 setattr(block, name, torch.compile(getattr(block, name), dynamic=False))
-        if isinstance(streams.decoder, KLDecoder):
-            streams.decoder.layers.compile(dynamic=False)
     for _ in range(3):
         streams.advance()
     if mode == "eager":

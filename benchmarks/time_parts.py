@@ -57,13 +57,13 @@ def time_parts(rollout: Any, device: str = "cpu") -> Iterator[Stopwatches]:
     watches = Stopwatches(torch.cuda.synchronize if cuda else lambda: None)
     world = rollout.world
     places: list[tuple[Any, str, str]] = [
-        # Of the class: a rollout in another precision runs a copy of the world's network.
+        # Of the class: a rollout in another precision runs copies of the world's modules.
         (type(world.network), "stream", "network"),
         (world.outcome, "observe", "outcome"),
         (world.outcome, "termination_logits", "outcome"),
         (world.outcome, "reward", "outcome"),
-        (world.tokenizer, "decode", "pixels"),
-        (world.tokenizer, "encode", "pixels"),
+        (type(world.tokenizer), "decode", "pixels"),
+        (type(world.tokenizer), "encode", "pixels"),
         (module, "normal", "noise"),
         (module, "normals", "noise"),
         (module, "uniform", "noise"),

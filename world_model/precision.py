@@ -26,3 +26,16 @@ def choose_precision(precision: str, device: torch.device | str) -> torch.dtype:
     if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
         return torch.bfloat16
     return torch.float32
+
+
+def autocast(precision: str, device: torch.device | str) -> torch.autocast:
+    """Matrix products in ``precision`` on ``device``, in a ``with`` block.
+
+    Nothing is cached: passes without gradients come first in a training step, and their casts must
+    not serve those with.
+
+    Raises:
+        ValueError: as :func:`choose_precision`.
+    """
+    device, dtype = torch.device(device), choose_precision(precision, device)
+    return torch.autocast(device.type, dtype, dtype != torch.float32, cache_enabled=False)

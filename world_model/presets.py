@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from world_model.autoencoder.config import AutoencoderConfig
 from world_model.flow import FlowConfig
 from world_model.network import NetworkConfig
 from world_model.training.config import TrainConfig
@@ -21,6 +22,9 @@ class WorldPreset:
     """Default length and speed of training."""
     patch_size: int = 8
     """Side of a pixel patch; ignored by worlds with an autoencoder."""
+    autoencoder: bool = False
+    """Whether it is meant for the latents of an autoencoder (``nfd tokenizer``) where frames are
+    larger than pixel patches are good for."""
     context_length: int = 4
     """Real frames that start an episode."""
     context_noise: float = 0.02
@@ -49,6 +53,7 @@ def _paper(width: int, layers: int, heads: int, mlp_width: int) -> WorldPreset:
         network=network,
         flow=FlowConfig(prediction="v", loss="v", shift=3.0),
         train=TrainConfig(steps=200_000, batch_size=64, length=48, learning_rate=1e-4),
+        autoencoder=True,
         context_length=16,
         context_noise=0.15,
         sampler="dpmpp2m",
@@ -148,3 +153,13 @@ def with_frame_shape(preset: WorldPreset, frame_shape: tuple[int, int, int]) -> 
         token_dim=patch * patch * channels,
     )
     return replace(preset, network=network)
+
+
+def with_autoencoder(preset: WorldPreset, config: AutoencoderConfig) -> WorldPreset:
+    """The preset for tokens of an autoencoder, without what is about pixels.
+
+    The network is given no filters that displace pixels, and the loss weighs none.
+    """
+    network = replace(preset.network, grid=config.grid, token_dim=config.token_dim, transport=None)
+    flow = replace(preset.flow, motion_weight=0.0, object_weights=())
+    return replace(preset, network=network, flow=flow, autoencoder=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from world_model.compiling import CompiledStream
 from world_model.distillation.boundary import anchored
@@ -82,7 +82,9 @@ class Rollout:
             )
         self.device = torch.device(device)
         self.world = world.to(self.device)
-        self.network = world.network_in(choose_precision(precision, self.device))
+        dtype = choose_precision(precision, self.device)
+        self.network = world.network_in(dtype)
+        self.tokenizer = world.tokenizer.in_precision(dtype)
         config = world.config
         self.reward_mode, self.termination_mode = reward_mode, termination_mode
         if not math.isfinite(pessimism):
@@ -119,7 +121,7 @@ class Rollout:
         actions = contexts.actions.to(self.device, torch.float32)
         seeds = seeds.to(self.device, torch.int64)
         batch, length = frames.shape[:2]
-        latents = self.world.tokenizer.encode(frames)
+        latents = self.tokenizer.encode(frames)
         index = torch.arange(length, device=self.device).repeat(batch, 1)
         count, dim = network.config.previous_frames, latents.shape[-1]
         previous = torch.zeros(*latents.shape[:3], count * dim, device=self.device)
@@ -220,9 +222,9 @@ class Rollout:
             first_estimate: float32 (B, N, D), the first denoising estimate of it.
         """
         terminated, probability = self._termination(state, actions)
-        frames = self.world.tokenizer.decode(latents)
-        if self.world.tokenizer.rounds_feedback:
-            latents = self.world.tokenizer.encode(frames)
+        frames = self.tokenizer.decode(latents)
+        if self.tokenizer.rounds_feedback:
+            latents = self.tokenizer.encode(frames)
         state.latent, state.action = latents, actions
         state.frame_index = state.frame_index + 1
         rewards = torch.zeros(state.batch_size, device=self.device)
@@ -254,10 +256,11 @@ class Rollout:
 
     def _weights(self) -> tuple[int, ...]:
         """Where the weights lie: a world that was moved in the meantime has others."""
-        first = [next(self.network.parameters())]
+        modules: list[nn.Module] = [self.network, self.tokenizer]
         if self.world.outcome is not None:
-            first.append(next(self.world.outcome.parameters()))
-        return tuple(parameter.data_ptr() for parameter in first)
+            modules.append(self.world.outcome)
+        first = [next(module.parameters(), None) for module in modules]
+        return tuple(parameter.data_ptr() for parameter in first if parameter is not None)
 
     def _denoise(self, state: RolloutState, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Samples the next frame's tokens; also returns the first estimate of them."""

@@ -1,4 +1,6 @@
-"""Frames to tokens and back: the interface, and the exact tokenizer for small frames.
+"""Frames to tokens and back: the interface, and the exact tokenizer for frames up to 128 pixels.
+
+For larger ones there is :class:`world_model.autoencoder.tokenizer.AutoencoderTokenizer`.
 
 A frame becomes ``num_tokens`` tokens of ``token_dim`` numbers with about unit standard deviation,
 so that noise of unit variance (t = 1 in :mod:`world_model.flow`) drowns them.
@@ -6,11 +8,15 @@ so that noise of unit variance (t = 1 in :mod:`world_model.flow`) drowns them.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from world_model.autoencoder.config import AutoencoderConfig
+from world_model.autoencoder.tokenizer import AutoencoderTokenizer
+from world_model.patches import patchify, unpatchify
 
 
 class Tokenizer(Protocol):
@@ -29,6 +35,14 @@ class Tokenizer(Protocol):
 
     def decode(self, latents: Tensor) -> Tensor:
         """float32 (..., num_tokens, token_dim) to uint8 (..., H, W, 3), rounded and clamped."""
+        ...
+
+    def in_precision(self, dtype: torch.dtype) -> Tokenizer:
+        """What decodes with matrix products in ``dtype``: itself, or a copy for inference."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able description, without weights; see :func:`tokenizer_from_dict`."""
         ...
 
 
@@ -61,6 +75,17 @@ class PixelPatchConfig:
         if not self.std > 0:
             raise ValueError(f"std must be positive, not {self.std}.")
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of tokens."""
+        height, width, _ = self.frame_shape
+        return height // self.patch_size, width // self.patch_size
+
+    @property
+    def token_dim(self) -> int:
+        """Numbers per token."""
+        return self.patch_size**2 * self.frame_shape[-1]
+
 
 class PixelPatchTokenizer(nn.Module):
     """One token per square of pixels: nothing to train, nothing lost.
@@ -74,9 +99,7 @@ class PixelPatchTokenizer(nn.Module):
     def __init__(self, config: PixelPatchConfig) -> None:
         super().__init__()
         self.config = config
-        height, width, channels = config.frame_shape
-        self.grid = (height // config.patch_size, width // config.patch_size)
-        self.token_dim = config.patch_size**2 * channels
+        self.grid, self.token_dim = config.grid, config.token_dim
         self.register_buffer("mean", torch.tensor(config.mean), persistent=False)
 
     def encode(self, frames: Tensor) -> Tensor:
@@ -91,32 +114,52 @@ class PixelPatchTokenizer(nn.Module):
 
     def patchify(self, images: Tensor) -> Tensor:
         """(..., H, W, C) to (..., num_tokens, patch_size**2 * C)."""
-        p, (rows, columns) = self.config.patch_size, self.grid
-        patches = images.unflatten(-3, (rows, p)).unflatten(-2, (columns, p))
-        return patches.transpose(-4, -3).flatten(-3).flatten(-3, -2)  # (..., rows*columns, p*p*C)
+        return patchify(images, self.config.patch_size)
 
     def unpatchify(self, tokens: Tensor) -> Tensor:
         """Inverse of :meth:`patchify`."""
-        p, (rows, columns) = self.config.patch_size, self.grid
-        channels = tokens.shape[-1] // p**2
-        patches = tokens.unflatten(-1, (p, p, channels)).unflatten(-4, (rows, columns))
-        return patches.transpose(-4, -3).flatten(-3, -2).flatten(-4, -3)
+        return unpatchify(tokens, self.config.patch_size, self.grid)
+
+    def in_precision(self, dtype: torch.dtype) -> PixelPatchTokenizer:
+        """Itself: there are no matrix products to speed up."""
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able description, read back by :func:`tokenizer_from_dict`."""
         return {"kind": "pixel_patch", **asdict(self.config)}
 
 
-def tokenizer_from_dict(data: dict[str, Any]) -> PixelPatchTokenizer:
-    """Builds the tokenizer that ``to_dict`` described.
+KINDS: dict[str, type[PixelPatchConfig] | type[AutoencoderConfig]] = {
+    "pixel_patch": PixelPatchConfig,
+    "autoencoder": AutoencoderConfig,
+}
+FrameTokenizer = PixelPatchTokenizer | AutoencoderTokenizer
+"""The tokenizers that a world can have."""
+
+
+def tokenizer_config(data: dict[str, Any]) -> PixelPatchConfig | AutoencoderConfig:
+    """The configuration in what ``to_dict`` of a tokenizer gave.
 
     Raises:
-        ValueError: if the kind is unknown or a field does not fit.
+        ValueError: if the kind is unknown, a field is missing or unknown, or a value does not fit.
     """
-    fields = dict(data)
-    kind = fields.pop("kind", None)
-    if kind != "pixel_patch":
-        raise ValueError(f"unknown tokenizer kind {kind!r}; known: 'pixel_patch'.")
-    fields["frame_shape"] = tuple(fields["frame_shape"])
-    fields["mean"] = tuple(fields["mean"])
-    return PixelPatchTokenizer(PixelPatchConfig(**fields))
+    given: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
+    kind = given.pop("kind", None)
+    if kind not in KINDS:
+        raise ValueError(f"unknown tokenizer kind {kind!r}; known: {', '.join(KINDS)}.")
+    known = {field.name for field in fields(KINDS[kind])}
+    if known != given.keys():
+        raise ValueError(f"the tokenizer's fields {sorted(known ^ given.keys())} do not fit.")
+    return KINDS[kind](**given)
+
+
+def tokenizer_from_dict(data: dict[str, Any]) -> FrameTokenizer:
+    """Builds the tokenizer that ``to_dict`` described; an autoencoder's weights are random.
+
+    Raises:
+        ValueError: as :func:`tokenizer_config`.
+    """
+    config = tokenizer_config(data)
+    if isinstance(config, AutoencoderConfig):
+        return AutoencoderTokenizer(config)
+    return PixelPatchTokenizer(config)

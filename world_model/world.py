@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from world_model.action_spec import ActionSpec
 from world_model.contexts import ContextSet
@@ -23,7 +21,14 @@ from world_model.outcome_config import OutcomeConfig
 from world_model.registry import find_world
 from world_model.storage import atomic_folder, save_tensors
 from world_model.teacher import Teacher, TeacherConfig
-from world_model.tokenizer import PixelPatchTokenizer, tokenizer_from_dict
+from world_model.tokenizer import FrameTokenizer, tokenizer_from_dict
+from world_model.weights import (
+    file_hashes,
+    load_weights,
+    read_text,
+    stored_weights,
+    verify_file,
+)
 from world_model.world_config import WorldConfig, WorldParts
 
 
@@ -35,7 +40,7 @@ class World:
     """Name, shapes, sampling defaults, source."""
     action_spec: ActionSpec
     """The actions."""
-    tokenizer: PixelPatchTokenizer
+    tokenizer: FrameTokenizer
     """Frames to tokens and back."""
     network: NextFrameDiffusion
     """The transformer."""
@@ -134,7 +139,8 @@ class World:
         Args:
             path: the folder.
             dtype: of the transformers' weights on disk, float32 or float16. The outcome model,
-                which is small and calibrated, stays float32.
+                which is small and calibrated, stays float32, and so does an autoencoder, whose
+                latents the transformer knows.
 
         Returns:
             The folder.
@@ -145,20 +151,20 @@ class World:
         """
         _refuse_to_replace_others(Path(path))
         with atomic_folder(path) as folder:
-            save_tensors(_stored(self.network, dtype), folder / "network.safetensors")
+            save_tensors(stored_weights(self.network, dtype), folder / "network.safetensors")
+            if weights := stored_weights(self.tokenizer):
+                save_tensors(weights, folder / "tokenizer.safetensors")
             if self.teacher is not None:
-                save_tensors(_stored(self.teacher.network, dtype), folder / "teacher.safetensors")
+                save_tensors(
+                    stored_weights(self.teacher.network, dtype), folder / "teacher.safetensors"
+                )
             if self.outcome is not None:
-                save_tensors(_stored(self.outcome), folder / "outcome.safetensors")
+                save_tensors(stored_weights(self.outcome), folder / "outcome.safetensors")
             if self.contexts is not None:
                 self.contexts.save(folder / "contexts.parquet")
             if self.moments is not None:
                 self.moments.save(folder / "moments.parquet")
-            files = {
-                file.name: hashlib.sha256(file.read_bytes()).hexdigest()
-                for file in sorted(folder.iterdir())
-            }
-            text = replace(self._parts(), files=files).to_json()
+            text = replace(self._parts(), files=file_hashes(folder)).to_json()
             (folder / "config.json").write_text(text)
             (folder / "README.md").write_text(self.card, encoding="utf-8")
         self.content_hash = hashlib.sha256(text.encode()).hexdigest()
@@ -176,21 +182,24 @@ class World:
             WorldFormatError: if a file is missing, damaged or of another format version.
         """
         folder = find_world(name)
-        text = _read_text(folder / "config.json")
+        text = read_text(folder / "config.json")
         parts = WorldParts.from_json(text, str(folder / "config.json"))
         for file, expected in parts.files.items():
-            _verify(folder / file, expected)
+            verify_file(folder / file, expected)
+        tokenizer = tokenizer_from_dict(parts.tokenizer)
+        if tokenizer.state_dict():
+            load_weights(tokenizer, folder / "tokenizer.safetensors")
         network = NextFrameDiffusion(parts.network, parts.action_spec)
-        _load(network, folder / "network.safetensors")
+        load_weights(network, folder / "network.safetensors")
         teacher = None
         if parts.teacher is not None:
             taught_by = NextFrameDiffusion(parts.teacher.network, parts.action_spec)
-            _load(taught_by, folder / "teacher.safetensors")
+            load_weights(taught_by, folder / "teacher.safetensors")
             teacher = Teacher(parts.teacher, taught_by.eval().requires_grad_(False))
         outcome = None
         if parts.outcome is not None:
             outcome = OutcomeModel(OutcomeConfig.from_dict(parts.outcome), parts.action_spec)
-            _load(outcome, folder / "outcome.safetensors")
+            load_weights(outcome, folder / "outcome.safetensors")
         clips: dict[str, ContextSet] = {}
         for kind in ("contexts", "moments"):
             if f"{kind}.parquet" in parts.files:
@@ -200,14 +209,14 @@ class World:
         world = cls(
             config=parts.config,
             action_spec=parts.action_spec,
-            tokenizer=tokenizer_from_dict(parts.tokenizer),
+            tokenizer=tokenizer,
             network=network,
             flow=parts.flow,
             outcome=outcome,
             contexts=clips.get("contexts"),
             moments=clips.get("moments"),
             teacher=teacher,
-            card=_read_text(card) if card.is_file() else "",
+            card=read_text(card) if card.is_file() else "",
             content_hash=hashlib.sha256(text.encode()).hexdigest(),
         )
         for module in world._modules():
@@ -230,13 +239,6 @@ class World:
         return found if self.outcome is None else [*found, self.outcome]
 
 
-def _stored(module: nn.Module, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-    return {
-        name: tensor.detach().to("cpu", dtype).contiguous()
-        for name, tensor in module.state_dict().items()
-    }
-
-
 def _refuse_to_replace_others(path: Path) -> None:
     """Replacing removes what was there: never what is no world."""
     if path.is_dir() and any(path.iterdir()) and not (path / "config.json").is_file():
@@ -244,15 +246,6 @@ def _refuse_to_replace_others(path: Path) -> None:
             f"{path} holds files but no world, and saving would replace them. Choose a folder "
             "that is new, empty or a world."
         )
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise WorldFormatError(
-            f"{path} cannot be read ({error}). Download or save the world anew."
-        ) from error
 
 
 def _check_contexts(contexts: ContextSet, parts: WorldParts) -> None:
@@ -264,33 +257,3 @@ def _check_contexts(contexts: ContextSet, parts: WorldParts) -> None:
             f"numbers; its config says {wanted[0]} and {wanted[1]}. Download or save the world "
             "anew."
         )
-
-
-def _verify(path: Path, expected: str) -> None:
-    if not path.is_file():
-        raise WorldFormatError(f"{path} is missing. Download or save the world anew.")
-    try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise WorldFormatError(f"{path} cannot be read ({error}).") from error
-    if found != expected:
-        raise WorldFormatError(
-            f"{path} is damaged: its SHA-256 is {found[:12]}..., the config says "
-            f"{expected[:12]}.... Download or save the world anew."
-        )
-
-
-def _load(module: nn.Module, path: Path) -> None:
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise WorldFormatError(
-            f"{path} cannot be read ({error}). Download or save the world anew."
-        ) from error
-    try:
-        module.load_state_dict(weights)  # copies, so float16 on disk becomes float32
-    except RuntimeError as error:
-        raise WorldFormatError(
-            f"the weights in {path} do not fit the config: {error}. Download or save the "
-            "world anew."
-        ) from error

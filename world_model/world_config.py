@@ -12,7 +12,7 @@ from world_model.flow import FlowConfig
 from world_model.network import NetworkConfig
 from world_model.outcome_config import OutcomeConfig
 from world_model.teacher import TeacherConfig
-from world_model.tokenizer import tokenizer_from_dict
+from world_model.tokenizer import tokenizer_config
 
 FORMAT_VERSION = 1
 """Version of the folder layout; a newer one is refused."""
@@ -129,10 +129,10 @@ class WorldParts:
     def check(self) -> None:
         """Raises ValueError unless the parts fit together."""
         frame_shape = tuple(self.config.frame_shape)
-        tokenizer = tokenizer_from_dict(self.tokenizer)
-        if tokenizer.config.frame_shape != frame_shape:
+        tokenizer = tokenizer_config(self.tokenizer)
+        if tokenizer.frame_shape != frame_shape:
             raise ValueError(
-                f"the tokenizer takes frames of {tokenizer.config.frame_shape}, the world has "
+                f"the tokenizer takes frames of {tokenizer.frame_shape}, the world has "
                 f"{frame_shape}"
             )
         made = (tokenizer.grid, tokenizer.token_dim)

@@ -34,6 +34,9 @@ COMMANDS = {
         "world_model.data.importing.command", "make a data set of recordings: VPT, MineRL", False
     ),
     "train": Command("world_model.training.command", "train a world on recorded episodes"),
+    "tokenizer": Command(
+        "world_model.training.tokenizer_command", "train an autoencoder, for frames above 128 px"
+    ),
     "distill": Command("world_model.training.distill", "make a world sample in few steps"),
     "agent": Command("agents.command", "train an agent in imagination, evaluate it for real"),
     "evaluate": Command("benchmarks.fidelity", "measure how faithful a world is"),

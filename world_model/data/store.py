@@ -102,7 +102,7 @@ class EpisodeStore:
     """
 
     def __init__(self, root: Path, info: dict[str, Any], cache: Path, content_hash: str) -> None:
-        self.root = root
+        self.root, self.cache = root, cache
         self.content_hash = content_hash
         """Name of the data set's content, 16 hex digits."""
         recorded = DatasetInfo.from_dict(info["nfd"], str(root / INFO_PATH))

@@ -81,17 +81,17 @@ class WindowSampler:
 
     def sample(self, step: int) -> Batch:
         """Batch number ``step``, with labels where the data set has them."""
-        shape, recorded = self.store.frame_shape, self.store.labels
-        frames = np.empty((self.batch_size, self.length, *shape), np.uint8)
-        labels = None if recorded is None else np.empty(frames.shape[:-1], np.uint8)
-        actions = np.empty((self.batch_size, self.length, self.store.action_spec.dim), np.float32)
-        for i, row in enumerate(self.rows(step)):
-            frames[i] = self.store.frames[row : row + self.length]
-            actions[i] = self._produced_by[row : row + self.length]
-            if labels is not None and recorded is not None:
-                labels[i] = recorded[row : row + self.length]
+        labels = self.store.labels
         return Batch(
-            torch.from_numpy(frames),
-            torch.from_numpy(actions),
-            None if labels is None else torch.from_numpy(labels),
+            self.cut(self.store.frames, step),
+            self.actions(step),
+            None if labels is None else self.cut(labels, step),
         )
+
+    def actions(self, step: int) -> torch.Tensor:
+        """float32 (B, T, K), the actions of batch ``step``."""
+        return self.cut(self._produced_by, step)
+
+    def cut(self, array: np.ndarray, step: int) -> torch.Tensor:
+        """(B, T, ...), the windows of batch ``step`` out of an array with a row per frame."""
+        return torch.from_numpy(np.stack([array[r : r + self.length] for r in self.rows(step)]))

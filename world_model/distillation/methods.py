@@ -14,7 +14,7 @@ from world_model.distillation.shortcut import Shortcut, ShortcutConfig, told_ste
 from world_model.errors import ConfigError
 from world_model.flow import CONSISTENCY_LOSSES, FlowConfig
 from world_model.network import NextFrameDiffusion
-from world_model.tokenizer import PixelPatchTokenizer
+from world_model.tokenizer import FrameTokenizer, PixelPatchTokenizer
 from world_model.world import World
 
 
@@ -36,7 +36,7 @@ class MethodSettings:
 
 def make_method(
     flow: FlowConfig,
-    tokenizer: PixelPatchTokenizer,
+    tokenizer: FrameTokenizer,
     teacher: World | None = None,
     settings: MethodSettings | None = None,
 ) -> Method:
@@ -56,7 +56,8 @@ def make_method(
     if settings.adversarial and flow.loss != "scm":
         raise ConfigError(f"the adversarial stage belongs to --method scm, not to {flow.loss!r}.")
     if flow.loss == "energy":
-        parts = 2 if tokenizer.config.patch_size % 2 == 0 else 1
+        pixels = isinstance(tokenizer, PixelPatchTokenizer)
+        parts = 2 if pixels and tokenizer.config.patch_size % 2 == 0 else 1
         return EnergyScore(flow, tokenizer.grid, parts)
     if flow.loss == "shortcut":
         return Shortcut(flow, settings.shortcut)

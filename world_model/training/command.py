@@ -7,12 +7,24 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import tyro
 
+from world_model.autoencoder.cache import open_tokens
+from world_model.autoencoder.storage import load_tokenizer
+from world_model.autoencoder.tokenizer import AutoencoderTokenizer
 from world_model.data import EpisodeStore, open_store
+from world_model.errors import ConfigError
 from world_model.moments import cut_moments
-from world_model.presets import PRESETS, WorldPreset, get_preset, with_frame_shape
+from world_model.precision import autocast
+from world_model.presets import (
+    PRESETS,
+    WorldPreset,
+    get_preset,
+    with_autoencoder,
+    with_frame_shape,
+)
 from world_model.tokenizer import PixelPatchConfig
 from world_model.training.adaptation import OutcomeSettings
 from world_model.training.console import (
@@ -21,6 +33,7 @@ from world_model.training.console import (
     console,
     learn_with_progress,
     open_data,
+    progress_bar,
     run_to_the_end,
     train_with_progress,
 )
@@ -36,6 +49,9 @@ from world_model.training.processes import (
 from world_model.training.samples import sample_world
 from world_model.training.trainer import Trainer
 from world_model.world import World
+
+LARGEST_FOR_PATCHES = 128
+"""Pixels along a side up to which pixel patches are a good choice for every preset."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +69,12 @@ class TrainCommand:
     """Height and width of frames to learn; recorded ones are resized (default: as recorded)."""
     name: str | None = None
     """Name of the world (default: the preset's)."""
+    tokenizer: Path | None = None
+    """Autoencoder whose latents are the tokens, made by nfd tokenizer: a folder (default: pixel
+    patches, or the tokenizer of the world to begin with)."""
+    cache_tokens: bool = False
+    """With an autoencoder: encodes every frame once, into the cache of the data set (2 bytes a
+    number, 11 kB a frame at 384x224), instead of at every step."""
     start_from: str | None = None
     """World to begin with, instead of fresh weights: a name, a folder or a hub id."""
     steps: int | None = None
@@ -107,6 +129,8 @@ def run(command: TrainCommand) -> Path:
         with clear_errors():
             stages = _plan(command, preset, store, device)
         stages.check()
+        if command.cache_tokens:
+            stages.tokens = _open_tokens(stages, distributed)
         trainer = stages.trainer()
         train_with_progress(
             trainer, stages.folder, lambda log, step: _sample(stages, trainer, log, step)
@@ -130,8 +154,13 @@ def _plan(
     command: TrainCommand, preset: WorldPreset, store: EpisodeStore, device: torch.device
 ) -> Stages:
     """The command's own settings over those of the preset."""
-    PixelPatchConfig(store.frame_shape, preset.patch_size)  # refuses what no patch divides
-    preset = with_frame_shape(preset, store.frame_shape)
+    start_from = None if command.start_from is None else World.from_pretrained(command.start_from)
+    tokenizer = _find_autoencoder(command, preset, store, start_from)
+    if tokenizer is None:
+        PixelPatchConfig(store.frame_shape, preset.patch_size)  # refuses what no patch divides
+        preset = with_frame_shape(preset, store.frame_shape)
+    else:
+        preset = with_autoencoder(preset, tokenizer.config)
     if command.object_weights is not None:
         flow = replace(preset.flow, object_weights=command.object_weights)
         preset = replace(preset, flow=flow)
@@ -152,8 +181,73 @@ def _plan(
         train,
         command.outcome,
         device,
-        None if command.start_from is None else World.from_pretrained(command.start_from),
+        start_from,
+        tokenizer,
     )
+
+
+def _find_autoencoder(
+    command: TrainCommand, preset: WorldPreset, store: EpisodeStore, start_from: World | None
+) -> AutoencoderTokenizer | None:
+    """The autoencoder that is given, or that of the world to begin with; None: pixel patches.
+
+    Raises:
+        ConfigError: if there is none where the preset needs one, or it does not fit.
+    """
+    height, width, _ = store.frame_shape
+    data = command.data or Path("data") / command.preset
+    if start_from is not None:
+        if command.tokenizer is not None:
+            raise ConfigError(
+                f"{start_from.model_id} has a tokenizer of its own, which its weights know: leave "
+                "--tokenizer or --start-from out."
+            )
+        begun = start_from.tokenizer
+        tokenizer = begun if isinstance(begun, AutoencoderTokenizer) else None
+    elif command.tokenizer is not None:
+        tokenizer = load_tokenizer(command.tokenizer)
+    else:
+        if preset.autoencoder and max(height, width) > LARGEST_FOR_PATCHES:
+            raise ConfigError(
+                f"the preset {command.preset} wants an autoencoder for frames of {width}x{height}: "
+                f"pixels are too many above {LARGEST_FOR_PATCHES} a side. Train one with 'nfd "
+                f"tokenizer {data} --out runs/tokenizer', then add '--tokenizer runs/tokenizer'."
+            )
+        return None
+    if tokenizer is not None and tokenizer.config.frame_shape != tuple(store.frame_shape):
+        known_height, known_width, _ = tokenizer.config.frame_shape
+        raise ConfigError(
+            f"the tokenizer is for frames of {known_width}x{known_height}, but those of "
+            f"{store.root} are {width}x{height}. Train one on these data: 'nfd tokenizer {data}'."
+        )
+    return tokenizer
+
+
+def _open_tokens(stages: Stages, distributed: bool) -> np.ndarray:
+    """Every frame as tokens; the first process encodes them, the others wait for it.
+
+    Raises:
+        ConfigError: if there is no autoencoder.
+    """
+    tokenizer = stages.tokenizer()
+    if not isinstance(tokenizer, AutoencoderTokenizer):
+        raise ConfigError("--cache-tokens is for an autoencoder: pixel patches cost nothing.")
+    first = is_first()
+    if distributed and not first:
+        torch.distributed.barrier()
+    with progress_bar(first) as progress:
+        task = progress.add_task("encoding frames", total=None, note="", visible=False)
+        tokens = open_tokens(
+            stages.store,
+            tokenizer.to(stages.device),
+            autocast=partial(autocast, stages.train.precision, stages.device),
+            progress=lambda done, total: progress.update(
+                task, completed=done, total=total, visible=True
+            ),
+        )
+    if distributed and first:
+        torch.distributed.barrier()
+    return tokens
 
 
 def _sample(stages: Stages, trainer: Trainer, log: Log, step: int) -> None:

@@ -29,8 +29,8 @@ from world_model.storage import atomic_file
 from world_model.training.adaptation import OutcomeSettings, adapt_outcome, learn_outcome
 from world_model.training.interruption import interruptible, stopping_between_steps
 from world_model.training.log import Log
+from world_model.training.loop import TrainingLoop
 from world_model.training.processes import is_first
-from world_model.training.trainer import Trainer
 from world_model.world import World
 
 console = Console(stderr=True)
@@ -55,7 +55,10 @@ def run_to_the_end(run: Callable[[], Path]) -> int:
 
 
 def train_with_progress(
-    trainer: Trainer, folder: Path, sample: Callable[[Log, int], None] | None = None
+    trainer: TrainingLoop,
+    folder: Path,
+    sample: Callable[[Log, int], None] | None = None,
+    name: str = "transformer",
 ) -> None:
     """Trains to the last step with a progress bar and a log; an interruption saves and raises.
 
@@ -63,16 +66,22 @@ def train_with_progress(
         trainer: what to train.
         folder: of the run, where the log goes.
         sample: called every ``sample_every`` steps with the log and the step.
+        name: of what is trained, for the progress bar.
     """
     log = Log(folder, trainer.state.step) if is_first() else None
     try:
-        _train(trainer, log, sample)
+        _train(trainer, log, sample, name)
     finally:
         if log is not None:
             log.close()
 
 
-def _train(trainer: Trainer, log: Log | None, sample: Callable[[Log, int], None] | None) -> None:
+def _train(
+    trainer: TrainingLoop,
+    log: Log | None,
+    sample: Callable[[Log, int], None] | None,
+    name: str,
+) -> None:
     config = trainer.config
     losses: list[float] = []
     spoken = time.monotonic()
@@ -81,9 +90,7 @@ def _train(trainer: Trainer, log: Log | None, sample: Callable[[Log, int], None]
         stopping_between_steps() as check_for_signals,
         closing(trainer.run()) as reports,  # closed at once, so that it saves at once
     ):
-        task = progress.add_task(
-            "transformer", total=config.steps, completed=trainer.state.step, note=""
-        )
+        task = progress.add_task(name, total=config.steps, completed=trainer.state.step, note="")
         for report in reports:
             check_for_signals()
             losses.append(report.loss)

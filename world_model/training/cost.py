@@ -14,8 +14,8 @@ import torch
 from world_model.errors import ConfigError
 from world_model.storage import atomic_file
 from world_model.training.interruption import stopping_between_steps
+from world_model.training.loop import TrainingLoop
 from world_model.training.pipeline import describe_hardware
-from world_model.training.trainer import Trainer
 
 WARM_STEPS, TIMED_STEPS = 5, 15
 """Training steps before the rate is measured, and those that it is measured on."""
@@ -23,7 +23,7 @@ COST = "cost.json"
 """File in the folder of a run."""
 
 
-def steps_that_fit(trainer: Trainer, minutes: float) -> int:
+def steps_that_fit(trainer: TrainingLoop, minutes: float) -> int:
     """Steps in all that a run will have done in so many minutes; takes the first few to see.
 
     Raises:
@@ -48,7 +48,7 @@ def steps_that_fit(trainer: Trainer, minutes: float) -> int:
 
 
 def steps_per_second(
-    trainer: Trainer, warm: int, timed: int, after_step: Callable[[], None] = lambda: None
+    trainer: TrainingLoop, warm: int, timed: int, after_step: Callable[[], None] = lambda: None
 ) -> float:
     """Takes ``warm`` training steps, then ``timed`` ones, and tells the rate of the latter."""
     for _ in range(warm):
@@ -64,7 +64,7 @@ def steps_per_second(
 
 
 @contextmanager
-def noting_cost(trainer: Trainer, folder: Path) -> Iterator[None]:
+def noting_cost(trainer: TrainingLoop, folder: Path) -> Iterator[None]:
     """Adds what is spent inside the block to ``cost.json``, also where it is interrupted."""
     path, begun, started = folder / COST, trainer.state.step, time.perf_counter()
     earlier = {"steps": 0, "seconds": 0.0}
@@ -75,7 +75,7 @@ def noting_cost(trainer: Trainer, folder: Path) -> Iterator[None]:
     finally:
         steps = earlier["steps"] + trainer.state.step - begun
         cost = {
-            "loss": trainer.flow.loss,
+            "loss": trainer.loss_name,
             "steps": steps,
             "windows": steps * trainer.config.batch_size,
             "frames_per_window": trainer.config.length,

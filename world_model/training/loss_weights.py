@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from world_model.errors import ConfigError
 from world_model.flow import FlowConfig
-from world_model.tokenizer import PixelPatchTokenizer
+from world_model.tokenizer import FrameTokenizer, PixelPatchTokenizer
 
 MOTION_THRESHOLD = 0.1
 """Change, in standard deviations, from which a pixel counts as moving."""
@@ -28,7 +28,7 @@ much in all, so that an explosion that fills the view does not outweigh a hundre
 
 
 def loss_weights(
-    tokenizer: PixelPatchTokenizer, flow: FlowConfig, latents: Tensor, labels: Tensor | None
+    tokenizer: FrameTokenizer, flow: FlowConfig, latents: Tensor, labels: Tensor | None
 ) -> Tensor | None:
     """Weights with mean 1 of every number of a batch; None where all count the same.
 
@@ -39,11 +39,17 @@ def loss_weights(
         labels: uint8 (B, F, H, W), object class of each pixel, or None where none was recorded.
 
     Raises:
-        ConfigError: if ``flow.object_weights`` does not fit the labels.
+        ConfigError: if ``flow.object_weights`` does not fit the labels, or tokens are no pixels.
     """
     frames = latents.shape[1]
     if frames < 3 or not (flow.motion_weight or flow.object_weights):
         return None
+    if not isinstance(tokenizer, PixelPatchTokenizer):
+        raise ConfigError(
+            f"motion_weight={flow.motion_weight} and object_weights={flow.object_weights} weigh "
+            "pixels, but this world's tokens are an autoencoder's. Set motion_weight to 0 and "
+            "leave object_weights empty."
+        )
     images = tokenizer.unpatchify(latents)
     weights = torch.ones_like(images)
     if flow.motion_weight:

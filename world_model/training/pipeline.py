@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from world_model.autoencoder.tokenizer import AutoencoderTokenizer
 from world_model.contexts import ContextSet
 from world_model.data import EpisodeStore
 from world_model.data.statistics import PixelCounts
@@ -19,7 +20,7 @@ from world_model.errors import DataError
 from world_model.outcome import OutcomeModel
 from world_model.outcome_data import check_splits
 from world_model.presets import WorldPreset
-from world_model.tokenizer import PixelPatchConfig, PixelPatchTokenizer
+from world_model.tokenizer import FrameTokenizer, PixelPatchConfig, PixelPatchTokenizer
 from world_model.training.adaptation import OutcomeSettings
 from world_model.training.config import TrainConfig
 from world_model.training.trainer import Trainer
@@ -50,11 +51,21 @@ class Stages:
     """Where to train."""
     start_from: World | None = None
     """A world whose transformer's weights to begin with, or None."""
+    trained_tokenizer: AutoencoderTokenizer | None = None
+    """The autoencoder whose latents are the tokens; None: pixel patches."""
+    tokens: np.ndarray | None = None
+    """All frames of the store, encoded by it before (:mod:`world_model.autoencoder.cache`); None:
+    they are encoded when they are needed."""
 
-    def tokenizer(self) -> PixelPatchTokenizer:
-        """Pixel patches, scaled by the statistics of the data, or as the weights know them."""
+    def tokenizer(self) -> FrameTokenizer:
+        """What the weights to begin with know, the autoencoder given, or pixel patches.
+
+        Patches are scaled by the statistics of the data.
+        """
         if self.start_from is not None:
             return self.start_from.tokenizer
+        if self.trained_tokenizer is not None:
+            return self.trained_tokenizer
         frames = self.store.frames[:: max(1, self.store.num_frames // STATISTICS_FRAMES)]
         counts = PixelCounts()
         for first in range(0, len(frames), 64):  # large frames: never all in memory
@@ -85,6 +96,7 @@ class Stages:
             self.device,
             self.start_from,
             make_method(flow, tokenizer, self.start_from) if flow.makes_samples else None,
+            self.tokens,
         )
 
     def check(self) -> None:

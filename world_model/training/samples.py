@@ -10,6 +10,7 @@ import torch
 
 from world_model.data import EpisodeStore
 from world_model.errors import DataError
+from world_model.image_quality import psnr
 from world_model.imagining import imagine_episodes
 from world_model.rollout import Rollout
 from world_model.video import write_video
@@ -29,11 +30,6 @@ class SampleReport:
     """The same for repeating the last real frame."""
     video: Path
     """Top row real, bottom row imagined."""
-
-
-def psnr(mse: float) -> float:
-    """Peak signal-to-noise ratio in dB of a mean squared error in (0..255) units; at most 100."""
-    return 100.0 if mse < 1e-5 else 10 * float(np.log10(255.0**2 / mse))
 
 
 def sample_world(

@@ -18,7 +18,7 @@ class SlowTrainer:
     def __init__(self, monkeypatch, seconds, step=0, steps=4000):
         self.state = SimpleNamespace(step=step)
         self.config = TrainConfig(steps=steps, batch_size=3, length=8)
-        self.device, self.flow = torch.device("cpu"), SimpleNamespace(loss="energy")
+        self.device, self.loss_name = torch.device("cpu"), "energy"
         self.now, self.seconds, self.saved, self.planned = 0.0, seconds, 0, []
         self.on_step = lambda: None
         monkeypatch.setattr("world_model.training.cost.time.perf_counter", lambda: self.now)

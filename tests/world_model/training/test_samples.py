@@ -10,14 +10,9 @@ from tests.world_model.test_video import read
 from tests.world_model.tiny import tiny_world
 from tests.world_model.training.bars import make_bars
 from world_model.errors import DataError
+from world_model.image_quality import psnr
 from world_model.training import samples
-from world_model.training.samples import psnr, sample_world
-
-
-def test_psnr():
-    assert psnr(255.0**2) == 0
-    assert psnr(1.0) == pytest.approx(48.13, abs=0.01)
-    assert psnr(0.0) == 100
+from world_model.training.samples import sample_world
 
 
 def test_figures_and_film(bars, tmp_path):

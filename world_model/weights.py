@@ -1,0 +1,82 @@
+"""Weights and other files of a folder: named by hash, read back with one clear error."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from world_model.errors import WorldFormatError
+
+
+def stored_weights(module: nn.Module, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    """The weights of a module as they are written, on the CPU and in ``dtype`` (None: as is)."""
+    return {
+        name: tensor.detach().to("cpu", dtype).contiguous()
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file in a folder, by name."""
+    return {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.iterdir())
+    }
+
+
+def verify_file(path: Path, expected: str) -> None:
+    """Checks a file against its SHA-256.
+
+    Raises:
+        WorldFormatError: if it is missing, damaged, or cannot be read.
+    """
+    if not path.is_file():
+        raise WorldFormatError(f"{path} is missing. Download or save it anew.")
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise WorldFormatError(f"{path} cannot be read ({error}).") from error
+    if found != expected:
+        raise WorldFormatError(
+            f"{path} is damaged: its SHA-256 is {found[:12]}..., the config says "
+            f"{expected[:12]}.... Download or save it anew."
+        )
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Fills a module with the weights of a safetensors file.
+
+    Raises:
+        WorldFormatError: if the file cannot be read, or does not fit the module.
+    """
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WorldFormatError(
+            f"{path} cannot be read ({error}). Download or save it anew."
+        ) from error
+    try:
+        module.load_state_dict(weights)  # copies, so float16 on disk becomes float32
+    except RuntimeError as error:
+        raise WorldFormatError(
+            f"the weights in {path} do not fit the config: {error}. Download or save it anew."
+        ) from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        WorldFormatError: if it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WorldFormatError(
+            f"{path} cannot be read ({error}). Download or save it anew."
+        ) from error
