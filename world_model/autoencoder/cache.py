@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -42,8 +43,8 @@ def open_tokens(
         StorageError: if the cache cannot be written.
         DataError: if it is damaged.
     """
-    folder = store.cache / f"tokens-{_key(tokenizer)}"
-    path = folder / "tokens.npy"
+    path = tokens_path(store, tokenizer)
+    folder = path.parent
     rows = store.num_frames
     shape = (rows, tokenizer.grid[0] * tokenizer.grid[1], tokenizer.token_dim)
     if not path.exists():
@@ -65,6 +66,11 @@ def open_tokens(
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is damaged: {error}. Delete {folder} to build it anew.") from error
     return found
+
+
+def tokens_path(store: EpisodeStore, tokenizer: AutoencoderTokenizer) -> Path:
+    """Where the tokens of a data set lie, once they have all been encoded."""
+    return store.cache / f"tokens-{_key(tokenizer)}" / "tokens.npy"
 
 
 def _key(tokenizer: AutoencoderTokenizer) -> str:

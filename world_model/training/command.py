@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 import tyro
 
-from world_model.autoencoder.cache import open_tokens
+from world_model.autoencoder.cache import open_tokens, tokens_path
 from world_model.autoencoder.storage import load_tokenizer
 from world_model.autoencoder.tokenizer import AutoencoderTokenizer
 from world_model.data import EpisodeStore, open_store
@@ -130,7 +131,7 @@ def run(command: TrainCommand) -> Path:
             stages = _plan(command, preset, store, device)
         stages.check()
         if command.cache_tokens:
-            stages.tokens = _open_tokens(stages, distributed)
+            stages.tokens = _open_tokens(stages)
         trainer = stages.trainer()
         train_with_progress(
             trainer, stages.folder, lambda log, step: _sample(stages, trainer, log, step)
@@ -223,7 +224,7 @@ def _find_autoencoder(
     return tokenizer
 
 
-def _open_tokens(stages: Stages, distributed: bool) -> np.ndarray:
+def _open_tokens(stages: Stages) -> np.ndarray:
     """Every frame as tokens; the first process encodes them, the others wait for it.
 
     Raises:
@@ -233,11 +234,13 @@ def _open_tokens(stages: Stages, distributed: bool) -> np.ndarray:
     if not isinstance(tokenizer, AutoencoderTokenizer):
         raise ConfigError("--cache-tokens is for an autoencoder: pixel patches cost nothing.")
     first = is_first()
-    if distributed and not first:
-        torch.distributed.barrier()
+    if not first:  # a barrier would time out where there are hours of video to encode
+        path = tokens_path(stages.store, tokenizer)
+        while not path.exists():
+            time.sleep(1.0)
     with progress_bar(first) as progress:
         task = progress.add_task("encoding frames", total=None, note="", visible=False)
-        tokens = open_tokens(
+        return open_tokens(
             stages.store,
             tokenizer.to(stages.device),
             autocast=partial(autocast, stages.train.precision, stages.device),
@@ -245,9 +248,6 @@ def _open_tokens(stages: Stages, distributed: bool) -> np.ndarray:
                 task, completed=done, total=total, visible=True
             ),
         )
-    if distributed and first:
-        torch.distributed.barrier()
-    return tokens
 
 
 def _sample(stages: Stages, trainer: Trainer, log: Log, step: int) -> None:

@@ -179,7 +179,7 @@ def test_frames_that_were_encoded_before_teach_the_same(finished, bars, tmp_path
         stages = command._plan(options, get_preset("tiny"), bars, torch.device("cpu"))
         stages.folder = tmp_path / f"{name}{len(losses)}"
         if name == "cached":
-            stages.tokens = command._open_tokens(stages, distributed=False)
+            stages.tokens = command._open_tokens(stages)
             assert stages.tokens.shape == (bars.num_frames, 4, 4)
             # Neither the second time, nor in training.
             monkeypatch.setattr(AutoencoderTokenizer, "encode", None)
