@@ -22,6 +22,7 @@ from world_model.data.importing.command import main
 from world_model.data.importing.importer import import_recordings, open_writer
 from world_model.data.importing.vpt import VPT
 from world_model.errors import DataError
+from world_model.minecraft.minerl import minerl_spec
 
 
 def run(source: Path, out: Path, **settings: Any):
@@ -83,6 +84,7 @@ def test_frames_and_actions_are_aligned(tmp_path):
         list(range(80, 90)),
     ]
     assert store.fps == 20
+    assert store.action_spec == minerl_spec()
     assert not store.terminated.any()
     assert store.truncated.sum() == 3
     assert not store.frame_missing.any()
