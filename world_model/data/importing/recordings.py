@@ -87,7 +87,8 @@ class ImportFormat(ABC):
     out: Path
     """Folder of the data set."""
     size: tuple[int, int] = (64, 64)
-    """Height and width of the frames; they are averaged over areas."""
+    """Height and width of the frames, averaged over areas. Up to 128 pixels they are stored as
+    lossless images; above, as video: 360 640 keeps VPT's recordings as they are."""
     max_steps: int = 1200
     """Longest episode; longer recordings are cut into several (1200 are a minute at 20 Hz)."""
     processes: int = 2
