@@ -155,7 +155,7 @@ def import_recordings(
             f"nothing could be imported from {recordings.source}: {reasons}. "
             f"{writer.root / REPORT_PATH} says more."
         )
-    writer.finish()
+    writer.finish(plan.split_seed)
     return findings
 
 
@@ -206,11 +206,13 @@ def _episodes_of(
 ) -> Iterator[LiveEpisode]:
     """The episodes of recordings; what is wrong with these goes into ``findings``."""
     for recording in recordings:
-        origin = {"recording": recording.name, **recording.about}
+        origin = {} if recording.own else {"recording": recording.name}
+        origin |= recording.about
         found = False
         try:
             steps = _counted(job.recordings.read(recording, job.info, findings), progress)
-            for episode in cut_episodes(steps, job.info, job.recordings.max_steps, origin):
+            longest, own = job.recordings.max_steps, recording.own
+            for episode in cut_episodes(steps, job.info, longest, origin, own=own):
                 yield episode
                 findings.keep(episodes=1, frames=episode.numbers().num_frames)
                 found = True

@@ -29,11 +29,20 @@ class Step:
     ends: bool = False
     """Whether that action ended the recording, so that no frame follows."""
     terminated: bool = False
-    """With ``ends``: whether the task was over, rather than the recording stopped."""
+    """Whether the task was over with that action, rather than the recording stopped."""
+    state: np.ndarray | None = None
+    """float32 (S,), where the data set has states."""
+    labels: np.ndarray | None = None
+    """uint8 (H, W), where the data set has labels."""
 
 
 def cut_episodes(
-    steps: Iterable[Step], info: DatasetInfo, max_steps: int, origin: Mapping[str, str]
+    steps: Iterable[Step],
+    info: DatasetInfo,
+    max_steps: int,
+    origin: Mapping[str, str],
+    *,
+    own: bool = False,
 ) -> Iterator[LiveEpisode]:
     """Cuts a recording into episodes of at most ``max_steps`` transitions, never held as a whole.
 
@@ -49,6 +58,7 @@ def cut_episodes(
         origin: where the recording came from, for the info of its episodes, which also tells
             ``first_frame`` (its number in the recording) and, where the episode goes on from an
             earlier one, ``previous_action``: the recorded action that led to that frame.
+        own: whether ``origin`` is all that an episode that begins where the recording does needs.
     """
     rest = iter(steps)
     first, previous = next(rest, None), None
@@ -62,7 +72,7 @@ def cut_episodes(
         begun = rest if second is None else chain([second], rest)
         piece = _Piece(begun, info, max_steps, first, previous)
         frames = piece.frames()
-        yield LiveEpisode(frames, partial(piece.numbers, origin))
+        yield LiveEpisode(frames, partial(piece.numbers, origin, own))
         for _ in frames:
             pass
         previous = piece.actions[-1] if piece.shared is not None else None
@@ -81,10 +91,12 @@ class _Piece:
         previous: np.ndarray | None,
     ) -> None:
         self.rest, self.first, self.previous = rest, first, previous
-        self.max_steps, self.states = max_steps, len(info.state_names)
+        self.max_steps, self.info = max_steps, info
         self.length = 0
         self.actions: list[np.ndarray] = []
         self.rewards: list[float] = []
+        self.state: list[np.ndarray] = []
+        self.labels: list[np.ndarray] = []
         self.terminated = False
         self.shared: Step | None = None
         """The last step, where it is the first of the next piece too."""
@@ -95,6 +107,10 @@ class _Piece:
         while step is not None:
             self.length += 1
             yield step.frame[None]
+            if step.state is not None:
+                self.state.append(step.state)
+            if step.labels is not None:
+                self.labels.append(step.labels)
             if self.length == self.max_steps + 1:
                 self.shared = step
                 return
@@ -109,10 +125,12 @@ class _Piece:
         self.actions.pop()  # no frame shows what the last one did
         self.rewards.pop()
 
-    def numbers(self, origin: Mapping[str, str]) -> EpisodeStream:
+    def numbers(self, origin: Mapping[str, str], own: bool) -> EpisodeStream:
         """All but the frames, once these have gone by."""
         ends = np.arange(len(self.actions)) == len(self.actions) - 1
-        about = {**origin, "first_frame": str(self.first.index)}
+        about = dict(origin)
+        if self.first.index or not own:
+            about["first_frame"] = str(self.first.index)
         if self.previous is not None:
             about[PREVIOUS_ACTION] = json.dumps(self.previous.tolist())
         return EpisodeStream(
@@ -122,6 +140,7 @@ class _Piece:
             rewards=np.asarray(self.rewards, np.float32),
             terminated=ends & self.terminated,
             truncated=ends & (not self.terminated),
-            state=np.zeros((self.length, self.states), np.float32),
+            state=np.reshape(self.state, (self.length, len(self.info.state_names))),
+            labels=np.stack(self.labels) if self.labels else None,
             info=about,
         )
