@@ -27,6 +27,11 @@ FORMATS = {
     ),
     "lerobot": ("lerobot", "LeRobot", "LeRobotDataset v2.1 and v3.0, our own data sets too"),
     "minari": ("minari", "Minari", "Minari 0.5: HDF5 or Arrow files"),
+    "hf": (
+        "huggingface",
+        "HuggingFace",
+        "Hugging Face data sets: parquet files, or NAME/SET",
+    ),
     "folder": (
         "folder",
         "Folder",

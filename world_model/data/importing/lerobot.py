@@ -179,6 +179,11 @@ class _Rows:
         if self.state is not None and self.state.shape[1] != len(info.state_names):
             raise RecordingError(WRONG_ROWS, f"{STATE} of shape {self.state.shape}")
 
+    @property
+    def has_pictures(self) -> bool:
+        """Whether the frames lie among the rows."""
+        return self._pictures is not None
+
     def pictures(self, root: Any, findings: Findings) -> Iterator[np.ndarray]:
         """The frames, up to one that is damaged."""
         assert self._pictures is not None
@@ -186,6 +191,8 @@ class _Rows:
             try:
                 yield decode_picture(cell.as_py(), root)
             except CellError as error:
+                if row == 0:
+                    raise RecordingError(WRONG_IMAGE, f"row 0: {error}") from error
                 where = f"{self.episode.name} (row {row}: {error})"
                 findings.dropped(WRONG_IMAGE, where, self.episode.length - row, "frames")
                 return
@@ -228,7 +235,7 @@ def _steps(
     except VideoDamaged as damage:
         findings.dropped(DAMAGED, f"{episode.name} {damage.detail}", last + 1 - seen, "frames")
     else:
-        if rows._pictures is None:
+        if not rows.has_pictures:
             where = f"{episode.name} ({seen} of {last + 1})"
             findings.dropped(SHORT, where, last + 1 - seen, "frames")
     finally:

@@ -138,6 +138,8 @@ class Minari(ImportFormat):
                         state=None if state is None else state[t],
                     )
             except CellError as error:
+                if t == 0:
+                    raise RecordingError(WRONG_IMAGE, f"observation 0: {error}") from error
                 where = f"{recording.name} (observation {t}: {error})"
                 findings.dropped(WRONG_IMAGE, where, frames - t, "frames")
             finally:

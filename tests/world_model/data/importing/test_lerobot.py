@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from gymnasium import spaces
 
@@ -180,6 +182,21 @@ def test_bad_episodes_are_one_line_each(tmp_path):
     ]
     assert lines[1] == f"episode_000002 (videos/chunk-000/{TOP}/episode_000002.mp4)"
     assert lines[3] == "episode_000004 (6 rows, 8 expected)"
+
+
+def test_damaged_images_end_an_episode(tmp_path):
+    source = write_v21(tmp_path / "in", [6] * 3, {TOP: "image"})
+    for episode, row in ((0, 0), (1, 4)):
+        path = source / f"data/chunk-000/episode_00000{episode}.parquet"
+        rows = pq.read_table(path).to_pylist()
+        rows[row][TOP]["bytes"] = rows[row][TOP]["bytes"][:40]
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    store, findings = run(source, tmp_path / "out")
+    assert assert_aligned(store) == [list(range(100, 104)), list(range(200, 206))]
+    assert [(count, of) for count, of, _ in dropped(findings)] == [(2, "frames"), (1, "recordings")]
+    (lost,), (gone,) = (examples for _, _, examples in dropped(findings))
+    assert lost.startswith("episode_000001 (row 4: ")
+    assert gone.startswith("episode_000000 (row 0: ")
 
 
 def test_actions_that_are_not_finite_split_the_episode(tmp_path):
