@@ -33,6 +33,11 @@ COMMANDS = {
     "import": Command(
         "world_model.data.importing.command", "make a data set of recordings: VPT, MineRL", False
     ),
+    "export": Command(
+        "world_model.data.exporting.command",
+        "write a data set for LeRobot, Minari, or as video",
+        False,
+    ),
     "train": Command("world_model.training.command", "train a world on recorded episodes"),
     "tokenizer": Command(
         "world_model.training.tokenizer_command", "train an autoencoder, for frames above 128 px"

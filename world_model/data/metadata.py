@@ -22,6 +22,8 @@ EPISODES_PATH = "meta/episodes/chunk-000/file-000.parquet"
 TASKS_PATH = "meta/tasks.parquet"
 STATS_PATH = "meta/stats.json"
 FILES_PER_CHUNK = 1000
+PREVIOUS_ACTION = "previous_action"
+"""Entry of an episode's info: the recorded action that led to its first frame, as a JSON list."""
 LARGEST_IMAGE = 128
 """Frames with a longer side than this are stored as video, unless their data set says otherwise."""
 Storage = Literal["auto", "image", "video"]

@@ -30,12 +30,17 @@ from world_model.data.columns import (
 from world_model.data.images import IMAGE_TYPE, PNG_ERRORS, decode_png, encode_png
 from world_model.data.metadata import IMAGE_KEY, DatasetInfo
 from world_model.data.statistics import PixelCounts, running_stats
-from world_model.data.streams import EpisodeStream, read_along
+from world_model.data.streams import (
+    AnyEpisode,
+    EpisodeStream,
+    LiveEpisode,
+    checked_chunks,
+    read_along,
+)
 from world_model.data.video_reading import ShardVideo, file_hash
 from world_model.data.video_writing import encoding
 from world_model.errors import DataError
 from world_model.storage import atomic_file
-from world_model.types import Episode
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class ShardSummary:
 
 def write_shard(
     path: Path,
-    episodes: Iterable[Episode | EpisodeStream],
+    episodes: Iterable[AnyEpisode],
     info: DatasetInfo,
     *,
     first_episode: int,
@@ -73,7 +78,7 @@ def write_shard(
 
     Args:
         path: the parquet file.
-        episodes: whole episodes, in memory or as streams.
+        episodes: whole episodes: in memory, as streams, or live.
         info: description of the data set.
         first_episode: number of the first of the episodes in the data set.
         first_index: number of its first frame in the data set.
@@ -127,35 +132,53 @@ class _Intake:
         self.pixels = PixelCounts(stride=4 if info.stores_video else 1)
         self.digest = hashlib.sha256()
 
-    def take(
-        self, episodes: Iterable[Episode | EpisodeStream], sink: Callable[[np.ndarray], None]
-    ) -> None:
+    def take(self, episodes: Iterable[AnyEpisode], sink: Callable[[np.ndarray], None]) -> None:
         """Sends the frames of ``episodes`` to ``sink`` and keeps the rest."""
+        shape = self.info.frame_shape
         for episode in read_along(episodes):
-            check_episode(episode, self.info)
-            stream = EpisodeStream.of(episode)
-            self.digest.update(str((stream.num_frames, *self.info.frame_shape)).encode())
-            for chunk in stream.checked_frames(self.info.frame_shape):
-                if not self.info.stores_video:  # else the hash of the mp4 stands for the frames
-                    self.digest.update(np.ascontiguousarray(chunk).data)
-                self.pixels.add(chunk)
-                sink(chunk)
-            for array in (
-                stream.actions,
-                stream.rewards,
-                stream.terminated,
-                stream.truncated,
-                stream.state,
-                stream.labels,
-            ):
-                if array is not None:
-                    self.digest.update(str(array.shape).encode())
-                    self.digest.update(array.tobytes())
-            if stream.labels is not None:
-                self.images["observation.labels"] += [encode_png(mask) for mask in stream.labels]
-            self.episodes.append(replace(stream, frames=(), labels=None))
+            if isinstance(episode, LiveEpisode):
+                shown = self._send(checked_chunks(episode.frames, shape), sink)
+                stream = replace(episode.numbers(), frames=())
+                check_episode(stream, self.info)
+                if shown != stream.num_frames:
+                    raise DataError(f"{shown} frames came of an episode of {stream.num_frames}.")
+                self.digest.update(str((stream.num_frames, *shape)).encode())
+            else:
+                check_episode(episode, self.info)
+                stream = EpisodeStream.of(episode)
+                self.digest.update(str((stream.num_frames, *shape)).encode())
+                self._send(stream.checked_frames(shape), sink)
+            self._note(stream)
         if not self.episodes:
             raise DataError("a shard needs at least one episode.")
+
+    def _send(self, chunks: Iterable[np.ndarray], sink: Callable[[np.ndarray], None]) -> int:
+        """Sends frames on their way, and counts them."""
+        count = 0
+        for chunk in chunks:
+            if not self.info.stores_video:  # else the hash of the mp4 stands for the frames
+                self.digest.update(np.ascontiguousarray(chunk).data)
+            self.pixels.add(chunk)
+            sink(chunk)
+            count += len(chunk)
+        return count
+
+    def _note(self, stream: EpisodeStream) -> None:
+        """Keeps what is not a frame."""
+        for array in (
+            stream.actions,
+            stream.rewards,
+            stream.terminated,
+            stream.truncated,
+            stream.state,
+            stream.labels,
+        ):
+            if array is not None:
+                self.digest.update(str(array.shape).encode())
+                self.digest.update(array.tobytes())
+        if stream.labels is not None:
+            self.images["observation.labels"] += [encode_png(mask) for mask in stream.labels]
+        self.episodes.append(replace(stream, frames=(), labels=None))
 
     def keep_images(self, frames: np.ndarray) -> None:
         """A sink for frames that are stored as images."""

@@ -15,7 +15,14 @@ import pyarrow.parquet as pq
 
 from world_model.action_spec import ActionSpec
 from world_model.data.cache import CACHE_VERSION, Progress, build_cache, is_complete
-from world_model.data.metadata import EPISODES_PATH, INFO_PATH, DatasetInfo, data_path, read_info
+from world_model.data.metadata import (
+    EPISODES_PATH,
+    INFO_PATH,
+    PREVIOUS_ACTION,
+    DatasetInfo,
+    data_path,
+    read_info,
+)
 from world_model.data.shards import read_summary
 from world_model.data.splits import from_ranges
 from world_model.errors import DataError
@@ -209,11 +216,32 @@ class EpisodeStore:
         )
 
     def produced_by(self) -> np.ndarray:
-        """float32 (rows, K): the action that *produced* each frame, NaN at an episode's start."""
+        """float32 (rows, K): the action that *produced* each frame, NaN at an episode's start.
+
+        An episode that goes on where a recording was cut starts with the action before the cut,
+        which its info tells as ``previous_action``.
+
+        Raises:
+            DataError: if that is no action of the data set.
+        """
         produced = np.empty_like(self.actions)
         produced[1:] = self.actions[:-1]
         produced[self.offsets[:-1]] = np.nan
+        for i, info in enumerate(self._infos()):
+            if PREVIOUS_ACTION in info:
+                produced[self.offsets[i]] = self._previous_action(i, info[PREVIOUS_ACTION])
         return produced
+
+    def _previous_action(self, episode: int, text: str) -> np.ndarray:
+        try:
+            action = np.array(json.loads(text), np.float32)
+            self.action_spec.check(action[None])
+        except (ValueError, TypeError, RecursionError) as error:
+            raise DataError(
+                f"{self.root / EPISODES_PATH} is damaged: the {PREVIOUS_ACTION} of episode "
+                f"{episode} is {text[:80]!r} ({error}). Record the data set again."
+            ) from error
+        return action
 
     def _infos(self) -> list[dict[str, str]]:
         if self._episode_info is None:

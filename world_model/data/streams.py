@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -75,12 +75,7 @@ class EpisodeStream:
             DataError: if one has other frames, or there are more or fewer than ``num_frames``.
         """
         seen = 0
-        for chunk in read_along(self.frames):
-            if chunk.dtype != np.uint8 or chunk.ndim != 4 or chunk.shape[1:] != frame_shape:
-                raise DataError(
-                    f"the episode does not fit the data set: frames {chunk.dtype}{chunk.shape}, "
-                    f"expected uint8 (N, {', '.join(map(str, frame_shape))})."
-                )
+        for chunk in checked_chunks(self.frames, frame_shape):
             seen += len(chunk)
             if seen > self.num_frames:
                 break
@@ -91,6 +86,40 @@ class EpisodeStream:
                 f"the episode should have {self.num_frames} frames, but {found}. Cut its actions "
                 "to the frames that there are, or the other way round."
             )
+
+
+@dataclass(frozen=True)
+class LiveEpisode:
+    """An episode that is still being read: what happened is known once its frames have gone by.
+
+    So a recording of which nobody knows where it ends, or is damaged, is read a single time.
+    """
+
+    frames: Iterable[np.ndarray]
+    """Chunks of uint8 (n, H, W, 3), in order, of any lengths; read once, and before ``numbers``."""
+    numbers: Callable[[], EpisodeStream]
+    """The rest of the episode, as a stream without frames; called after the last of them."""
+
+
+AnyEpisode = Episode | EpisodeStream | LiveEpisode
+"""What a writer takes."""
+
+
+def checked_chunks(
+    chunks: Iterable[np.ndarray], frame_shape: tuple[int, int, int]
+) -> Iterator[np.ndarray]:
+    """The chunks.
+
+    Raises:
+        DataError: if one has other frames.
+    """
+    for chunk in read_along(chunks):
+        if chunk.dtype != np.uint8 or chunk.ndim != 4 or chunk.shape[1:] != frame_shape:
+            raise DataError(
+                f"the episode does not fit the data set: frames {chunk.dtype}{chunk.shape}, "
+                f"expected uint8 (N, {', '.join(map(str, frame_shape))})."
+            )
+        yield chunk
 
 
 def read_along(items: Iterable[Item]) -> Iterator[Item]:

@@ -14,8 +14,9 @@ class WindowSampler:
     """Draws batches of windows that never cross an episode.
 
     A share ``start_fraction`` of the windows begins at the true start of an episode, with the
-    null action; the others begin at a frame drawn uniformly from all frames where a whole window
-    fits. Episodes shorter than ``length`` are never drawn.
+    null action, where there is one (an episode that goes on where a recording was cut has none).
+    The others begin at a frame drawn uniformly from all frames where a whole window fits. Episodes
+    shorter than ``length`` are never drawn.
 
     The batch of a step is a function of (seed, step) alone, so that training that was
     interrupted continues with the batches that it would have had.
@@ -59,9 +60,11 @@ class WindowSampler:
         self.store, self.length, self.batch_size = store, length, batch_size
         self.seed, self.start_fraction = seed, start_fraction
         self._first_rows = store.offsets[:-1][episodes[fits]]
+        self._produced_by = store.produced_by()
+        true = np.isnan(self._produced_by[self._first_rows]).all(axis=1)
+        self._start_rows = self._first_rows[true] if true.any() else self._first_rows
         # Windows are numbered episode by episode; the sums tell which episode a number is of.
         self._window_sums = np.cumsum(lengths[fits] - length + 1)
-        self._produced_by = store.produced_by()
 
     @property
     def num_windows(self) -> int:
@@ -72,12 +75,12 @@ class WindowSampler:
         """int64 (B,): the first row, in the store, of each window of batch ``step``."""
         rng = np.random.default_rng([self.seed, step])
         at_start = rng.random(self.batch_size) < self.start_fraction
-        starts = rng.integers(len(self._first_rows), size=self.batch_size)
+        starts = rng.integers(len(self._start_rows), size=self.batch_size)
         windows = rng.integers(self.num_windows, size=self.batch_size)
         episodes = np.searchsorted(self._window_sums, windows, side="right")
         before = np.where(episodes > 0, self._window_sums[episodes - 1], 0)
         rows = self._first_rows[episodes] + windows - before
-        return np.where(at_start, self._first_rows[starts], rows)
+        return np.where(at_start, self._start_rows[starts], rows)
 
     def sample(self, step: int) -> Batch:
         """Batch number ``step``, with labels where the data set has them."""

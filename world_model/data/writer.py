@@ -38,11 +38,10 @@ from world_model.data.shards import (
 )
 from world_model.data.splits import split_episodes, to_ranges
 from world_model.data.statistics import merged_stats
-from world_model.data.streams import EpisodeStream
+from world_model.data.streams import AnyEpisode
 from world_model.data.video_writing import video_rate
 from world_model.errors import DataError, StorageError
 from world_model.storage import atomic_file
-from world_model.types import Episode
 
 RECORDING_PATH = "meta/recording.json"
 
@@ -151,7 +150,7 @@ class DatasetWriter:
         staged.unlink()
         self._find_next()
 
-    def append(self, episodes: Iterable[Episode | EpisodeStream]) -> None:
+    def append(self, episodes: Iterable[AnyEpisode]) -> None:
         """Writes ``episodes`` as the next shard.
 
         They are asked for one after the other, so a generator needs memory for one of them; an
@@ -245,7 +244,7 @@ class DatasetWriter:
 
 def write_dataset(
     root: str | Path,
-    episodes: Iterable[Episode | EpisodeStream],
+    episodes: Iterable[AnyEpisode],
     info: DatasetInfo,
     *,
     shard_episodes: int = 16,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
@@ -36,6 +36,28 @@ class MinecraftActions:
     def none(cls, count: int) -> MinecraftActions:
         """``count`` times nothing, to be filled in."""
         return cls(np.zeros((count, len(BUTTONS)), np.bool_), np.zeros((count, 2)))
+
+    @classmethod
+    def one(cls, pressed: Collection[str], camera: tuple[float, float]) -> MinecraftActions:
+        """A single action: the buttons that are held, and degrees [pitch, yaw]."""
+        held = [[button in pressed for button in BUTTONS]]
+        return cls(np.array(held), np.array([camera], np.float64))
+
+    @property
+    def is_null(self) -> np.ndarray:
+        """bool (B,), whether the player did nothing."""
+        return ~self.buttons.any(axis=1) & (self.camera == 0).all(axis=1)
+
+    def bounded(self) -> tuple[MinecraftActions, np.ndarray]:
+        """Turns within 180 degrees that end where these do, and bool (B,), which are others.
+
+        The view ends straight up and straight down, and all the way round is not a turn.
+        """
+        camera = self.camera.copy()
+        camera[:, 0] = camera[:, 0].clip(-CAMERA_LIMIT, CAMERA_LIMIT)
+        around = np.abs(camera[:, 1]) > CAMERA_LIMIT
+        camera[around, 1] = (camera[around, 1] + 180) % 360 - 180
+        return MinecraftActions(self.buttons, camera), (camera != self.camera).any(axis=1)
 
     def cancelled(self, pairs: Iterable[tuple[str, str]]) -> MinecraftActions:
         """Without contradictions: where both buttons of a pair are held, neither is.

@@ -37,10 +37,13 @@ def minerl_spec() -> ActionSpec:
 
 @dataclass(frozen=True)
 class MineRLFormat:
-    """MineRL's actions, encoded by ``spec``, whose columns may be in any order."""
+    """MineRL's actions, encoded by ``spec``, whose columns may be in any order.
+
+    Other actions that the spec may have are written as 0.
+    """
 
     spec: ActionSpec
-    """Spec of a space for which :func:`is_minerl` holds."""
+    """Spec of a Dict space with the entries of :func:`minerl_space`."""
 
     @cached_property
     def _columns(self) -> tuple[list[int], list[int]]:
@@ -59,7 +62,7 @@ class MineRLFormat:
     def write(self, actions: MinecraftActions) -> np.ndarray:
         """See :class:`~world_model.minecraft.actions.ActionFormat`."""
         buttons, camera = self._columns
-        vectors = np.empty((len(actions.buttons), self.spec.dim), np.float32)
+        vectors = np.zeros((len(actions.buttons), self.spec.dim), np.float32)
         vectors[:, buttons] = actions.buttons
         vectors[:, camera] = np.clip(actions.camera, -CAMERA_LIMIT, CAMERA_LIMIT)
         return vectors

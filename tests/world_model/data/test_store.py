@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pytest
 from tests.world_model.data.episodes import INFO, assert_equal, make_dataset, make_episode
 from world_model.data import open_store, store
 from world_model.data.images import encode_png
-from world_model.data.writer import DatasetWriter
+from world_model.data.writer import DatasetWriter, write_dataset
 from world_model.errors import DataError, StorageError
 
 LENGTHS = [5, 6, 7, 1, 9, 4]
@@ -52,6 +53,27 @@ def test_actions_that_produced_frames(root):
         rows = produced[opened.offsets[i] : opened.offsets[i + 1]]
         assert np.isnan(rows[0]).all()
         np.testing.assert_array_equal(rows[1:], make_episode(i, length).actions[: length - 1])
+
+
+def cut_episode(index: int, previous: str | None):
+    episode = make_episode(index, 5)
+    return replace(episode, info={} if previous is None else {"previous_action": previous})
+
+
+def test_the_action_before_a_cut_is_known(tmp_path):
+    episodes = [cut_episode(0, None), cut_episode(1, "[2.0]"), cut_episode(2, "[0]")]
+    produced = open_store(write_dataset(tmp_path / "set", episodes, INFO)).produced_by()
+    np.testing.assert_array_equal(produced[[0, 5, 10], 0], [np.nan, 2, 0])
+    np.testing.assert_array_equal(produced[6:10], episodes[1].actions[:4])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[", "2", "[2, 1]", "[3]", "[NaN]", '["left"]', "{}", "[[1]]"]
+)
+def test_a_damaged_action_before_a_cut(tmp_path, text):
+    opened = open_store(write_dataset(tmp_path / "set", [cut_episode(0, text)], INFO))
+    with pytest.raises(DataError, match="previous_action of episode 0 is"):
+        opened.produced_by()
 
 
 def test_the_cache_is_built_once(root, monkeypatch):

@@ -48,6 +48,31 @@ def test_windows_never_cross_episodes_and_actions_fit_frames(dataset):
     assert seen == {i for i in train if LENGTHS[i] >= 6}
 
 
+def test_starts_are_true_ones(tmp_path):
+    """An episode that goes on where a recording was cut begins in the midst of it."""
+    episodes = [make_episode(i, 20) for i in range(8)]
+    for i in range(1, 8, 2):
+        episodes[i] = replace(episodes[i], info={"previous_action": "[1.0]"})
+    store = open_store(write_dataset(tmp_path / "cut", episodes, INFO))
+    sampler = WindowSampler(store, "train", 6, 32, seed=0, start_fraction=1.0)
+    batch = sampler.sample(0)
+    assert set(np.unique(identify(batch)[0]) % 2) == {0}
+    assert torch.isnan(batch.actions[:, 0]).all()
+    anywhere = WindowSampler(store, "train", 20, 64, seed=0, start_fraction=0.0).sample(0)
+    odd = identify(anywhere)[0][:, 0] % 2 == 1
+    assert 0 < odd.sum() < 64
+    first = anywhere.actions[:, 0, 0].numpy()
+    np.testing.assert_array_equal(first, np.where(odd, 1.0, np.nan))
+
+
+def test_starts_of_a_data_set_without_true_ones(tmp_path):
+    episodes = [replace(make_episode(i, 9), info={"previous_action": "[1]"}) for i in range(4)]
+    store = open_store(write_dataset(tmp_path / "cut", episodes, INFO))
+    batch = WindowSampler(store, "train", 4, 8, seed=0, start_fraction=1.0).sample(0)
+    assert (identify(batch)[1][:, 0] == 0).all()
+    assert (batch.actions[:, 0] == 1).all()
+
+
 def test_labels_come_with_their_frames(dataset, tmp_path):
     sampler = WindowSampler(dataset, "train", 4, 8, seed=1)
     batch = sampler.sample(2)

@@ -25,6 +25,13 @@ FORMATS = {
         "MineRL",
         "MineRL 0.3 and 0.4: recording.mp4, rendered.npz, metadata.json",
     ),
+    "lerobot": ("lerobot", "LeRobot", "LeRobotDataset v2.1 and v3.0, our own data sets too"),
+    "minari": ("minari", "Minari", "Minari 0.5: HDF5 or Arrow files"),
+    "hf": (
+        "huggingface",
+        "HuggingFace",
+        "Hugging Face data sets: parquet files, or NAME/SET",
+    ),
     "folder": (
         "folder",
         "Folder",

@@ -53,7 +53,8 @@ class Folder(ImportFormat):
     schema: Path | None = None
     """JSON file: {"fps": 20, "reward": "score", "actions": [{"name": "jump", "type": "button"},
     {"name": "gear", "type": "choice", "choices": ["low", "high"]}, {"name": "steer", "type":
-    "number", "low": -1, "high": 1}]}; "column" where it is not the name; npy needs "columns"."""
+    "number", "low": -1, "high": 1}]}; "column" where it is not the name; npy needs "columns";
+    "terminated" and "truncated" name columns, too."""
 
     def settings(self) -> dict[str, Any]:
         """The schema decides the content too."""
@@ -91,11 +92,17 @@ class Folder(ImportFormat):
                 for index, (row, frame) in enumerate(zip(rows, video.frames(), strict=False)):
                     seen = index + 1
                     known = schema.decode(row)
+                    last = seen == len(rows)
                     if known is None:
-                        counts.add("dropped", UNKNOWN)
+                        if row or not last:  # an empty row at the end: nothing was done any more
+                            counts.add("dropped", UNKNOWN)
                         yield Step(index, resize(frame, self.size), None)
                         continue
-                    yield Step(index, resize(frame, self.size), *known)
+                    terminated = schema.says(schema.terminated, row)
+                    ends = last and (terminated or schema.says(schema.truncated, row))
+                    yield Step(
+                        index, resize(frame, self.size), *known, ends=ends, terminated=terminated
+                    )
             except VideoDamaged as damage:
                 rest = max(1, len(rows) - seen)
                 findings.dropped(DAMAGED, f"{name} {damage.detail}", rest, "frames")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,10 @@ class Schema:
     """The actions, in the order of the action vector."""
     reward: str | None = None
     """Column of the rewards."""
+    terminated: str | None = None
+    """Column that says whether the task was over with the action of a row."""
+    truncated: str | None = None
+    """Column that says whether the episode was cut off with the action of a row."""
     columns: tuple[str, ...] = ()
     """Names of the columns of an npy file, which has none itself."""
 
@@ -84,8 +88,8 @@ class Schema:
     @property
     def needed(self) -> list[str]:
         """Columns that a table must have."""
-        reward = [self.reward] if self.reward is not None else []
-        return [action.column for action in self.actions] + reward
+        others = [c for c in (self.reward, self.terminated, self.truncated) if c is not None]
+        return [action.column for action in self.actions] + others
 
     def decode(self, row: Mapping[str, Any]) -> tuple[np.ndarray, float] | None:
         """Action vector float32 (K,) and reward of a row, or None if one of them is not known."""
@@ -100,11 +104,15 @@ class Schema:
             return None
         return np.array(values, np.float32), reward
 
+    def says(self, column: str | None, row: Mapping[str, Any]) -> bool:
+        """Whether a column of yes and no says yes in a row."""
+        text = str(row.get(column, "")).strip().lower() if column is not None else ""
+        return BUTTON_TEXTS.get(text) == 1
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able, to tell one schema from another."""
         actions = [{**vars(action), "choices": list(action.choices)} for action in self.actions]
-        return {"fps": self.fps, "actions": actions, "reward": self.reward,
-                "columns": list(self.columns)}  # fmt: skip
+        return {**vars(self), "actions": actions, "columns": list(self.columns)}
 
 
 def read_schema(path: Path) -> Schema:
@@ -121,19 +129,23 @@ def read_schema(path: Path) -> Schema:
         raise DataError(f"the schema {path} is no JSON: {error}.") from None
     if not isinstance(data, dict) or not isinstance(data.get("actions"), list):
         raise _wrong(path, 'it needs "fps" and a list of "actions"')
-    if unknown := sorted(set(data) - {"fps", "actions", "reward", "columns"}):
+    if unknown := sorted(set(data) - {field.name for field in fields(Schema)}):
         raise _wrong(path, f"it has unknown entries: {', '.join(unknown)}")
     fps = data.get("fps")
     if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < 1e6:
         raise _wrong(path, f"fps is {fps!r}, not a positive number")
-    reward, columns = data.get("reward"), data.get("columns", [])
-    if not isinstance(reward, str | None) or not isinstance(columns, list):
-        raise _wrong(path, '"reward" must be the name of a column, and "columns" a list of names')
+    named = {name: data.get(name) for name in ("reward", "terminated", "truncated")}
+    columns = data.get("columns", [])
+    if any(not isinstance(n, str | None) for n in named.values()) or not isinstance(columns, list):
+        raise _wrong(
+            path,
+            '"reward", "terminated" and "truncated" must be names of columns, and "columns" a list',
+        )
     actions = tuple(_action(path, i, entry) for i, entry in enumerate(data["actions"]))
     names = [action.name for action in actions]
     if not names or len(set(names)) < len(names):
         raise _wrong(path, f"the names of the actions must differ, and there must be one: {names}")
-    return Schema(float(fps), actions, reward, tuple(map(str, columns)))
+    return Schema(float(fps), actions, **named, columns=tuple(map(str, columns)))
 
 
 def _action(path: Path, index: int, entry: Any) -> ActionColumn:

@@ -8,11 +8,12 @@ the data set does not depend on the number of processes, nor on how often it was
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,20 @@ from world_model.data.importing.recordings import ImportFormat, Plan, Recording,
 from world_model.data.importing.steps import Step, cut_episodes
 from world_model.data.metadata import DatasetInfo
 from world_model.data.shards import write_shard
+from world_model.data.streams import LiveEpisode
 from world_model.data.workers import Progress, Worker, run_tasks
 from world_model.data.writer import DatasetWriter
 from world_model.errors import DataError, StorageError
 from world_model.storage import atomic_file
-from world_model.types import Episode
 
 JOURNAL_PATH = "meta/import.jsonl"
 REPORT_PATH = "import.json"
 SHARD_BYTES = 16 * 2**20
-"""A shard is full when its raw frames take this much, which bounds the memory: writing one takes
-about five times as much."""
+"""A shard of images is full when its raw frames take this much, which bounds the memory: PNGs are
+kept until their shard is written."""
+VIDEO_SHARD_BYTES = 4 * 2**30
+"""The same for a shard of video, which needs no memory but some disk: 5 minutes of 640x360 pixels,
+about 50 MB, are what an interruption costs."""
 TOO_SHORT = "no two frames with a known action between them"
 PROGRESS_EVERY = 200
 Report = Callable[[int, int], None]
@@ -120,7 +124,8 @@ def import_recordings(
     report = report or (lambda placed, read: None)
     units = plan.units()
     journal = _Journal(writer.root / JOURNAL_PATH)
-    job = Job(recordings, plan.info, units, writer.shard_episodes, SHARD_BYTES, writer.staging)
+    size = VIDEO_SHARD_BYTES if plan.info.stores_video else SHARD_BYTES
+    job = Job(recordings, plan.info, units, writer.shard_episodes, size, writer.staging)
     todo = [unit for unit in range(len(units)) if not journal.has(unit, writer)]
     placed = len(units) - len(todo)
     report(placed, 0)
@@ -150,7 +155,7 @@ def import_recordings(
             f"nothing could be imported from {recordings.source}: {reasons}. "
             f"{writer.root / REPORT_PATH} says more."
         )
-    writer.finish()
+    writer.finish(plan.split_seed)
     return findings
 
 
@@ -176,47 +181,47 @@ def _open_reader(job: Job) -> Iterator[Worker]:
 
 def _import_unit(job: Job, unit: int, progress: Progress) -> dict[str, Any]:
     findings = Findings()
-    shard: list[Episode] = []
-    shards = episodes = 0
-
-    def flush() -> None:
-        nonlocal shards, episodes
+    episodes = _episodes_of(job.units[unit], job, findings, progress)
+    shards = written = 0
+    for first in episodes:
+        shard = _until_full(chain([first], episodes), job)
         path = job.staged(unit, shards)
-        write_shard(path, shard, job.info, first_episode=episodes, first_index=0)
-        shards, episodes = shards + 1, episodes + len(shard)
-        shard.clear()
-
-    for recording in job.units[unit]:
-        before = episodes + len(shard)
-        for episode in _episodes_of(recording, job, findings, progress):
-            findings.keep(episodes=1, frames=len(episode.frames))
-            shard.append(episode)
-            size = sum(e.frames.nbytes for e in shard)
-            if size >= job.shard_bytes or len(shard) == job.shard_episodes:
-                flush()
-        findings.keep(recordings=int(episodes + len(shard) > before))
-    if shard:
-        flush()
+        summary = write_shard(path, shard, job.info, first_episode=written, first_index=0)
+        shards, written = shards + 1, written + len(summary.episodes)
     return UnitResult(shards, findings).to_dict()
 
 
+def _until_full(episodes: Iterable[LiveEpisode], job: Job) -> Iterator[LiveEpisode]:
+    """As many of the episodes as fit into a shard."""
+    size = 0
+    for taken, episode in enumerate(episodes, 1):
+        yield episode
+        size += episode.numbers().num_frames * math.prod(job.info.frame_shape)
+        if size >= job.shard_bytes or taken == job.shard_episodes:
+            return
+
+
 def _episodes_of(
-    recording: Recording, job: Job, findings: Findings, progress: Progress
-) -> Iterator[Episode]:
-    """The episodes of one recording; what is wrong with it goes into ``findings``."""
-    origin = {"recording": recording.name, **recording.about}
-    found = False
-    try:
-        steps = job.recordings.read(recording, job.info, findings)
-        counted = _counted(steps, progress)
-        for episode in cut_episodes(counted, job.info, job.recordings.max_steps, origin):
-            found = True
-            yield episode
-        if not found:
-            findings.dropped(TOO_SHORT, recording.name)
-    except RecordingError as error:
-        detail = f" ({error.detail})" if error.detail else ""
-        findings.dropped(error.reason, recording.name + detail)
+    recordings: Iterable[Recording], job: Job, findings: Findings, progress: Progress
+) -> Iterator[LiveEpisode]:
+    """The episodes of recordings; what is wrong with these goes into ``findings``."""
+    for recording in recordings:
+        origin = {} if recording.own else {"recording": recording.name}
+        origin |= recording.about
+        found = False
+        try:
+            steps = _counted(job.recordings.read(recording, job.info, findings), progress)
+            longest, own = job.recordings.max_steps, recording.own
+            for episode in cut_episodes(steps, job.info, longest, origin, own=own):
+                yield episode
+                findings.keep(episodes=1, frames=episode.numbers().num_frames)
+                found = True
+            if not found:
+                findings.dropped(TOO_SHORT, recording.name)
+        except RecordingError as error:
+            detail = f" ({error.detail})" if error.detail else ""
+            findings.dropped(error.reason, recording.name + detail)
+        findings.keep(recordings=int(found))
 
 
 def _counted(steps: Iterator[Step], progress: Progress) -> Iterator[Step]:

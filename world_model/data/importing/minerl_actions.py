@@ -10,18 +10,12 @@ from gymnasium import spaces
 
 from world_model.action_spec import ActionSpec
 from world_model.data.importing.findings import RecordingCounts
-from world_model.data.importing.minecraft_action import (
-    BUTTONS,
-    TOO_FAR,
-    ActionEncoder,
-    MinecraftAction,
-    bounded_camera,
-)
 from world_model.data.importing.recordings import RecordingError
+from world_model.data.importing.vpt_records import TOO_FAR
+from world_model.minecraft.actions import BUTTONS, MinecraftActions
+from world_model.minecraft.minerl import CAMERA_CURVE, MineRLFormat, minerl_space, minerl_spec
 
 PREFIX = "action$"
-ALWAYS = ("attack", "back", "forward", "jump", "left", "right", "sneak", "sprint")
-"""Buttons of every task."""
 _TOOLS = ("wooden_axe", "wooden_pickaxe", "stone_axe", "stone_pickaxe", "iron_axe", "iron_pickaxe")
 CHOICES = {
     "place": ("none", "dirt", "stone", "cobblestone", "crafting_table", "furnace", "torch"),
@@ -37,17 +31,21 @@ NOT_FINITE = "actions or rewards that are no finite numbers: what the player did
 
 
 def action_spec(names: Iterable[str]) -> ActionSpec:
-    """The actions of a data set whose recordings have the arrays ``action$NAME``."""
-    names = set(names)
-    parts: dict[str, spaces.Space] = {"camera": spaces.Box(-180.0, 180.0, (2,), np.float32)}
-    parts |= {name: spaces.Discrete(2) for name in BUTTONS if name in names or name in ALWAYS}
-    parts |= {name: spaces.Discrete(len(CHOICES[name])) for name in CHOICES if name in names}
-    spec = ActionSpec.from_space(spaces.Dict(parts))
+    """The actions of a data set whose recordings have the arrays ``action$NAME``.
+
+    Always all of MineRL 1.0's, so that worlds have the same actions whatever they were trained on:
+    buttons that a task lacks are never held.
+    """
+    choices = {n: spaces.Discrete(len(CHOICES[n])) for n in CHOICES if n in set(names)}
+    if not choices:
+        return minerl_spec()
+    space = spaces.Dict({**minerl_space().spaces, **choices})
+    spec = ActionSpec.from_space(space, companding={"camera": CAMERA_CURVE})
     groups = [
         replace(group, labels=CHOICES[group.name]) if group.name in CHOICES else group
         for group in spec.groups
     ]
-    return ActionSpec(spec.space, groups)
+    return ActionSpec(spec.space, groups, convention=spec.convention)
 
 
 def unknown_columns(names: Iterable[str]) -> list[str]:
@@ -68,32 +66,33 @@ class MineRLActions:
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], steps: int, spec: ActionSpec) -> None:
-        self._encoder = ActionEncoder(spec)
-        names = self._encoder.columns
-        self._buttons = {
-            name: _numbers(arrays, name, (steps,)) for name in BUTTONS if name in names
-        }
-        self._camera = _numbers(arrays, "camera", (steps, 2))
-        self._choices = {name: _choices(arrays, name, steps) for name in CHOICES if name in names}
+        buttons = np.stack([_numbers(arrays, name, (steps,)) for name in BUTTONS], axis=1)
+        camera = _numbers(arrays, "camera", (steps, 2))
+        self._known = np.isfinite(buttons).all(axis=1) & np.isfinite(camera).all(axis=1)
+        held = MinecraftActions(buttons != 0, np.where(self._known[:, None], camera, 0))
+        actions, self._too_far = held.bounded()
+        self._vectors = MineRLFormat(spec).write(actions)
+        self._unknown_choices: np.ndarray = np.zeros(steps, np.int64)
+        for column, name in enumerate(_column_names(spec)):
+            if name in CHOICES:
+                choices = _choices(arrays, name, steps)
+                self._unknown_choices += choices < 0
+                self._vectors[:, column] = choices.clip(0)
 
     def at(self, step: int, counts: RecordingCounts) -> np.ndarray | None:
         """float32 (K,), or None if it is not known."""
-        values = [array[step] for array in self._buttons.values()]
-        pitch, yaw = self._camera[step]
-        if not np.isfinite([*values, pitch, yaw]).all():
+        if not self._known[step]:
             counts.add("dropped", NOT_FINITE)
             return None
-        camera, too_far = bounded_camera(float(pitch), float(yaw))
-        if too_far:
+        if self._too_far[step]:
             counts.add("repaired", TOO_FAR)
-        pressed = frozenset(name for name, array in self._buttons.items() if array[step])
-        vector = self._encoder.encode(MinecraftAction(pressed, camera))
-        for name, array in self._choices.items():
-            choice = int(array[step])
-            if choice < 0:
-                counts.add("dropped", UNKNOWN_CHOICE)
-            vector[self._encoder.columns[name]] = max(choice, 0)
-        return vector
+        for _ in range(self._unknown_choices[step]):
+            counts.add("dropped", UNKNOWN_CHOICE)
+        return self._vectors[step]
+
+
+def _column_names(spec: ActionSpec) -> list[str]:
+    return [group.name for group in spec.groups for _ in range(group.columns)]
 
 
 def _array(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import tyro
 
@@ -42,10 +42,16 @@ class Recording:
     """The file with the actions."""
     about: dict[str, str] = field(default_factory=dict)
     """More for the info of its episodes."""
+    own: bool = False
+    """Whether it is an episode of this project, whose info is ``about`` and no more."""
+    share: int | None = None
+    """Bytes that it takes of files that it shares with other recordings."""
 
     @property
     def size(self) -> int:
-        """Bytes of both files."""
+        """Bytes of both files, or of its share of them."""
+        if self.share is not None:
+            return self.share
         return self.video.stat().st_size + self.actions.stat().st_size
 
 
@@ -59,6 +65,8 @@ class Plan:
     """Description of the data set."""
     findings: Findings = field(default_factory=Findings)
     """What was wrong with the source before any recording was opened."""
+    split_seed: int = 0
+    """Seed of the split into episodes for training and for validation."""
 
     def units(self) -> list[tuple[Recording, ...]]:
         """The recordings in portions that a process reads in one go."""
@@ -87,11 +95,15 @@ class ImportFormat(ABC):
     out: Path
     """Folder of the data set."""
     size: tuple[int, int] = (64, 64)
-    """Height and width of the frames; they are averaged over areas."""
+    """Height and width of the frames, averaged over areas. Up to 128 pixels they are stored as
+    lossless images; above, as video: 360 640 keeps VPT's recordings as they are."""
     max_steps: int = 1200
     """Longest episode; longer recordings are cut into several (1200 are a minute at 20 Hz)."""
     processes: int = 2
     """Processes that read; their number does not change the data."""
+
+    takes_recorded_size: ClassVar[bool] = False
+    """Whether a size of 0 0 stands for that of the recordings."""
 
     @abstractmethod
     def plan(self) -> Plan:
@@ -117,7 +129,8 @@ class ImportFormat(ABC):
 
     def check(self) -> None:
         """Raises DataError for settings out of range."""
-        if min(self.size) < 1 or max(self.size) > 4096:
+        as_recorded = self.takes_recorded_size and tuple(self.size) == (0, 0)
+        if not as_recorded and (min(self.size) < 1 or max(self.size) > 4096):
             raise DataError(f"--size {self.size[0]} {self.size[1]} is not in 1..4096.")
         if self.max_steps < 1 or self.processes < 1:
             raise DataError(

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 
 import numpy as np
 
-from world_model.data.metadata import DatasetInfo
-from world_model.types import Episode
-
-PREVIOUS_ACTION = "previous_action"
-"""Entry of an episode's info: the recorded action that led to its first frame, as a JSON list."""
+from world_model.data.metadata import PREVIOUS_ACTION, DatasetInfo
+from world_model.data.streams import EpisodeStream, LiveEpisode
 
 
 @dataclass(frozen=True)
@@ -30,17 +29,27 @@ class Step:
     ends: bool = False
     """Whether that action ended the recording, so that no frame follows."""
     terminated: bool = False
-    """With ``ends``: whether the task was over, rather than the recording stopped."""
+    """Whether the task was over with that action, rather than the recording stopped."""
+    state: np.ndarray | None = None
+    """float32 (S,), where the data set has states."""
+    labels: np.ndarray | None = None
+    """uint8 (H, W), where the data set has labels."""
 
 
 def cut_episodes(
-    steps: Iterable[Step], info: DatasetInfo, max_steps: int, origin: Mapping[str, str]
-) -> Iterator[Episode]:
+    steps: Iterable[Step],
+    info: DatasetInfo,
+    max_steps: int,
+    origin: Mapping[str, str],
+    *,
+    own: bool = False,
+) -> Iterator[LiveEpisode]:
     """Cuts a recording into episodes of at most ``max_steps`` transitions, never held as a whole.
 
-    Neighbouring episodes share a frame (the last of one is the first of the next), so that no
-    transition is lost. A step without an action ends its episode. Every episode but one with
-    ``terminated`` ends truncated. Pieces without a transition are left out.
+    The frames of each must be read before the next is asked for; of one that was not, the rest is
+    skipped. Neighbouring episodes share a frame (the last of one is the first of the next), so
+    that no transition is lost. A step without an action ends its episode. Every episode but one
+    with ``terminated`` ends truncated. Pieces without a transition are left out.
 
     Args:
         steps: the steps, in order.
@@ -49,79 +58,89 @@ def cut_episodes(
         origin: where the recording came from, for the info of its episodes, which also tells
             ``first_frame`` (its number in the recording) and, where the episode goes on from an
             earlier one, ``previous_action``: the recorded action that led to that frame.
+        own: whether ``origin`` is all that an episode that begins where the recording does needs.
     """
-    piece: _Piece | None = None
-    for step in steps:
-        if piece is None:
-            piece = _Piece(info, max_steps, step)
-        else:
-            piece.add_frame(step.frame)
-        if piece.full:
-            yield piece.episode(origin)
-            piece = _Piece(info, max_steps, step, previous=piece.actions[-1])
-        if step.action is not None:
-            piece.add_action(step)
-        if step.action is None or step.ends:
-            if piece.transitions:
-                yield piece.episode(origin)
-            piece = None
-    if piece is not None:
-        piece.drop_last_action()  # no frame shows what it did
-        if piece.transitions:
-            yield piece.episode(origin)
+    rest = iter(steps)
+    first, previous = next(rest, None), None
+    while first is not None:
+        # Without an action, or a frame that shows what it did, there is no transition.
+        begins = first.action is not None
+        second = next(rest, None) if begins and not first.ends else None
+        if not begins or (second is None and not first.ends):
+            first, previous = next(rest, None), None
+            continue
+        begun = rest if second is None else chain([second], rest)
+        piece = _Piece(begun, info, max_steps, first, previous)
+        frames = piece.frames()
+        yield LiveEpisode(frames, partial(piece.numbers, origin, own))
+        for _ in frames:
+            pass
+        previous = piece.actions[-1] if piece.shared is not None else None
+        first = piece.shared or next(rest, None)
 
 
 class _Piece:
     """An episode under construction."""
 
     def __init__(
-        self, info: DatasetInfo, max_steps: int, first: Step, previous: np.ndarray | None = None
+        self,
+        rest: Iterator[Step],
+        info: DatasetInfo,
+        max_steps: int,
+        first: Step,
+        previous: np.ndarray | None,
     ) -> None:
-        # Pages that are never written to cost no memory.
-        self.frames: np.ndarray = np.empty((max_steps + 1, *info.frame_shape), np.uint8)
-        self.frames[0] = first.frame
-        self.length = 1
-        self.first_index, self.previous = first.index, previous
-        self.max_steps, self.dim = max_steps, info.action_spec.dim
-        self.states = len(info.state_names)
+        self.rest, self.first, self.previous = rest, first, previous
+        self.max_steps, self.info = max_steps, info
+        self.length = 0
         self.actions: list[np.ndarray] = []
         self.rewards: list[float] = []
+        self.state: list[np.ndarray] = []
+        self.labels: list[np.ndarray] = []
         self.terminated = False
+        self.shared: Step | None = None
+        """The last step, where it is the first of the next piece too."""
 
-    @property
-    def full(self) -> bool:
-        return self.length == self.max_steps + 1
+    def frames(self) -> Iterator[np.ndarray]:
+        """The frames, one by one; what belongs to them is noted as they go by."""
+        step: Step | None = self.first
+        while step is not None:
+            self.length += 1
+            yield step.frame[None]
+            if step.state is not None:
+                self.state.append(step.state)
+            if step.labels is not None:
+                self.labels.append(step.labels)
+            if self.length == self.max_steps + 1:
+                self.shared = step
+                return
+            if step.action is None:
+                return
+            self.actions.append(step.action)
+            self.rewards.append(step.reward)
+            self.terminated = step.terminated
+            if step.ends:
+                return
+            step = next(self.rest, None)
+        self.actions.pop()  # no frame shows what the last one did
+        self.rewards.pop()
 
-    @property
-    def transitions(self) -> int:
-        return len(self.actions)
-
-    def add_frame(self, frame: np.ndarray) -> None:
-        self.frames[self.length] = frame
-        self.length += 1
-
-    def add_action(self, step: Step) -> None:
-        assert step.action is not None
-        self.actions.append(step.action)
-        self.rewards.append(step.reward)
-        self.terminated = step.terminated
-
-    def drop_last_action(self) -> None:
-        if len(self.actions) == self.length:
-            self.actions.pop()
-            self.rewards.pop()
-
-    def episode(self, origin: Mapping[str, str]) -> Episode:
+    def numbers(self, origin: Mapping[str, str], own: bool) -> EpisodeStream:
+        """All but the frames, once these have gone by."""
         ends = np.arange(len(self.actions)) == len(self.actions) - 1
-        about = {**origin, "first_frame": str(self.first_index)}
+        about = dict(origin)
+        if self.first.index or not own:
+            about["first_frame"] = str(self.first.index)
         if self.previous is not None:
             about[PREVIOUS_ACTION] = json.dumps(self.previous.tolist())
-        return Episode(
-            frames=self.frames[: self.length],
+        return EpisodeStream(
+            frames=(),
+            num_frames=self.length,
             actions=np.stack(self.actions),
             rewards=np.asarray(self.rewards, np.float32),
             terminated=ends & self.terminated,
             truncated=ends & (not self.terminated),
-            state=np.zeros((self.length, self.states), np.float32),
+            state=np.reshape(self.state, (self.length, len(self.info.state_names))),
+            labels=np.stack(self.labels) if self.labels else None,
             info=about,
         )

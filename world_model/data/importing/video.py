@@ -36,8 +36,11 @@ class Video:
         self.declared = declared
         """Number of frames by the container's own account."""
 
-    def frames(self) -> Iterator[np.ndarray]:
+    def frames(self, start: float = 0.0) -> Iterator[np.ndarray]:
         """The frames in the order of display, each uint8 (H, W, 3) at the video's size.
+
+        Args:
+            start: second from which on they are wanted.
 
         Raises:
             VideoDamaged: where decoding fails. The frame before may be spoilt already and is left
@@ -47,8 +50,14 @@ class Video:
 
         index = -1
         held: np.ndarray | None = None
+        rate = self._stream.average_rate
+        begin = start - (0.5 / float(rate) if rate else 1e-4)  # times are rounded
         try:
+            if start > 0:
+                self._container.seek(int(begin / self._stream.time_base), stream=self._stream)
             for frame in self._container.decode(self._stream):
+                if start > 0 and (frame.time is None or frame.time < begin):
+                    continue  # between the keyframe and the frame that was asked for
                 if frame.is_corrupt:
                     raise VideoDamaged(max(index, 0), "a frame is corrupt")
                 if held is not None:

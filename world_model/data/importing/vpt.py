@@ -13,10 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from world_model.action_spec import ActionSpec
 from world_model.data.importing.cursor import draw_cursor
 from world_model.data.importing.findings import Findings, RecordingCounts
-from world_model.data.importing.minecraft_action import ActionEncoder, minecraft_space
 from world_model.data.importing.paths import OUTSIDE, find_files, inside
 from world_model.data.importing.recordings import (
     ImportFormat,
@@ -37,6 +35,7 @@ from world_model.data.importing.vpt_records import (
 )
 from world_model.data.metadata import DatasetInfo
 from world_model.errors import DataError
+from world_model.minecraft.minerl import MineRLFormat, minerl_spec
 
 FPS = 20.0
 TOLERANCE = 0.02
@@ -80,7 +79,7 @@ class VPT(ImportFormat):
         recordings = unique(recordings, findings)
         _note_gaps(recordings, findings)
         info = DatasetInfo(
-            action_spec=ActionSpec.from_space(minecraft_space()),
+            action_spec=minerl_spec(),
             frame_shape=(*self.size, 3),
             fps=FPS,
             source={
@@ -102,7 +101,7 @@ class VPT(ImportFormat):
             raise RecordingError(MISMATCH, "there are no lines")
         scale = GUI_SCALES.get(recording.about.get("recorder_version", ""), 1.0)
         decoder = VPTDecoder(scale if self.gui_scales else 1.0)
-        encoder = ActionEncoder(info.action_spec)
+        actions = MineRLFormat(info.action_spec)
         counts = RecordingCounts()
         with open_video(recording.video) as video:
             if abs(video.declared - lines) > max(2, TOLERANCE * max(video.declared, lines)):
@@ -126,12 +125,12 @@ class VPT(ImportFormat):
                         counts.add("repaired", reason)
                     for reason in record.noted:
                         counts.add("noted", reason)
-                    if self.drop_null and record.action.is_null:
+                    if self.drop_null and record.action.is_null[0]:
                         counts.add("dropped", IDLE)
                         continue
                     if record.cursor is not None:
                         draw_cursor(frame, *record.cursor)
-                    action = encoder.encode(record.action)
+                    action = actions.write(record.action)[0]
                     yield Step(index, resize(frame, self.size), action)
             except VideoDamaged as damage:
                 where = f"{name} {damage.detail}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from world_model.data.importing.minecraft_action import TOO_FAR, MinecraftAction, bounded_camera
+from world_model.minecraft.actions import MinecraftActions
 
 DEGREES_PER_PIXEL = 360.0 / 2400.0
 KEYS = {
@@ -43,6 +43,7 @@ STUCK = "attack held down since before the recording, until pressed anew"
 SCROLLED = "slots selected with the scroll wheel"
 NO_INPUT = "records without mouse or keyboard, taken as no input"
 DEBUG_SCREEN = "F3 was down: its text may cover the picture"
+TOO_FAR = "camera turns beyond 180 degrees"
 NO_CURSOR = "a screen was open, but where the mouse pointer was is not recorded"
 
 
@@ -54,8 +55,8 @@ class BrokenRecord(ValueError):
 class VPTRecord:
     """One line."""
 
-    action: MinecraftAction
-    """What the player did."""
+    action: MinecraftActions
+    """What the player did, a batch of one; the camera is never rounded."""
     cursor: tuple[float, float] | None = None
     """Where the mouse pointer is drawn (x, y), in pixels of a window of 720 rows."""
     repaired: tuple[str, ...] = ()
@@ -112,13 +113,13 @@ class VPTDecoder:
             pressed.add(name)
 
         scale = DEGREES_PER_PIXEL * (self.gui_scale if in_gui else 1.0)
-        camera, too_far = bounded_camera(_number(mouse, "dy") * scale, _number(mouse, "dx") * scale)
-        if too_far:
+        camera = (_number(mouse, "dy") * scale, _number(mouse, "dx") * scale)
+        action, too_far = MinecraftActions.one(pressed, camera).bounded()
+        if too_far[0]:
             repaired.append(TOO_FAR)
         cursor = _position(mouse) if in_gui else None
         if in_gui and cursor is None:
             noted.append(NO_CURSOR)
-        action = MinecraftAction(frozenset(pressed), camera)
         return VPTRecord(action, cursor, tuple(repaired), tuple(noted))
 
     def _is_attack_stuck(self, first: bool, new_buttons: list[Any]) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,20 @@ from tests.world_model.data.importing.recorder import (
     write_jsonl,
 )
 from world_model.data import open_store
+from world_model.data.importing import recordings
 from world_model.data.importing.command import main
 from world_model.data.importing.importer import import_recordings, open_writer
 from world_model.data.importing.vpt import VPT
 from world_model.errors import DataError
+from world_model.minecraft.minerl import minerl_spec
 
 
 def run(source: Path, out: Path, **settings: Any):
     settings = {"size": (18, 32), "processes": 1, **settings}
-    recordings = VPT(source=source, out=out, **settings)
-    recordings.check()
-    plan = recordings.plan()
-    findings = import_recordings(recordings, plan, open_writer(recordings, plan))
+    reader = VPT(source=source, out=out, **settings)
+    reader.check()
+    plan = reader.plan()
+    findings = import_recordings(reader, plan, open_writer(reader, plan))
     return open_store(out), findings
 
 
@@ -83,6 +86,7 @@ def test_frames_and_actions_are_aligned(tmp_path):
         list(range(80, 90)),
     ]
     assert store.fps == 20
+    assert store.action_spec == minerl_spec()
     assert not store.terminated.any()
     assert store.truncated.sum() == 3
     assert not store.frame_missing.any()
@@ -406,37 +410,78 @@ def test_a_fragmented_video_is_counted(tmp_path):
     assert row["examples"] == ["way-off (50 frames, 80 lines)"]
 
 
-@pytest.mark.slow
-def test_memory_does_not_grow_with_the_length_of_a_recording(tmp_path, monkeypatch):
+@pytest.mark.parametrize("stored", ["image", "video"])
+def test_memory_does_not_grow_with_the_length_of_a_recording(tmp_path, monkeypatch, stored):
     """Counts the frames that are alive while a recording is read."""
-    import weakref
-
+    from world_model.data import metadata
     from world_model.data.importing import importer, vpt
 
     alive: weakref.WeakSet[Any] = weakref.WeakSet()
-    most, resize, write_shard = [], vpt.resize, importer.write_shard
+    most: list[int] = []
+    resize = vpt.resize
 
     class Frame(np.ndarray):
         pass
 
+    class Key:
+        pass
+
     def watched(frame, size):
         frame = np.array(resize(frame, size)).view(Frame)
-        alive.add(_Key(frame))
+        frame.key = Key()
+        alive.add(frame.key)
+        most.append(len(alive))
         return frame
 
-    class _Key:
-        def __init__(self, frame):
-            frame.key = self
-
-    def watched_shard(path, episodes, *arguments, **settings):
-        most.append((len(alive), sum(len(episode.frames) for episode in episodes)))
-        return write_shard(path, episodes, *arguments, **settings)
-
     monkeypatch.setattr(vpt, "resize", watched)
-    monkeypatch.setattr(importer, "write_shard", watched_shard)
+    monkeypatch.setattr(metadata, "LARGEST_IMAGE", 16 if stored == "video" else 128)
     monkeypatch.setattr(importer, "SHARD_BYTES", 100 * 18 * 32 * 3)
-    vpt_segment(tmp_path / "in/a", 900)
-    run(tmp_path / "in", tmp_path / "out", max_steps=60)
-    assert len(most) > 6
-    assert max(frames for frames, _ in most) <= 4
-    assert max(rows for _, rows in most) <= 100 + 61
+    vpt_segment(tmp_path / "in/a", 300)
+    store, _ = run(tmp_path / "in", tmp_path / "out", max_steps=60)
+    assert store.num_frames == 300 + 4
+    assert (tmp_path / "out/videos").exists() == (stored == "video")
+    shards = list((tmp_path / "out/data/chunk-000").iterdir())
+    assert len(shards) == (1 if stored == "video" else 3)
+    assert max(most) <= 8
+
+
+# -- frames above 128 pixels -------------------------------------------------------------------
+
+
+def test_large_frames_become_video(tmp_path, monkeypatch):
+    """At half the size of VPT's own, interrupted between two shards."""
+    from world_model.data.importing import importer
+
+    vpt_segment(tmp_path / "in/a", 30, {9: "{"}, height=288, width=512)
+    vpt_segment(tmp_path / "in/b", 24, height=288, width=512)
+    settings: dict[str, Any] = {"size": (144, 256), "max_steps": 12}
+    monkeypatch.setattr(recordings, "UNIT_BYTES", 1)
+    monkeypatch.setattr(importer, "VIDEO_SHARD_BYTES", 20 * 144 * 256 * 3)
+
+    def stop(self, unit, result):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(importer._Journal, "add", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "in", tmp_path / "out", **settings)
+    placed = sorted((tmp_path / "out/videos").rglob("*.mp4"))
+    assert placed
+    assert not (tmp_path / "out/meta/info.json").exists()
+    before = [path.stat().st_mtime_ns for path in placed]
+    store, _ = run(tmp_path / "in", tmp_path / "out", **settings)
+    assert [path.stat().st_mtime_ns for path in placed] == before
+    whole, _ = run(tmp_path / "in", tmp_path / "whole", **settings)
+    assert store.content_hash == whole.content_hash
+
+    assert store.frame_shape == (144, 256, 3)
+    assert len(list((tmp_path / "out/videos").rglob("*.mp4"))) > 2
+    assert assert_aligned(store) == [
+        list(range(10)), list(range(10, 23)), list(range(22, 30)),
+        list(range(13)), list(range(12, 24)),
+    ]  # fmt: skip
+    errors = [
+        np.abs(frame.astype(int) - number_frame(read_number(frame), 144, 256)).mean()
+        for frame in store.frames
+    ]
+    assert max(errors) < 3

@@ -1,0 +1,148 @@
+"""Minari's layout of Arrow files, written without Minari, which reads it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from gymnasium import spaces
+
+from world_model.action_spec import ActionSpec
+from world_model.data.exporting.source import Progress, Source
+from world_model.data.streams import EpisodeStream
+from world_model.errors import StorageError
+from world_model.storage import atomic_file
+
+MINARI_VERSION = "0.5.3"
+"""Minari of whose layout this is."""
+
+
+def export_minari(source: Source, out: Path, progress: Progress) -> None:
+    """Writes ``data/metadata.json`` and ``data/EPISODE/part-0.arrow``.
+
+    Minari has one observation more than actions. Where the last action of an episode has no frame,
+    the last frame stands in for it, and the episode's metadata say so (``frame_missing``).
+
+    Raises:
+        DataError: if the data set is damaged.
+        StorageError: if a file cannot be written.
+    """
+    spec, shape = source.info.action_spec, source.info.frame_shape
+    done = steps = count = 0
+    for number, episode in enumerate(source.episodes()):
+        folder = out / "data" / str(number)
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_file(folder / "part-0.arrow") as path:
+            _write_episode(path, episode, spec, number)
+        metadata: dict[str, Any] = {"id": number, "total_steps": len(episode.actions)}
+        if len(episode.actions) == episode.num_frames:
+            metadata["frame_missing"] = True
+        metadata["nfd_info"] = dict(episode.info)
+        _write_json(folder / "metadata.json", metadata)
+        done, steps, count = done + episode.num_frames, steps + len(episode.actions), number + 1
+        progress(done, source.frames)
+    size = sum(path.stat().st_size for path in (out / "data").rglob("*") if path.is_file())
+    pixels = spaces.Box(0, 255, shape, np.uint8)
+    name = str(source.info.source.get("preset", "episodes"))
+    _write_json(
+        out / "data/metadata.json",
+        {
+            "total_episodes": count,
+            "total_steps": steps,
+            "data_format": "arrow",
+            "observation_space": json.dumps(space_to_minari(pixels)),
+            "action_space": json.dumps(space_to_minari(spec.space)),
+            "dataset_id": f"nfd/{name}-v0",
+            "minari_version": MINARI_VERSION,
+            "dataset_size": round(size / 1e6, 1),
+            "description": f"Exported by NFD-World: {name}.",
+            "nfd_source": {**source.info.to_dict(), "split_seed": _seed(source)},
+        },
+    )
+
+
+def _seed(source: Source) -> int:
+    return int(source.content["nfd"].get("split_seed", 0))
+
+
+def _write_episode(path: Path, episode: EpisodeStream, spec: ActionSpec, number: int) -> None:
+    frames = [chunk.reshape(len(chunk), -1) for chunk in episode.frames]
+    taken = len(episode.actions)
+    if taken == episode.num_frames:
+        frames.append(frames[-1][-1:])
+    pixels = np.concatenate(frames)
+    rows = len(pixels)
+    width = pixels.shape[1]
+    actions = [spec.decode(vector) for vector in episode.actions]
+    columns: dict[str, pa.Array] = {
+        "observations": pa.FixedSizeListArray.from_arrays(pa.array(pixels.ravel()), width),
+        "actions": _encode(spec.space, actions, rows - taken),
+        "rewards": pa.array(np.pad(episode.rewards.astype(np.float64), (0, rows - taken))),
+        "terminations": pa.array(np.pad(episode.terminated, (0, rows - taken))),
+        "truncations": pa.array(np.pad(episode.truncated, (0, rows - taken))),
+    }
+    if len(episode.state.T):
+        state = episode.state[np.minimum(np.arange(rows), episode.num_frames - 1)]
+        columns["states"] = pa.FixedSizeListArray.from_arrays(
+            pa.array(state.ravel(), pa.float32()), state.shape[1]
+        )
+    batch = pa.RecordBatch.from_pydict(columns)
+    try:
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
+            writer.write_batch(batch)
+    except OSError as error:
+        raise StorageError(f"could not write {path}: {error}.") from error
+
+
+def _encode(space: spaces.Space, values: list[Any], pad: int) -> pa.Array:
+    """Values of a space as Minari has them, and ``pad`` zeros or nulls."""
+    if isinstance(space, spaces.Dict):
+        parts = [_encode(sub, [v[k] for v in values], pad) for k, sub in space.spaces.items()]
+        return pa.StructArray.from_arrays(parts, names=list(space.spaces))
+    if isinstance(space, spaces.Tuple):
+        parts = [_encode(sub, [v[i] for v in values], pad) for i, sub in enumerate(space.spaces)]
+        return pa.StructArray.from_arrays(parts, names=[str(i) for i in range(len(parts))])
+    if isinstance(space, spaces.Box):
+        size = int(np.prod(space.shape))
+        array = np.zeros((len(values) + pad, size), space.dtype)
+        array[: len(values)] = np.reshape(values, (len(values), size))
+        return pa.FixedSizeListArray.from_arrays(pa.array(array.ravel()), size)
+    if isinstance(space, spaces.Discrete):
+        return pa.array([int(v) for v in values] + [0] * pad, pa.int32())
+    return pa.array([np.asarray(v).tolist() for v in values] + [None] * pad)
+
+
+def space_to_minari(space: spaces.Space) -> dict[str, Any]:
+    """A space as Minari writes it down."""
+    if isinstance(space, spaces.Box):
+        return {
+            "type": "Box",
+            "dtype": str(space.dtype),
+            "shape": list(space.shape),
+            "low": space.low.tolist(),
+            "high": space.high.tolist(),
+        }
+    if isinstance(space, spaces.Discrete):
+        described = {"type": "Discrete", "dtype": str(space.dtype), "n": int(space.n)}
+        return described | {"start": int(space.start)}
+    if isinstance(space, spaces.MultiDiscrete):
+        described = {"type": "MultiDiscrete", "dtype": str(space.dtype)}
+        return described | {"nvec": space.nvec.tolist(), "start": space.start.tolist()}
+    if isinstance(space, spaces.MultiBinary):
+        n = space.n if isinstance(space.n, int) else [int(k) for k in space.shape]
+        return {"type": "MultiBinary", "n": n}
+    if isinstance(space, spaces.Dict):
+        return {
+            "type": "Dict",
+            "subspaces": {k: space_to_minari(s) for k, s in space.spaces.items()},
+        }
+    assert isinstance(space, spaces.Tuple)
+    return {"type": "Tuple", "subspaces": [space_to_minari(sub) for sub in space.spaces]}
+
+
+def _write_json(path: Path, data: Any) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(data, indent=2) + "\n")
