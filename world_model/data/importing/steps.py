@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -75,7 +76,7 @@ def cut_episodes(
         yield LiveEpisode(frames, partial(piece.numbers, origin, own))
         for _ in frames:
             pass
-        previous = piece.actions[-1] if piece.shared is not None else None
+        previous = piece.taken[-1] if piece.shared is not None else None
         first = piece.shared or next(rest, None)
 
 
@@ -93,9 +94,9 @@ class _Piece:
         self.rest, self.first, self.previous = rest, first, previous
         self.max_steps, self.info = max_steps, info
         self.length = 0
-        self.actions: list[np.ndarray] = []
-        self.rewards: list[float] = []
-        self.state: list[np.ndarray] = []
+        # In buffers that grow: small arrays that stay would each keep the memory of the frame
+        # beside which they were allocated from being used again.
+        self.actions, self.rewards, self.state = array("f"), array("f"), array("f")
         self.labels: list[np.ndarray] = []
         self.terminated = False
         self.shared: Step | None = None
@@ -108,7 +109,7 @@ class _Piece:
             self.length += 1
             yield step.frame[None]
             if step.state is not None:
-                self.state.append(step.state)
+                self.state.extend(step.state.tolist())
             if step.labels is not None:
                 self.labels.append(step.labels)
             if self.length == self.max_steps + 1:
@@ -116,18 +117,24 @@ class _Piece:
                 return
             if step.action is None:
                 return
-            self.actions.append(step.action)
+            self.actions.extend(step.action.tolist())
             self.rewards.append(step.reward)
             self.terminated = step.terminated
             if step.ends:
                 return
             step = next(self.rest, None)
-        self.actions.pop()  # no frame shows what the last one did
+        # No frame shows what the last one did.
+        del self.actions[-self.info.action_spec.dim :]
         self.rewards.pop()
+
+    @property
+    def taken(self) -> np.ndarray:
+        """float32 (A, K), the actions so far."""
+        return np.array(self.actions, np.float32).reshape(-1, self.info.action_spec.dim)
 
     def numbers(self, origin: Mapping[str, str], own: bool) -> EpisodeStream:
         """All but the frames, once these have gone by."""
-        ends = np.arange(len(self.actions)) == len(self.actions) - 1
+        ends = np.arange(len(self.rewards)) == len(self.rewards) - 1
         about = dict(origin)
         if self.first.index or not own:
             about["first_frame"] = str(self.first.index)
@@ -136,11 +143,13 @@ class _Piece:
         return EpisodeStream(
             frames=(),
             num_frames=self.length,
-            actions=np.stack(self.actions),
-            rewards=np.asarray(self.rewards, np.float32),
+            actions=self.taken,
+            rewards=np.array(self.rewards, np.float32),
             terminated=ends & self.terminated,
             truncated=ends & (not self.terminated),
-            state=np.reshape(self.state, (self.length, len(self.info.state_names))),
+            state=np.array(self.state, np.float32).reshape(self.length, -1)
+            if self.info.state_names
+            else np.zeros((self.length, 0), np.float32),
             labels=np.stack(self.labels) if self.labels else None,
             info=about,
         )
