@@ -18,11 +18,11 @@ from agents.environments import (
     source_of,
 )
 from agents.evaluation import Evaluation, evaluate, evaluate_vector
-from agents.policies import BASELINES, Policy, make_policy
+from agents.policies import BASELINES, Policy, available, make_policy
 from agents.policy_io import load_policy, policy_id
 from agents.progress import episode_progress
 from world_model.action_spec import ActionSpec
-from world_model.errors import ActionError, NFDError
+from world_model.errors import ActionError, ConfigError, NFDError
 
 EVALUATION_SEED = 1_000_000
 """Seed of the first evaluation episode, far from those that data sets are recorded with."""
@@ -100,7 +100,15 @@ class Arena:
         Raises:
             NFDError: if the game cannot be played, with what to install.
         """
-        self.make_real().close()
+        env = self.make_real()
+        shown = env.observation_space.shape
+        env.close()
+        if self.world is not None and shown != tuple(self.world.config.frame_shape):
+            raise ConfigError(
+                f"the real game shows frames of shape {shown}, those of {self.world.model_id} have "
+                f"{tuple(self.world.config.frame_shape)}: it was trained on resized frames. Record "
+                "at the world's size, or give --episodes 0."
+            )
 
     def play_real(self, policy: Policy, episodes: int) -> Evaluation:
         """Lets ``policy`` play the real game; every policy meets the same episode seeds."""
@@ -155,8 +163,9 @@ def find_policies(names: Sequence[str], action_spec: ActionSpec) -> list[Policy]
     Raises:
         ActionError: if a name is neither.
     """
-    expanded = [n for name in names for n in (BASELINES if name == "baselines" else (name,))]
     labels = action_spec.groups[0].labels
+    blind = available(BASELINES, action_spec.space, labels)
+    expanded = [n for name in names for n in (blind if name == "baselines" else (name,))]
     policies: list[Policy] = []
     for name in expanded:
         if Path(name).is_dir():
@@ -164,12 +173,12 @@ def find_policies(names: Sequence[str], action_spec: ActionSpec) -> list[Policy]
             continue
         try:
             policies.append(make_policy(name, action_spec.space, labels))
-        except ActionError:
+        except ActionError as unknown:
             try:
                 policies.append(load_policy(name, name=policy_id(name)))
             except NFDError as error:
                 raise ActionError(
-                    f"{name!r} is neither a blind policy ({', '.join(BASELINES)}) nor the folder "
-                    f"or name of a trained one."
+                    f"{name!r} is neither a blind policy nor the folder or name of a trained one: "
+                    f"{unknown}"
                 ) from error
     return policies

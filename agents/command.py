@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tyro
+from gymnasium import spaces
 from rich.console import Console
 
 from agents.arena import EVALUATION_SEED, Arena, find_policies, load_world
 from agents.environments import imagined_vec_envs, real_vec_envs, training_starts
 from agents.imitation import ImitationConfig
-from agents.policies import Policy
+from agents.policies import Policy, available
 from agents.policy_io import load_policy
 from agents.ppo import PPOTrainer
 from agents.ppo_config import PPOConfig
@@ -32,10 +34,12 @@ from agents.results import (
 )
 from agents.statistics import rank_agreement
 from world_model.data import open_store_for
-from world_model.errors import NFDError
+from world_model.errors import ConfigError, NFDError
 
 DEFAULT = "doom-take-cover"
 """World, and real game, where none is given."""
+BLIND = ("uniform", "sweep-5", "sweep-10", "sweep-20", "sweep-40")
+"""Blind policies to play beside what was trained, where the actions allow it."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,9 @@ class AgentOptions:
     imagined_episodes: int | None = None
     """Episodes in the imagined world for each policy (default: as many as real ones with --policy
     and --world, else none)."""
-    baselines: tuple[str, ...] = ("uniform", "sweep-5", "sweep-10", "sweep-20", "sweep-40")
-    """Blind policies that play beside what was trained."""
+    baselines: tuple[str, ...] | None = None
+    """Blind policies that play beside what was trained (default: uniform and sweeps, where actions
+    are Discrete)."""
     out: Path = Path("runs/agent")
     """Folder for policies, curves, logs and results.json."""
     streams: int = 4
@@ -125,6 +130,11 @@ def make_arena(options: AgentOptions, console: Console) -> Arena:
         sampling_steps=options.sampling_steps,
         precision=options.precision,
     )
+    if isinstance(arena.action_spec.space, spaces.Dict) and not options.policy:
+        raise ConfigError(
+            f"PPO cannot take the actions of {getattr(arena.world, 'model_id', options.real)}, a "
+            "Dict. Train with make_sb3_vec_env(..., action_mode=...) if the world has other modes."
+        )
     if options.episodes or options.real:
         arena.check_real()
     return arena
@@ -165,7 +175,11 @@ def train(options: AgentOptions, arena: Arena) -> list[Policy]:
             if options.imitate and not trainer.timesteps and "imitated" not in trainer.source:
                 done = imitate_with_progress(
                     trainer,
-                    open_store_for(options.imitate, trainer.frame_shape),
+                    open_store_for(
+                        options.imitate,
+                        trainer.frame_shape,
+                        None if arena.world is None else arena.world.config.source,
+                    ),
                     options.imitation,
                     console=arena.console,
                     label=label,
@@ -194,7 +208,11 @@ def run(options: AgentOptions, console: Console) -> dict[str, Any]:
     """Does what the options say; returns what ``results.json`` holds, but for the versions."""
     started = time.perf_counter()
     arena = make_arena(options, console)
-    blind = find_policies(options.policy or options.baselines, arena.action_spec)
+    names: Sequence[str] | None = options.policy or options.baselines
+    if names is None:
+        spec = arena.action_spec
+        names = available(BLIND, spec.space, spec.groups[0].labels)
+    blind = find_policies(names, arena.action_spec)
     agents = [] if options.policy else train(options, arena)
 
     imagined_episodes = options.imagined_episodes

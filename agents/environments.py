@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,8 @@ MakeEnv = Callable[[], gym.Env[np.ndarray, Any]]
 Real = str | Mapping[str, Any]
 """A real environment: its name, or the ``source`` of what was recorded of it."""
 CONFIG = "config.json"
+TRUST = "NFD_TRUST_SOURCES"
+"""Environment variable: whether what a data set or world names may be imported and run."""
 
 
 def real_environment(real: Real) -> MakeEnv:
@@ -101,14 +104,24 @@ def source_of(world: Any) -> Real:
     Raises:
         NFDError: if the world does not say, or it is not one that can be played here.
     """
-    return _playable(dict(world.config.source), world.model_id)
+    from world_model.world import World
+
+    # A world that is no folder of numbers, but made by code, was made by the user's.
+    trusted = not isinstance(world, World)
+    return _playable(dict(world.config.source), world.model_id, trusted=trusted)
 
 
-def _playable(source: Mapping[str, Any], what: str) -> Real:
+def _playable(source: Mapping[str, Any], what: str, *, trusted: bool = False) -> Real:
     """What ``source``, that of ``what``, says about its real environment."""
+    name = str(source.get("preset") or source.get("environment") or "")
+    named = ":" in name or name.startswith("NFD-World")
+    if named and not (trusted or os.environ.get(TRUST)):
+        raise NFDError(
+            f"{what} says that its real environment is {name!r}, which runs code of that name. Set "
+            f"{TRUST}=1 if you trust where it comes from."
+        )
     if is_recipe(source):
         return source
-    name = str(source.get("preset") or source.get("environment") or "")
     if ":" not in name:
         try:
             get_preset(name)

@@ -77,7 +77,8 @@ def evaluate(
         make_env: makes an environment; called once for every stream.
         seeds: one for each episode; it seeds the environment's reset and the policy, so an
             episode is the same whichever stream plays it.
-        streams: environments that step side by side, in threads (games release the GIL).
+        streams: environments that step side by side: in threads those that say so
+            (``steps_in_threads``), as games in processes of their own; others in turn, in one.
         environment: its name in the result.
         on_episode: called after each episode, for progress.
 
@@ -93,7 +94,8 @@ def evaluate(
     envs: list[gym.Env[np.ndarray, Any]] = []
     try:
         envs.extend(make_env() for _ in range(streams))
-        with ThreadPoolExecutor(streams) as threads:
+        apart = all(getattr(env.unwrapped, "steps_in_threads", False) for env in envs)
+        with ThreadPoolExecutor(streams if apart else 1) as threads:
             current = [queue.pop(0) for queue in queues]
             state = policy.begin([int(seeds[k]) for k in current])
             first = threads.map(lambda env, k: env.reset(seed=int(seeds[k])), envs, current)

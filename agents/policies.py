@@ -57,6 +57,25 @@ BASELINES = ("noop", "left", "uniform", "sweep-5", "sweep-10", "sweep-20", "swee
 """Blind policies of graded skill that rank a world against the real game."""
 
 
+def available(
+    names: Sequence[str], action_space: spaces.Space, action_names: Sequence[str] = ()
+) -> list[str]:
+    """Those of the ``names`` that :func:`make_policy` knows for such actions.
+
+    >>> available(["uniform", "left", "sweep-5"], spaces.Discrete(2))
+    ['uniform', 'sweep-5']
+    """
+
+    def known(name: str) -> bool:
+        try:
+            make_policy(name, action_space, action_names)
+        except ActionError:
+            return False
+        return True
+
+    return [name for name in names if known(name)]
+
+
 def make_policy(name: str, action_space: spaces.Space, action_names: Sequence[str] = ()) -> Policy:
     """A scripted policy by name.
 
@@ -89,9 +108,10 @@ def make_policy(name: str, action_space: spaces.Space, action_names: Sequence[st
         return ConstantPolicy(name, first + value)
     if kind == "sticky" and value is not None and value <= 100:
         return StickyPolicy(name, count, first, value / 100)
-    if kind == "sweep" and value and count >= 3:
-        left = names.index("left") if "left" in names else 1
-        right = names.index("right") if "right" in names else 2
+    if kind == "sweep" and value and count >= 2:
+        # Of three or more actions the first is usually to do nothing.
+        left = names.index("left") if "left" in names else min(1, count - 2)
+        right = names.index("right") if "right" in names else (left + 1) % count
         return SweepPolicy(name, first + left, first + right, value)
     known = ["noop", "uniform", "sticky-80", "sweep-20", "action-0", *names]
     raise ActionError(f"no policy is called {name!r}. Known are {', '.join(known)}.")

@@ -98,6 +98,8 @@ class RealEnv(gym.Env[np.ndarray, Any]):
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 9}
+    steps_in_threads = True
+    """The game is a process of its own."""
 
     def __init__(
         self, preset: RealEnvPreset, seed: int | None = None, *, labels: bool = True

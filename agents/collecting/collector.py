@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -187,28 +187,33 @@ class _Recorder:
 
     def record(self, shard: int, played: Callable[[int], None]) -> list[str]:
         """Records the episodes of a shard; returns what those that failed failed with."""
-        job, episodes, failures = self.job, [], []
+        job, failures = self.job, []
         first = shard * job.shard_episodes
-        for index in range(first, first + job.shard_episodes):
-            spec = job.info.action_spec
-            try:
-                episode = record_episode(self.env, job.policy_factory, spec, job.seed, index)
-            except EpisodeFailedError as error:
-                failures.append(str(error))
-                with suppress(Exception):  # it is broken already
-                    self.env.close()
-                self.env = job.env_factory()
-                continue
-            episodes.append(episode)
-            played(len(episode.frames))
-        if not episodes:
+
+        def episodes() -> Iterator[Episode]:  # written as they are played: one in memory at a time
+            for index in range(first, first + job.shard_episodes):
+                spec = job.info.action_spec
+                try:
+                    episode = record_episode(self.env, job.policy_factory, spec, job.seed, index)
+                except EpisodeFailedError as error:
+                    failures.append(str(error))
+                    with suppress(Exception):  # it is broken already
+                        self.env.close()
+                    self.env = job.env_factory()
+                    continue
+                played(len(episode.frames))
+                yield episode
+
+        whole = episodes()
+        begun = next(whole, None)
+        if begun is None:
             raise NFDError(
                 f"the environment failed in all {job.shard_episodes} episodes from number {first} "
                 f"on, last with {failures[-1]}. What was recorded before is kept."
             )
         write_shard(
             job.staging / f"shard-{shard:06d}.parquet",
-            episodes,
+            chain([begun], whole),
             job.info,
             first_episode=first,
             first_index=0,

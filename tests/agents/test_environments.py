@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +23,7 @@ from agents.environments import (
 from agents.policies import make_policy
 from benchmarks.fidelity import EvaluateOptions, find_data
 from tests.agents import fake_envs
+from tests.world_model.tiny import tiny_world
 from world_model.data import open_store
 from world_model.errors import ActionError, ConfigError, DataError, NFDError, WorldNotFoundError
 
@@ -46,7 +48,8 @@ def recorded(tmp_path, monkeypatch) -> Path:
 
 def world_of(folder: Path):
     store = open_store(folder)
-    config = SimpleNamespace(source=json.loads(json.dumps(store.source)), name="w")
+    source = json.loads(json.dumps(store.source))
+    config = SimpleNamespace(source=source, name="w", frame_shape=store.frame_shape)
     return SimpleNamespace(config=config, model_id="w@1#0", action_spec=store.action_spec)
 
 
@@ -157,6 +160,9 @@ def test_an_arena_finds_it(recorded):
     assert evaluation.environment == "clock (real)"
     assert evaluation.lengths.tolist() == [4, 4, 4]
     assert evaluation.returns.tolist() == [7, 7, 7]
+    world.config.frame_shape = (3, 4, 3)
+    with pytest.raises(ConfigError, match=r"\(6, 8, 3\).*resized"):
+        arena.check_real()
 
 
 def test_a_world_that_does_not_say():
@@ -175,3 +181,15 @@ def test_a_function_of_a_world_from_elsewhere_gets_no_arguments():
     }  # fmt: skip
     with pytest.raises(ConfigError, match="takes no arguments"):
         real_environment(source)()
+
+
+@pytest.mark.parametrize("name", ["os:getcwd", "package:Id-v0", "NFD-World-v0"])
+def test_code_that_a_world_names_is_not_run_unasked(name, monkeypatch):
+    recipe = {"name": "x", "environment": name, "kwargs": {}, "preprocessing": {}}
+    world = tiny_world()
+    for source in ({"preset": name}, recipe):
+        world.config = replace(world.config, source=source)
+        with pytest.raises(NFDError, match=r"says .* NFD_TRUST_SOURCES=1"):
+            source_of(world)
+    monkeypatch.setenv("NFD_TRUST_SOURCES", "1")
+    assert source_of(world) == recipe

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from agents.policies import BASELINES, make_policy
+from agents.policies import BASELINES, available, make_policy
 from world_model.errors import ActionError
 
 SPACE = spaces.Discrete(3)
@@ -61,6 +61,12 @@ def test_sticky_repeats_as_often_as_it_says():
     actions = play(make_policy("sticky-80", SPACE), 4000)[0]
     # A fresh draw repeats the last action in one case of three.
     assert np.mean(actions[1:] == actions[:-1]) == pytest.approx(0.8 + 0.2 / 3, abs=0.02)
+
+
+def test_what_actions_allow():
+    assert available(["noop", "left", "sweep-5"], spaces.Discrete(2)) == ["noop", "sweep-5"]
+    assert play(make_policy("sweep-1", spaces.Discrete(2)), 4)[0].tolist() == [0, 1, 0, 1]
+    assert available(BASELINES, spaces.Box(-1, 1, (2,))) == []
 
 
 def test_baselines_all_exist():

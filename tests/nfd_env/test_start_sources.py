@@ -28,6 +28,12 @@ class Store:
         pad = [np.concatenate([e.actions, np.zeros((1, 1))])[: len(e.frames)] for e in episodes]
         self.actions = np.concatenate(pad).astype(np.float32)
         self.episodes = episodes
+        self.before = np.full((len(episodes), 1), np.nan, np.float32)
+
+    def produced_by(self):
+        produced = np.concatenate([np.zeros((1, 1), np.float32), self.actions[:-1]])
+        produced[self.offsets[:-1]] = self.before
+        return produced
 
     def split(self, name):
         return {"train": np.array([0, 2]), "validation": np.array([1, 3])}[name]
@@ -57,6 +63,22 @@ def test_clips_are_cut_out_with_the_actions_that_produced_their_frames(store):
         first = context.actions[0, 0]
         assert torch.isnan(first).all() == any(at == 0 for _, at in found)
     assert {i for i, _ in seen} == {0, 1, 2, 3}
+
+
+def test_a_piece_of_a_recording_begins_with_the_action_before_it(store):
+    store.before[:] = np.arange(4)[:, None] % 3
+    starts = DatasetStarts(store, WORLD, length=3, split="all")
+    begun = set()
+    for seed in range(200):
+        (context,) = starts.draw([seed])
+        assert not torch.isnan(context.actions).any()
+        begun |= {
+            i
+            for i, episode in enumerate(store.episodes)
+            if np.array_equal(episode.frames[:3], context.frames[0].numpy())
+            and context.actions[0, 0].item() == i % 3
+        }
+    assert begun
 
 
 @pytest.mark.parametrize(

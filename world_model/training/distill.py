@@ -75,8 +75,8 @@ class DistillCommand:
     """Takes as many optimiser steps as fit into so much time, instead of --steps."""
     batch_size: int = 12
     """Windows per step."""
-    length: int = 8
-    """Frames per window."""
+    length: int | None = None
+    """Frames per window (default: half as many again as the network has in sight, at least 8)."""
     learning_rate: float | None = None
     """Peak learning rate (default: 1e-3 for energy, 2e-5 for the others, which learn from what the
     student itself makes of other noise levels: at 1e-3 they fell apart within 200 steps, at 2e-4
@@ -143,7 +143,7 @@ def run(command: DistillCommand) -> Path:
         train = TrainConfig(
             steps=command.steps,
             batch_size=command.batch_size,
-            length=command.length,
+            length=command.length or max(8, world.network.config.window * 3 // 2),
             learning_rate=(
                 LEARNING_RATES[command.method]
                 if command.learning_rate is None

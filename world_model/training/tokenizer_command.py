@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,7 +21,7 @@ from world_model.autoencoder.report import SHOWN, TokenizerReport, measure, writ
 from world_model.autoencoder.storage import save_tokenizer
 from world_model.autoencoder.tokenizer import AutoencoderTokenizer
 from world_model.autoencoder.trainer import AutoencoderTrainer
-from world_model.data import EpisodeStore
+from world_model.data import EpisodeStore, open_store
 from world_model.errors import ConfigError, DataError
 from world_model.storage import atomic_file
 from world_model.training.config import TrainConfig
@@ -49,6 +50,8 @@ class TokenizerCommand:
     out: Path | None = None
     """Folder of the run (default: runs/tokenizer-NAME, by the data set's folder); the autoencoder
     ends up in its folder ``tokenizer``, beside ``report.json`` and ``report.png``."""
+    frame_size: tuple[int, int] | None = None
+    """Height and width of frames to learn; recorded ones are resized (default: as recorded)."""
     downsampling: Literal[8, 16] = 16
     """Pixels along a latent's side; 16 is the paper's."""
     latent_channels: int = 16
@@ -121,7 +124,8 @@ def run(command: TokenizerCommand) -> Path:
     distributed = join_processes(device)
     finished = False
     try:
-        store = open_data(command.data)
+        opener = partial(open_store, frame_size=command.frame_size)
+        store = open_data(command.data, opener)
         if not len(store.split("validation")):
             raise DataError(
                 f"{store.root} has no held-out episode to measure the tokenizer on. Record more."

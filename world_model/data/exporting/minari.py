@@ -46,7 +46,8 @@ def export_minari(source: Source, out: Path, progress: Progress) -> None:
         progress(done, source.frames)
     size = sum(path.stat().st_size for path in (out / "data").rglob("*") if path.is_file())
     pixels = spaces.Box(0, 255, shape, np.uint8)
-    name = str(source.info.source.get("preset", "episodes"))
+    described = source.info.source
+    name = str(described.get("preset") or described.get("name") or "episodes")
     _write_json(
         out / "data/metadata.json",
         {

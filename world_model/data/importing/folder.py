@@ -75,7 +75,7 @@ class Folder(ImportFormat):
                     recordings.append(Recording(name, video, found[0]))
                 else:
                     findings.dropped(NO_TABLE, name)
-        source = {"preset": self.source.resolve().name, "format": "folder"}
+        source = {"name": self.source.resolve().name, "format": "folder"}
         info = DatasetInfo(schema.spec, (*self.size, 3), schema.fps, source=source)
         return Plan(tuple(unique(recordings, findings)), info, findings)
 

@@ -100,7 +100,7 @@ class HuggingFace(ImportFormat):
             action_spec=_spec(actions),
             frame_shape=(*size, 3),
             fps=self.fps,
-            source={"preset": self.source.name, "format": "huggingface"},
+            source={"name": self.source.name, "format": "huggingface"},
         )
         return Plan(tuple(recordings), info, findings)
 
@@ -127,7 +127,8 @@ class HuggingFace(ImportFormat):
                 counts.add("dropped", WRONG_IMAGE)
                 frame = None
             if held is not None:
-                follows = frame is not None and (key is None or row[key] == episode)
+                same = key is None or row[key] == episode
+                follows = frame is not None and same and not held["terminated"]
                 yield Step(**held, ends=not follows and held["action"] is not None)
             if frame is None:
                 held = None

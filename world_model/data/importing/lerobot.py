@@ -78,7 +78,7 @@ class LeRobot(ImportFormat):
             fps=float(layout.info["fps"]),
             state_names=_state_names(layout),
             source={
-                "preset": self.source.resolve().name,
+                "name": self.source.resolve().name,
                 "format": f"lerobot {layout.info['codebase_version']}",
                 "robot": str(layout.info.get("robot_type") or "unknown"),
                 "camera": camera,

@@ -81,7 +81,7 @@ class Minari(ImportFormat):
             frame_shape=(*size, 3),
             fps=self.fps or _fps(metadata) or FPS,
             source={
-                "preset": str(metadata.get("dataset_id") or root.parent.name),
+                "name": str(metadata.get("dataset_id") or root.parent.name),
                 "format": "minari",
                 "environment": _environment(metadata),
             },

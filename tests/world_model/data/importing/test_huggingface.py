@@ -64,6 +64,17 @@ def test_rows_become_episodes(tmp_path):
     assert store.frame_missing.sum() == 4
 
 
+def test_an_episode_ends_where_it_is_done(tmp_path):
+    done = [False, False, True, False, False, True]
+    write_rows(tmp_path / "in/a.parquet", list(range(6)), move=[1] * 6, over=done)
+    store, _ = run(
+        tmp_path / "in", tmp_path / "out", image_column="screen", action_column="move",
+        done_column="over",
+    )  # fmt: skip
+    assert numbers_of(store) == [[0, 1, 2], [3, 4, 5]]
+    assert store.terminated.tolist() == done
+
+
 def test_words_are_choices_and_bad_rows_split(tmp_path):
     words = ["stay", "left", "right", "left", "stay", "right", "left"]
     images: list[Any] = [png(n, 24, 32) for n in range(7)]
