@@ -20,7 +20,7 @@ from rich.console import Console
 from agents.arena import EVALUATION_SEED, Arena, find_policies, load_world
 from agents.environments import imagined_vec_envs, real_vec_envs, training_starts
 from agents.imitation import ImitationConfig
-from agents.policies import Policy, available
+from agents.policies import BLIND, Policy, available
 from agents.policy_io import load_policy
 from agents.ppo import PPOTrainer
 from agents.ppo_config import PPOConfig
@@ -38,8 +38,6 @@ from world_model.errors import ConfigError, NFDError
 
 DEFAULT = "doom-take-cover"
 """World, and real game, where none is given."""
-BLIND = ("uniform", "sweep-5", "sweep-10", "sweep-20", "sweep-40")
-"""Blind policies to play beside what was trained, where the actions allow it."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from rich.console import Console
 from agents.arena import EVALUATION_SEED, Arena, find_policies, load_world
 from agents.environments import imagined_vec_envs, training_starts
 from agents.learning_curve import LearningCurve
-from agents.policies import Policy
+from agents.policies import BLIND, Policy
 from agents.policy_io import find_policy, load_config, load_policy, policy_id
 from agents.ppo import PPOTrainer
 from agents.ppo_config import PPOConfig
@@ -50,7 +50,7 @@ class DemoOptions:
     """Minutes of training in imagination; 0 trains nothing."""
     episodes: int = 30
     """Episodes in the real game for each policy."""
-    blind: tuple[str, ...] = ("uniform", "sweep-5", "sweep-10", "sweep-20", "sweep-40")
+    blind: tuple[str, ...] = BLIND
     """Policies that do not look, to compare with."""
     film_steps: int = 150
     """Length of the film, in steps of the game."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from world_model.data.resizing import resize_picture
 from world_model.errors import ConfigError
 
 PREFERRED = ("screen", "image", "rgb", "pixels")
@@ -92,15 +93,10 @@ def to_frame(
     picture: np.ndarray, size: tuple[int, int], crop: tuple[int, int, int, int] | None
 ) -> np.ndarray:
     """Crops uint8 (H, W, 3), and averages areas of pixels down to ``size``."""
-    from PIL import Image
-
     if crop is not None:
         top, bottom, left, right = crop
         picture = picture[top:bottom, left:right]
-    if picture.shape[:2] == size:
-        return picture.copy()
-    image = Image.fromarray(np.ascontiguousarray(picture))
-    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BOX))
+    return picture.copy() if picture.shape[:2] == size else resize_picture(picture, size)
 
 
 def check_crop(picture: np.ndarray, crop: tuple[int, int, int, int] | None, what: str) -> None:

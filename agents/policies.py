@@ -53,7 +53,9 @@ class Policy(Protocol):
         ...
 
 
-BASELINES = ("noop", "left", "uniform", "sweep-5", "sweep-10", "sweep-20", "sweep-40")
+BLIND = ("uniform", "sweep-5", "sweep-10", "sweep-20", "sweep-40")
+"""Blind policies to play beside what was trained."""
+BASELINES = ("noop", "left", *BLIND)
 """Blind policies of graded skill that rank a world against the real game."""
 
 

@@ -167,30 +167,28 @@ class ActionSpec:
                 f"action vectors have shape {vectors.shape}; expected (batch, {self.dim})."
             )
         low, high, whole = self._limits
+        # NaN compares False, so it is bad too.
         good = np.isfinite(vectors) & (vectors >= low) & (vectors <= high)
-        if (good & (~whole | (vectors == np.floor(vectors)))).all():
+        good &= ~whole | (vectors == np.floor(vectors))
+        if good.all():
             return
         column = 0
         for group in self.groups:  # which of them it is
-            part = vectors[:, column : column + group.columns]
+            columns = slice(column, column + group.columns)
             column += group.columns
+            fine = good[:, columns].all(axis=1)
+            if fine.all():
+                continue
             if group.kind == "categorical":
-                good = (part >= 0) & (part < group.size) & (part == np.floor(part))
                 allowed = f"an integer choice of {group.size} ({', '.join(group.labels)})"
             else:
-                # Rounded as the action was: 0.3 as float32 is a little more than as float64.
-                low, high = (np.asarray(x, np.float32) for x in (group.low, group.high))
-                good = np.isfinite(part) & (part >= low) & (part <= high)
-                if group.whole:
-                    good &= part == np.floor(part)
                 kind = "whole numbers" if group.whole else "numbers"
                 allowed = f"{kind} in [{min(group.low):g}, {max(group.high):g}]"
-            if not good.all():  # NaN compares False, so it lands here too
-                bad = what() if what is not None else str(part[~good.all(axis=1)][0].tolist())
-                raise ActionError(
-                    f"action {bad} is outside the action space {self.space}: "
-                    f"'{group.name}' takes {allowed}."
-                )
+            bad = what() if what is not None else str(vectors[~fine, columns][0].tolist())
+            raise ActionError(
+                f"action {bad} is outside the action space {self.space}: "
+                f"'{group.name}' takes {allowed}."
+            )
 
     def describe(self, vector: np.ndarray) -> str:
         """A short readable name of an action vector, such as ``left`` or ``turn=left look=0.5``.
@@ -268,7 +266,10 @@ class ActionSpec:
 
     @cached_property
     def _limits(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Per column: lower and upper bound, float32, and whether only whole numbers count."""
+        """Per column: lower and upper bound, float32, and whether only whole numbers count.
+
+        Rounded as actions are: 0.3 as float32 is a little more than as float64.
+        """
         low: list[float] = []
         high: list[float] = []
         whole: list[bool] = []

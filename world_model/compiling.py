@@ -34,13 +34,14 @@ class CompiledStream:
         self.network = network
         self.failed = False
         """Whether compiling has failed: then every pass is taken as it is."""
-        options: dict[str, Any] = {"recompile_limit": MAX_SHAPES}
-        known = inspect.signature(torch.compile).parameters  # PyTorch 2.8 has a fixed limit of 8
+        limit: dict[str, Any] = {"recompile_limit": MAX_SHAPES}
+        if "recompile_limit" not in inspect.signature(torch.compile).parameters:
+            limit = {}  # PyTorch 2.8 has a fixed one of 8
         self._compiled = torch.compile(
             network.stream,
             fullgraph=True,  # all or nothing: what fails has not written to the cache in part
             dynamic=False,
-            **{name: value for name, value in options.items() if name in known},
+            **limit,
         )
         self._lock = threading.Lock()  # an environment that speculates steps in two threads
 

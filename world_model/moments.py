@@ -37,7 +37,7 @@ class MomentIndex:
                 "start needs. Record more or longer episodes."
             )
         self.store, self.length = store, length
-        self._before = store.produced_by()[store.offsets[episodes]]
+        self._before = store.before_episodes()[episodes]
         self._episodes, self._ends = episodes, np.cumsum(room)
 
     def __len__(self) -> int:
@@ -60,7 +60,7 @@ class MomentIndex:
         actions = torch.full((1, frames.shape[1], taken.shape[1]), torch.nan)
         actions[0, 1:] = taken
         # Known where the episode is a piece of a longer recording.
-        actions[0, 0] = torch.from_numpy(self._before[row].astype(np.float32))
+        actions[0, 0] = torch.from_numpy(self._before[row])
         return frames, actions
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import glob
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from world_model.errors import StorageError
 
@@ -43,6 +45,22 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         _remove(temporary)
         raise
+
+
+def write_json(path: str | os.PathLike[str], data: Any) -> None:
+    """Writes JSON for people to read, whole or not at all.
+
+    Raises:
+        StorageError: as :func:`atomic_file`.
+    """
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(data, indent=2) + "\n")
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remove(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
@@ -11,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from world_model.errors import WorldFormatError
+from world_model.storage import file_hash
 
 
 def stored_weights(module: nn.Module, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
@@ -23,10 +23,7 @@ def stored_weights(module: nn.Module, dtype: torch.dtype | None = None) -> dict[
 
 def file_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file in a folder, by name."""
-    return {
-        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(folder.iterdir())
-    }
+    return {file.name: file_hash(file) for file in sorted(folder.iterdir())}
 
 
 def verify_file(path: Path, expected: str) -> None:
@@ -38,7 +35,7 @@ def verify_file(path: Path, expected: str) -> None:
     if not path.is_file():
         raise WorldFormatError(f"{path} is missing. Download or save it anew.")
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = file_hash(path)
     except OSError as error:
         raise WorldFormatError(f"{path} cannot be read ({error}).") from error
     if found != expected:

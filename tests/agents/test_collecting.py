@@ -1,10 +1,5 @@
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +13,7 @@ from agents.collecting.collector import collect, record_episode
 from agents.policies import make_policy
 from agents.presets import DOOM_TAKE_COVER
 from tests.agents.fake_game import INFO, BrokenGame, FakeGame, draw_player
+from tests.world_model.data.killing import kill_after_two_shards
 from world_model.data import open_store
 from world_model.data.writer import DatasetWriter
 from world_model.errors import (
@@ -121,21 +117,7 @@ if __name__ == "__main__":
     record(Path({str(root)!r}), steps=150, processes={processes}, delay=0.02)
 """
     (tmp_path / "script.py").write_text(script)
-    process = subprocess.Popen(
-        [sys.executable, str(tmp_path / "script.py")],
-        env={**os.environ, "PYTHONPATH": str(repository)},
-        start_new_session=True,
-    )
-    try:
-        deadline = time.monotonic() + 120
-        while len(list(root.glob("data/*/file-*.parquet"))) < 2:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    assert not (root / "meta/info.json").exists()
+    kill_after_two_shards(tmp_path / "script.py", root, repository)
     writer = record(root, steps=150)
     assert writer.frames >= 150
     record(tmp_path / "whole", steps=150)

@@ -23,6 +23,7 @@ from agents.environments import (
 from agents.policies import make_policy
 from benchmarks.fidelity import EvaluateOptions, find_data
 from tests.agents import fake_envs
+from tests.agents.test_collecting import contents
 from tests.world_model.tiny import tiny_world
 from world_model.data import open_store
 from world_model.errors import ActionError, ConfigError, DataError, NFDError, WorldNotFoundError
@@ -51,11 +52,6 @@ def world_of(folder: Path):
     source = json.loads(json.dumps(store.source))
     config = SimpleNamespace(source=source, name="w", frame_shape=store.frame_shape)
     return SimpleNamespace(config=config, model_id="w@1#0", action_spec=store.action_spec)
-
-
-def contents(root: Path) -> dict[str, bytes]:
-    files = (path for path in root.rglob("*") if path.is_file())
-    return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
 
 # -- recording ---------------------------------------------------------------------------------

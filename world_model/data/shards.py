@@ -37,10 +37,10 @@ from world_model.data.streams import (
     checked_chunks,
     read_along,
 )
-from world_model.data.video_reading import ShardVideo, file_hash
+from world_model.data.video_reading import ShardVideo
 from world_model.data.video_writing import encoding
 from world_model.errors import DataError
-from world_model.storage import atomic_file
+from world_model.storage import atomic_file, file_hash
 
 
 @dataclass(frozen=True)

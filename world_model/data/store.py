@@ -218,19 +218,30 @@ class EpisodeStore:
     def produced_by(self) -> np.ndarray:
         """float32 (rows, K): the action that *produced* each frame, NaN at an episode's start.
 
-        An episode that goes on where a recording was cut starts with the action before the cut,
-        which its info tells as ``previous_action``.
+        An episode that goes on where a recording was cut starts with the action before the cut.
+
+        Raises:
+            DataError: as :meth:`before_episodes`.
+        """
+        produced = np.empty_like(self.actions)
+        produced[1:] = self.actions[:-1]
+        produced[self.offsets[:-1]] = self.before_episodes()
+        return produced
+
+    def before_episodes(self) -> np.ndarray:
+        """float32 (episodes, K): the action that led to the first frame of each.
+
+        NaN, but for one that goes on where a recording was cut, whose info tells that action as
+        ``previous_action``.
 
         Raises:
             DataError: if that is no action of the data set.
         """
-        produced = np.empty_like(self.actions)
-        produced[1:] = self.actions[:-1]
-        produced[self.offsets[:-1]] = np.nan
+        before = np.full((self.num_episodes, self.actions.shape[1]), np.nan, np.float32)
         for i, info in enumerate(self._infos()):
             if PREVIOUS_ACTION in info:
-                produced[self.offsets[i]] = self._previous_action(i, info[PREVIOUS_ACTION])
-        return produced
+                before[i] = self._previous_action(i, info[PREVIOUS_ACTION])
+        return before
 
     def _previous_action(self, episode: int, text: str) -> np.ndarray:
         try:

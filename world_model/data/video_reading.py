@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,6 +12,7 @@ import numpy as np
 
 from world_model.data.video_writing import KEYFRAME_EVERY, exact_conversion, video_rate
 from world_model.errors import DataError
+from world_model.storage import file_hash
 
 
 @dataclass(frozen=True)
@@ -152,12 +152,6 @@ class ShardVideo:
                     yield number, reformatter.reformat(frame, **settings).to_ndarray()
         except (av.FFmpegError, IndexError) as error:
             raise self.damaged(f"it cannot be decoded from frame {start} on ({error})") from error
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 _RECORD_AGAIN = "run the command that recorded it again; the episodes in it will be recorded anew."

@@ -41,7 +41,7 @@ from world_model.data.statistics import merged_stats
 from world_model.data.streams import AnyEpisode
 from world_model.data.video_writing import video_rate
 from world_model.errors import DataError, StorageError
-from world_model.storage import atomic_file
+from world_model.storage import atomic_file, write_json
 
 RECORDING_PATH = "meta/recording.json"
 
@@ -186,12 +186,12 @@ class DatasetWriter:
             pq.write_table(_tasks_table(self.info.task), path)
         with atomic_file(self.root / EPISODES_PATH) as path:
             pq.write_table(_episodes_table(self.shards, self.info, splits), path)
-        _write_json(self.root / STATS_PATH, merged_stats([shard.stats for shard in self.shards]))
+        write_json(self.root / STATS_PATH, merged_stats([shard.stats for shard in self.shards]))
         with atomic_file(self.root / "README.md") as path:
             path.write_text(_card(self.info, self.episodes, self.frames))
         size = sum(data_path(self.root, i).stat().st_size for i in range(len(self.shards)))
         videos = [shard.video["size"] for shard in self.shards if shard.video]
-        _write_json(
+        write_json(
             self.root / INFO_PATH,
             {
                 "codebase_version": CODEBASE_VERSION,
@@ -230,7 +230,7 @@ class DatasetWriter:
                     f"{self.root} holds a data set that was not recorded here. Choose another "
                     "folder, or delete it."
                 ) from None
-            _write_json(path, settings)
+            write_json(path, settings)
             return
         except ValueError as error:
             raise DataError(f"{path} is damaged: {error}. Delete the folder.") from error
@@ -281,11 +281,6 @@ def _difference(old: Any, new: Any, name: str = "") -> str:
             if old.get(key) != new.get(key):
                 return _difference(old.get(key), new.get(key), f"{name}.{key}" if name else key)
     return f"{name}: {old!r} there, {new!r} now"
-
-
-def _write_json(path: Path, data: Any) -> None:
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(data, indent=2) + "\n")
 
 
 def _tasks_table(task: str) -> pa.Table:

@@ -12,7 +12,7 @@ from world_model.attention import KVCache
 from world_model.distillation.boundary import anchored
 from world_model.errors import ConfigError
 from world_model.flow import predict_x0
-from world_model.noise import Purpose, normal, stream_keys
+from world_model.noise import Purpose, normals
 from world_model.rollout import Rollout
 from world_model.rollout_state import RolloutState
 from world_model.speculation.counts import SpeculationCounts
@@ -252,12 +252,8 @@ class JointRollout:
         estimates: list[Tensor] = []
 
         def draw(step: int) -> Tensor:
-            shape = tuple(base.latent.shape[1:])
-            rows = [
-                normal(stream_keys(base.seeds, following[:, i], Purpose.SAMPLE, step), shape)
-                for i in range(count)
-            ]
-            return torch.stack(rows, dim=1)
+            wanted = [(following[:, i], Purpose.SAMPLE, step) for i in range(count)]
+            return torch.stack(normals(base.seeds, wanted, tuple(base.latent.shape[1:])), dim=1)
 
         def estimate(x: Tensor, t: float, step: int) -> Tensor:
             now = torch.full(x.shape[:2], t, device=self.device)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import replace
 
 import pytest
 import torch
 
 from tests.world_model.autoencoder.tiny import TINY
+from tests.world_model.training.test_trainer import train
 from world_model.autoencoder.latents import frames_of, scaled
 from world_model.autoencoder.losses import LossConfig
 from world_model.autoencoder.report import measure
@@ -36,16 +36,6 @@ def make_trainer(store, folder, *, loss=None, perceptual=None, **changes):
     return AutoencoderTrainer(
         store, SMALL, loss or LossConfig(), config, folder, perceptual=perceptual
     )
-
-
-def train(trainer, stop_after=None):
-    made = []
-    with closing(trainer.run()) as reports:
-        for report in reports:
-            made.append(report)
-            if len(made) == stop_after:
-                break
-    return made
 
 
 def quality(trainer, store):

@@ -12,6 +12,7 @@ import pytest
 
 from tests.world_model.data.episodes import INFO as SMALL
 from tests.world_model.data.films import INFO, film, make_film, make_films, numbers_of
+from tests.world_model.data.test_writer import contents
 from tests.world_model.disk import full_disk
 from world_model.data import EpisodeStream, WindowSampler, open_store, write_dataset
 from world_model.data.metadata import DatasetInfo, video_path
@@ -244,11 +245,6 @@ def test_a_recording_that_cannot_be_read_is_no_full_disk(tmp_path):
 
 
 # -- interruptions -----------------------------------------------------------------------------
-
-
-def contents(root):
-    files = (path for path in root.rglob("*") if path.is_file() and ".cache" not in path.parts)
-    return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
 
 def test_half_a_shard_is_none(made, tmp_path):

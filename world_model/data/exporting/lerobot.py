@@ -25,7 +25,7 @@ from world_model.data.metadata import (
 from world_model.data.shards import read_table
 from world_model.data.video_writing import video_rate
 from world_model.errors import DataError, StorageError
-from world_model.storage import atomic_file
+from world_model.storage import atomic_file, write_json
 
 OWN_COLUMNS = ("next.terminated", "next.frame_missing", "is_last")
 LABELS = "observation.labels"
@@ -67,7 +67,7 @@ def export_lerobot(
     _write_episodes(source, out, camera, plain, lengths)
     stats = json.loads((source.root / STATS_PATH).read_text())
     stats[camera] = stats.pop(IMAGE_KEY)
-    _write_json(out / STATS_PATH, stats)
+    write_json(out / STATS_PATH, stats)
     _copy(source.root / TASKS_PATH, out / TASKS_PATH)
     info = {name: value for name, value in source.content.items() if name != "nfd"}
     info["features"] = _features(source, camera, plain)
@@ -76,7 +76,7 @@ def export_lerobot(
         info[SOURCE_BLOCK] = source.content["nfd"]
     with atomic_file(out / "README.md") as path:
         path.write_text(_CARD)
-    _write_json(out / INFO_PATH, info)
+    write_json(out / INFO_PATH, info)
 
 
 def _table(source: Source, shard: int, camera: str, plain: bool, first: int) -> pa.Table:
@@ -163,11 +163,6 @@ def _copy(source: Path, target: Path) -> None:
             raise DataError(f"{source} is missing. Record the data set again.") from error
         except OSError as error:
             raise StorageError(f"could not copy {source} to {target}: {error}.") from error
-
-
-def _write_json(path: Path, data: Any) -> None:
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(data, indent=2) + "\n")
 
 
 _CARD = """---

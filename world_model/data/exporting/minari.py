@@ -14,7 +14,7 @@ from world_model.action_spec import ActionSpec
 from world_model.data.exporting.source import Progress, Source
 from world_model.data.streams import EpisodeStream
 from world_model.errors import StorageError
-from world_model.storage import atomic_file
+from world_model.storage import atomic_file, write_json
 
 MINARI_VERSION = "0.5.3"
 """Minari of whose layout this is."""
@@ -41,14 +41,14 @@ def export_minari(source: Source, out: Path, progress: Progress) -> None:
         if len(episode.actions) == episode.num_frames:
             metadata["frame_missing"] = True
         metadata["nfd_info"] = dict(episode.info)
-        _write_json(folder / "metadata.json", metadata)
+        write_json(folder / "metadata.json", metadata)
         done, steps, count = done + episode.num_frames, steps + len(episode.actions), number + 1
         progress(done, source.frames)
     size = sum(path.stat().st_size for path in (out / "data").rglob("*") if path.is_file())
     pixels = spaces.Box(0, 255, shape, np.uint8)
     described = source.info.source
     name = str(described.get("preset") or described.get("name") or "episodes")
-    _write_json(
+    write_json(
         out / "data/metadata.json",
         {
             "total_episodes": count,
@@ -142,8 +142,3 @@ def space_to_minari(space: spaces.Space) -> dict[str, Any]:
         }
     assert isinstance(space, spaces.Tuple)
     return {"type": "Tuple", "subspaces": [space_to_minari(sub) for sub in space.spaces]}
-
-
-def _write_json(path: Path, data: Any) -> None:
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(data, indent=2) + "\n")

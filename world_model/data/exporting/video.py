@@ -14,7 +14,7 @@ from world_model.data.exporting.source import Progress, Source
 from world_model.data.streams import EpisodeStream
 from world_model.data.video_writing import encoding
 from world_model.errors import DataError
-from world_model.storage import atomic_file
+from world_model.storage import atomic_file, write_json
 
 SCHEMA_PATH = "schema.json"
 LARGEST = float(np.finfo(np.float32).max)
@@ -57,8 +57,7 @@ def export_video(source: Source, out: Path, progress: Progress) -> None:
         "truncated": "truncated",
         "actions": columns,
     }
-    with atomic_file(out / SCHEMA_PATH) as path:
-        path.write_text(json.dumps(schema, indent=2) + "\n")
+    write_json(out / SCHEMA_PATH, schema)
 
 
 def schema_of(spec: ActionSpec) -> list[dict[str, Any]]:

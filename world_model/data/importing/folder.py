@@ -29,9 +29,9 @@ from world_model.data.importing.video import (
     DEMUXERS,
     VideoDamaged,
     open_video,
-    resize,
 )
 from world_model.data.metadata import DatasetInfo
+from world_model.data.resizing import resize_picture
 from world_model.errors import DataError
 
 TABLES = (".csv", ".jsonl", ".npy")
@@ -96,13 +96,12 @@ class Folder(ImportFormat):
                     if known is None:
                         if row or not last:  # an empty row at the end: nothing was done any more
                             counts.add("dropped", UNKNOWN)
-                        yield Step(index, resize(frame, self.size), None)
+                        yield Step(index, resize_picture(frame, self.size), None)
                         continue
                     terminated = schema.says(schema.terminated, row)
                     ends = last and (terminated or schema.says(schema.truncated, row))
-                    yield Step(
-                        index, resize(frame, self.size), *known, ends=ends, terminated=terminated
-                    )
+                    small = resize_picture(frame, self.size)
+                    yield Step(index, small, *known, ends=ends, terminated=terminated)
             except VideoDamaged as damage:
                 rest = max(1, len(rows) - seen)
                 findings.dropped(DAMAGED, f"{name} {damage.detail}", rest, "frames")

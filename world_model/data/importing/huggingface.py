@@ -22,8 +22,9 @@ from world_model.data.importing.paths import find_files
 from world_model.data.importing.recordings import ImportFormat, Plan, Recording, RecordingError
 from world_model.data.importing.steps import Step
 from world_model.data.importing.vectors import NOT_FINITE, encoded, spec_of_columns
-from world_model.data.importing.video import DAMAGED, open_video, resize
+from world_model.data.importing.video import DAMAGED, open_video
 from world_model.data.metadata import DatasetInfo
+from world_model.data.resizing import resize_picture
 from world_model.errors import DataError
 
 EPISODE_COLUMNS = ("episode_index", "episode_id", "episode")
@@ -138,7 +139,7 @@ class HuggingFace(ImportFormat):
             done = self.done_column is not None and bool(row[self.done_column])
             held = {
                 "index": index,
-                "frame": resize(frame, info.frame_shape[:2]),
+                "frame": resize_picture(frame, info.frame_shape[:2]),
                 "action": action,
                 "reward": reward,
                 "terminated": done,
@@ -165,7 +166,7 @@ class HuggingFace(ImportFormat):
                         for t, frame in enumerate(video.frames()):
                             if held is not None:
                                 yield Step(**held)
-                            small = resize(frame, info.frame_shape[:2])
+                            small = resize_picture(frame, info.frame_shape[:2])
                             held = {"index": first + t, "frame": small, "action": None}
                             if t < len(actions):
                                 cells = {

@@ -26,7 +26,7 @@ from world_model.data.streams import LiveEpisode
 from world_model.data.workers import Progress, Worker, run_tasks
 from world_model.data.writer import DatasetWriter
 from world_model.errors import DataError, StorageError
-from world_model.storage import atomic_file
+from world_model.storage import atomic_file, write_json
 
 JOURNAL_PATH = "meta/import.jsonl"
 REPORT_PATH = "import.json"
@@ -241,8 +241,7 @@ def _write_report(recordings: ImportFormat, plan: Plan, findings: Findings, root
         "recordings_found": len(plan.recordings),
         **findings.to_dict(),
     }
-    with atomic_file(root / REPORT_PATH) as path:
-        path.write_text(json.dumps(report, indent=2) + "\n")
+    write_json(root / REPORT_PATH, report)
 
 
 class _Journal:

@@ -26,8 +26,9 @@ from world_model.data.importing.recordings import (
 )
 from world_model.data.importing.steps import Step
 from world_model.data.importing.vectors import NOT_FINITE, encoded, spec_of_columns
-from world_model.data.importing.video import DAMAGED, VideoDamaged, open_video, resize
+from world_model.data.importing.video import DAMAGED, VideoDamaged, open_video
 from world_model.data.metadata import INFO_PATH, DatasetInfo
+from world_model.data.resizing import resize_picture
 from world_model.errors import DataError
 
 WRONG_ROWS = "the rows of the episode cannot be read"
@@ -224,7 +225,7 @@ def _steps(
             unknown += acts and not known
             yield Step(
                 row,
-                resize(frame, size),
+                resize_picture(frame, size),
                 rows.actions[row] if acts and known else None,
                 float(rows.rewards[row]),
                 ends=row == last and rows.ends,

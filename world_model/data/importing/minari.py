@@ -29,8 +29,8 @@ from world_model.data.importing.minari_spaces import space_from_minari, vectors
 from world_model.data.importing.recordings import ImportFormat, Plan, Recording, RecordingError
 from world_model.data.importing.steps import Step
 from world_model.data.importing.vectors import NOT_FINITE, encoded
-from world_model.data.importing.video import resize
 from world_model.data.metadata import DatasetInfo
+from world_model.data.resizing import resize_picture
 from world_model.errors import ActionError, DataError
 
 FPS = 20.0
@@ -130,7 +130,7 @@ class Minari(ImportFormat):
                     unknown += t < steps and not known
                     yield Step(
                         t,
-                        resize(frame, info.frame_shape[:2]),
+                        resize_picture(frame, info.frame_shape[:2]),
                         actions[t] if known else None,
                         float(rewards[t]) if known else 0.0,
                         ends=recording.frame_missing and t == steps - 1,

@@ -35,8 +35,9 @@ from world_model.data.importing.recordings import (
     unique,
 )
 from world_model.data.importing.steps import Step
-from world_model.data.importing.video import DAMAGED, Video, VideoDamaged, open_video, resize
+from world_model.data.importing.video import DAMAGED, Video, VideoDamaged, open_video
 from world_model.data.metadata import DatasetInfo
+from world_model.data.resizing import resize_picture
 
 FPS = 20.0
 NO_VIDEO = "there is a rendered.npz, but no recording.mp4 beside it"
@@ -129,7 +130,7 @@ class MineRL(ImportFormat):
                         action = None
                     yield Step(
                         leading + step,
-                        resize(frame, self.size),
+                        resize_picture(frame, self.size),
                         action,
                         float(rewards[step]),
                         ends=seen == steps,

@@ -100,16 +100,6 @@ def open_video(path: Path) -> Iterator[Video]:
         yield Video(container, stream.frames or _count_packets(path))
 
 
-def resize(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """uint8 (H, W, 3) averaged over areas to ``size`` (height, width)."""
-    from PIL import Image
-
-    if frame.shape[:2] == tuple(size):
-        return frame
-    image = Image.fromarray(frame).resize((size[1], size[0]), Image.Resampling.BOX)
-    return np.asarray(image)
-
-
 def _count_packets(path: Path) -> int:
     """Frames in a file whose header does not say, as far as it can be read; decodes nothing."""
     import av

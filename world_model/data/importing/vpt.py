@@ -24,7 +24,7 @@ from world_model.data.importing.recordings import (
     unique,
 )
 from world_model.data.importing.steps import Step
-from world_model.data.importing.video import DAMAGED, VideoDamaged, open_video, resize
+from world_model.data.importing.video import DAMAGED, VideoDamaged, open_video
 from world_model.data.importing.vpt_records import (
     BROKEN,
     GUI_SCALES,
@@ -34,6 +34,7 @@ from world_model.data.importing.vpt_records import (
     read_lines,
 )
 from world_model.data.metadata import DatasetInfo
+from world_model.data.resizing import resize_picture
 from world_model.errors import DataError
 from world_model.minecraft.minerl import MineRLFormat, minerl_spec
 
@@ -116,7 +117,7 @@ class VPT(ImportFormat):
                         record = decoder.decode(line)
                     except BrokenRecord:
                         counts.add("dropped", BROKEN)
-                        yield Step(index, resize(frame, self.size), None)
+                        yield Step(index, resize_picture(frame, self.size), None)
                         if lines == video.declared:
                             continue
                         findings.dropped(UNALIGNED, name, max(0, lines - seen), "frames")
@@ -131,7 +132,7 @@ class VPT(ImportFormat):
                     if record.cursor is not None:
                         draw_cursor(frame, *record.cursor)
                     action = actions.write(record.action)[0]
-                    yield Step(index, resize(frame, self.size), action)
+                    yield Step(index, resize_picture(frame, self.size), action)
             except VideoDamaged as damage:
                 where = f"{name} {damage.detail}"
                 findings.dropped(DAMAGED, where, max(1, lines - seen), "frames")

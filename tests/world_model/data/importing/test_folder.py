@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from tests.world_model.data.importing.recorder import number_video, read_number, write_jsonl
-from world_model.data import open_store
+from tests.world_model.data.importing.running import imported
 from world_model.data.importing.folder import Folder
-from world_model.data.importing.importer import import_recordings, open_writer
 from world_model.errors import DataError
 
 SCHEMA: dict[str, Any] = {
@@ -50,10 +49,7 @@ def run(root: Path, schema: Any = SCHEMA, **settings: Any):
     folder = Folder(
         source=root / "in", out=root / "out", size=(18, 32), processes=1, schema=path, **settings
     )
-    folder.check()
-    plan = folder.plan()
-    findings = import_recordings(folder, plan, open_writer(folder, plan))
-    return open_store(root / "out"), findings
+    return imported(folder)
 
 
 def assert_aligned(store) -> list[list[int]]:

@@ -11,19 +11,14 @@ from gymnasium import spaces
 
 from tests.world_model.data.importing.lerobot_sets import png
 from tests.world_model.data.importing.recorder import number_frame, read_number, write_mp4
-from world_model.data import open_store
+from tests.world_model.data.importing.running import imported
 from world_model.data.importing.command import main
 from world_model.data.importing.huggingface import HuggingFace
-from world_model.data.importing.importer import import_recordings, open_writer
 from world_model.errors import DataError
 
 
 def run(source: Path, out: Path, **settings: Any):
-    recordings = HuggingFace(source=source, out=out, **{"processes": 1, **settings})
-    recordings.check()
-    plan = recordings.plan()
-    findings = import_recordings(recordings, plan, open_writer(recordings, plan))
-    return open_store(out), findings
+    return imported(HuggingFace(source=source, out=out, **{"processes": 1, **settings}))
 
 
 def write_rows(path: Path, numbers: list[int], **columns: list[Any]) -> None:

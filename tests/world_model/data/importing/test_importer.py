@@ -1,11 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.world_model.data.importing.recorder import read_number, vpt_segment
+from tests.world_model.data.killing import kill_after_two_shards
+from tests.world_model.data.test_writer import contents
 from world_model.data import open_store
 from world_model.data.importing import importer, recordings
 from world_model.data.importing.findings import Findings
 from world_model.data.importing.importer import import_recordings, open_writer
 from world_model.data.importing.vpt import VPT
 from world_model.errors import DataError, StorageError
-
-
-def contents(root: Path) -> dict[str, bytes]:
-    """Every file of a data set but caches."""
-    files = (path for path in root.rglob("*") if path.is_file())
-    return {str(p.relative_to(root)): p.read_bytes() for p in files if ".cache" not in p.parts}
 
 
 def make_source(root: Path) -> Path:
@@ -162,21 +153,7 @@ if __name__ == "__main__":
     run(Path({str(source)!r}), Path({str(tmp_path / "killed")!r}), report=slow)
 """
     (tmp_path / "script.py").write_text(script)
-    process = subprocess.Popen(
-        [sys.executable, str(tmp_path / "script.py")],
-        env={**os.environ, "PYTHONPATH": str(repository)},
-        start_new_session=True,
-    )
-    try:
-        deadline = time.monotonic() + 120
-        while len(list((tmp_path / "killed").glob("data/*/file-*.parquet"))) < 2:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    assert not (tmp_path / "killed/meta/info.json").exists()
+    kill_after_two_shards(tmp_path / "script.py", tmp_path / "killed", repository)
     run(source, tmp_path / "killed")
     run(source, tmp_path / "whole")
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")

@@ -14,9 +14,9 @@ from tests.world_model.data import films
 from tests.world_model.data.episodes import assert_equal, make_dataset
 from tests.world_model.data.importing.lerobot_sets import NAMES, action_of, write_v21, write_v30
 from tests.world_model.data.importing.recorder import read_number
+from tests.world_model.data.importing.running import imported
 from world_model.data import open_store
 from world_model.data.importing.command import main
-from world_model.data.importing.importer import import_recordings, open_writer
 from world_model.data.importing.lerobot import LeRobot
 from world_model.errors import DataError
 
@@ -24,11 +24,7 @@ TOP = "observation.images.top"
 
 
 def run(source: Path, out: Path, **settings: Any):
-    recordings = LeRobot(source=source, out=out, **{"processes": 1, **settings})
-    recordings.check()
-    plan = recordings.plan()
-    findings = import_recordings(recordings, plan, open_writer(recordings, plan))
-    return open_store(out), findings
+    return imported(LeRobot(source=source, out=out, **{"processes": 1, **settings}))
 
 
 def dropped(findings) -> list[tuple[int, str, list[str]]]:

@@ -14,9 +14,8 @@ from gymnasium import spaces
 from PIL import Image
 
 from tests.world_model.data.importing.recorder import number_frame, read_number
-from world_model.data import open_store
+from tests.world_model.data.importing.running import imported
 from world_model.data.importing.command import main
-from world_model.data.importing.importer import import_recordings, open_writer
 from world_model.data.importing.minari import Minari
 from world_model.errors import DataError
 
@@ -26,11 +25,7 @@ DISCRETE = {"type": "Discrete", "dtype": "int64", "n": 4, "start": 0}
 
 
 def run(source: Path, out: Path, **settings: Any):
-    recordings = Minari(source=source, out=out, **{"processes": 1, **settings})
-    recordings.check()
-    plan = recordings.plan()
-    findings = import_recordings(recordings, plan, open_writer(recordings, plan))
-    return open_store(out), findings
+    return imported(Minari(source=source, out=out, **{"processes": 1, **settings}))
 
 
 def pixels(episode: int, steps: int) -> np.ndarray:

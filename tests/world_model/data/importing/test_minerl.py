@@ -15,9 +15,8 @@ from tests.world_model.data.importing.recorder import (
     read_number,
     vpt_segment,
 )
-from world_model.data import open_store
+from tests.world_model.data.importing.running import imported
 from world_model.data.importing.command import main
-from world_model.data.importing.importer import import_recordings, open_writer
 from world_model.data.importing.minerl import MineRL
 from world_model.errors import DataError
 from world_model.minecraft.minerl import minerl_spec
@@ -27,11 +26,7 @@ BUTTONS = ("attack", "back", "forward", "jump", "left", "right", "sneak", "sprin
 
 def run(source: Path, out: Path, **settings: Any):
     settings = {"size": (16, 16), "processes": 1, **settings}
-    recordings = MineRL(source=source, out=out, **settings)
-    recordings.check()
-    plan = recordings.plan()
-    findings = import_recordings(recordings, plan, open_writer(recordings, plan))
-    return open_store(out), findings
+    return imported(MineRL(source=source, out=out, **settings))
 
 
 def found(findings, kind: str) -> list[tuple[int, str, list[str]]]:

@@ -18,10 +18,9 @@ from tests.world_model.data.importing.recorder import (
     vpt_segment,
     write_jsonl,
 )
-from world_model.data import open_store
+from tests.world_model.data.importing.running import imported
 from world_model.data.importing import recordings
 from world_model.data.importing.command import main
-from world_model.data.importing.importer import import_recordings, open_writer
 from world_model.data.importing.vpt import VPT
 from world_model.errors import DataError
 from world_model.minecraft.minerl import minerl_spec
@@ -29,11 +28,7 @@ from world_model.minecraft.minerl import minerl_spec
 
 def run(source: Path, out: Path, **settings: Any):
     settings = {"size": (18, 32), "processes": 1, **settings}
-    reader = VPT(source=source, out=out, **settings)
-    reader.check()
-    plan = reader.plan()
-    findings = import_recordings(reader, plan, open_writer(reader, plan))
-    return open_store(out), findings
+    return imported(VPT(source=source, out=out, **settings))
 
 
 def found(findings, kind: str) -> dict[str, tuple[int, str]]:
@@ -418,7 +413,7 @@ def test_memory_does_not_grow_with_the_length_of_a_recording(tmp_path, monkeypat
 
     alive: weakref.WeakSet[Any] = weakref.WeakSet()
     most: list[int] = []
-    resize = vpt.resize
+    resize = vpt.resize_picture
 
     class Frame(np.ndarray):
         pass
@@ -433,7 +428,7 @@ def test_memory_does_not_grow_with_the_length_of_a_recording(tmp_path, monkeypat
         most.append(len(alive))
         return frame
 
-    monkeypatch.setattr(vpt, "resize", watched)
+    monkeypatch.setattr(vpt, "resize_picture", watched)
     monkeypatch.setattr(metadata, "LARGEST_IMAGE", 16 if stored == "video" else 128)
     monkeypatch.setattr(importer, "SHARD_BYTES", 100 * 18 * 32 * 3)
     vpt_segment(tmp_path / "in/a", 300)
