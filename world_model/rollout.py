@@ -50,10 +50,10 @@ class Rollout:
             for the faster of the two on this hardware. With float32 a stream hardly depends on
             the batch it sits in; with bfloat16 it does, though each batch is reproducible.
         cuda_graphs: on a GPU, capture steps of shapes that come back, and replay them whole.
-        compile: compile the transformer's pass with ``torch.compile``: steps are a fifth to a half
-            faster on CPUs, after half a minute or less at the first one of each batch size. Needs
-            a C++ compiler on a CPU; where there is none, steps are taken as they are, with a
-            warning. The last digit differs from a pass that is not compiled.
+        compile: compile the transformer's pass with ``torch.compile``: steps are faster on
+            CPUs, after half a minute or more at the first one of each batch size. Needs a C++
+            compiler on a CPU; where there is none, steps are taken as they are, with a warning.
+            The last digit differs from a pass that is not compiled.
 
     Raises:
         ValueError: if an option is unknown.
