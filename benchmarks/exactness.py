@@ -4,12 +4,13 @@ Two environments take the same random steps, resets, snapshots, returns to them 
 speculation and one without. Frames, rewards, ends and probabilities must be equal, bit for bit.
 
 That takes hours on a CPU. So a run that was interrupted, or ended by ``--minutes``, is a part of
-the whole: the same command goes on with another part, under random numbers of its own.
+the whole: the same command goes on with another part, under random numbers of its own. Parts can
+also be run side by side, each into a file of its own with ``--part``, and put together with
+``--join``.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -21,8 +22,9 @@ import tyro
 from gymnasium import spaces
 from rich.console import Console
 
+from benchmarks.exactness_parts import join_parts, next_part, read_parts
 from benchmarks.progress import counting
-from benchmarks.results import machine_line, plain, write_benchmark
+from benchmarks.results import machine_line, write_benchmark
 from nfd_env import NFDWorldEnv
 from nfd_env.loading import load_rollout
 from world_model.errors import NFDError
@@ -56,6 +58,10 @@ class ExactnessOptions:
     """auto, cpu or cuda."""
     seed: int = 0
     """Of everything random."""
+    part: int | None = None
+    """Number of this part, which decides its random numbers (default: the next)."""
+    join: tuple[Path, ...] = ()
+    """Plays nothing: adds the parts in these files to those in ``out``."""
     out: Path = Path("runs/bench/exactness.json")
     """File for the results."""
 
@@ -136,12 +142,18 @@ def run(options: ExactnessOptions, console: Console, world: Any = None) -> dict[
     space = world.action_spec.space
     if not isinstance(space, spaces.Discrete):
         raise NFDError(f"exactness is measured with Discrete actions so far, not {space}.")
-    parts = earlier_parts(options, world.model_id)
+    parts = read_parts(options.out, world.model_id, _settings(options))
+    if options.join:
+        joined = join_parts(parts, options.join, world.model_id, _settings(options))
+        return write_up(joined, options, world.model_id, console)
+    here = next_part(parts) if options.part is None else options.part
+    if any(part["part"] == here for part in parts):
+        raise NFDError(f"--part {here}: {options.out} holds that part already.")
     speculative = NFDWorldEnv(rollout, speculation=options.mode, speculation_depth=options.depth)
     if options.mode == "branch":
         rollout = PaddedRollout(rollout, speculative.core.rollout.width)
     waiting = NFDWorldEnv(rollout, speculation="off")
-    seeds = np.random.SeedSequence([options.seed, len(parts)])
+    seeds = np.random.SeedSequence([options.seed, here])
     players = [Player(env, int(seeds.generate_state(1)[0])) for env in (speculative, waiting)]
     rng = np.random.default_rng(seeds)
     missing = options.steps - sum(part["steps"] for part in parts)
@@ -164,6 +176,7 @@ def run(options: ExactnessOptions, console: Console, world: Any = None) -> dict[
         seconds = round(time.perf_counter() - started, 1)
         parts.append(
             {
+                "part": here,
                 "steps": done,
                 "different": different,
                 **{name: counts[name] for name in COUNTS},
@@ -173,55 +186,40 @@ def run(options: ExactnessOptions, console: Console, world: Any = None) -> dict[
         )
     for env in (speculative, waiting):
         env.close()
-    document = write_benchmark(
-        options.out,
-        "exactness",
-        world=world.model_id,
-        settings=_settings(options),
-        results={
-            **{name: sum(part[name] for part in parts) for name in ("steps", "different", *COUNTS)},
-            "parts": parts,
-        },
-        seconds=sum(part["seconds"] for part in parts),
-    )
-    results = document["results"]
-    console.print(
-        f"{document['world']}, {options.mode}: {results['different']} of {results['steps']:,} "
-        f"steps differ; {results['accepted']:,} were ready, {results['discarded']:,} frames were "
-        f"discarded.\n{machine_line()}\n{document['seconds']:.0f} s in {len(parts)} part(s); "
-        f"results: {options.out}"
-    )
+    document = write_up(parts, options, world.model_id, console)
     if interrupted:
         raise KeyboardInterrupt
     return document
 
 
-def earlier_parts(options: ExactnessOptions, world: str) -> list[dict[str, Any]]:
-    """The parts that ``options.out`` holds already; none if there is no such file.
-
-    Raises:
-        NFDError: if they are of another world or other settings, or the file is damaged.
-    """
-    try:
-        document = json.loads(options.out.read_text())
-        found = (document["world"], document["settings"], document["results"]["parts"])
-    except FileNotFoundError:
-        return []
-    except (ValueError, KeyError, TypeError) as error:
-        raise NFDError(
-            f"{options.out} holds no results of this command ({error!r}). Choose another --out."
-        ) from error
-    if found[:2] != (world, plain(_settings(options))):
-        raise NFDError(
-            f"{options.out} holds results of {found[0]} under {found[1]}. To go on with them give "
-            "the same settings; to begin anew choose another --out, or delete it."
-        )
-    return list(found[2])
+def write_up(
+    parts: list[dict[str, Any]], options: ExactnessOptions, world: str, console: Console
+) -> dict[str, Any]:
+    """Writes the parts and their sums to ``options.out``, says what came out, and returns it."""
+    document = write_benchmark(
+        options.out,
+        "exactness",
+        world=world,
+        settings=_settings(options),
+        results={
+            **{name: sum(part[name] for part in parts) for name in ("steps", "different", *COUNTS)},
+            "parts": sorted(parts, key=lambda part: part["part"]),
+        },
+        seconds=sum(part["seconds"] for part in parts),
+    )
+    results = document["results"]
+    console.print(
+        f"{world}, {options.mode}: {results['different']} of {results['steps']:,} "
+        f"steps differ; {results['accepted']:,} were ready, {results['discarded']:,} frames were "
+        f"discarded.\n{machine_line()}\n{document['seconds']:.0f} s in {len(parts)} part(s); "
+        f"results: {options.out}"
+    )
+    return document
 
 
 def _settings(options: ExactnessOptions) -> dict[str, Any]:
     """What the parts of a result have in common."""
-    free = ("world", "out", "steps", "minutes", "device")
+    free = ("world", "out", "steps", "minutes", "device", "part", "join")
     return {name: value for name, value in asdict(options).items() if name not in free}
 
 

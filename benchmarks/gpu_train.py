@@ -59,12 +59,22 @@ class GpuTrainOptions:
     """Peak learning rate (default: the preset's)."""
     outcome_steps: int = 1_200
     """Steps of the outcome model."""
+    outcome_width: int = 256
+    """Width of the outcome model."""
+    outcome_horizon: int = 16
+    """Imagined frames per sequence that the outcome model is adapted on."""
+    finetune_steps: int = 100
+    """Steps of that adaptation."""
+    only_outcome: bool = False
+    """Learns the outcome model alone, for a later call with the same ``work``."""
     outcome_minutes: float = 1.5
     """Time that is set aside for outcome model, calibration and packing."""
     compile: bool = True
     """Compile the network."""
     work: Path = Path("runs/gpu-train")
     """Folder for what need not be kept."""
+    data: Path | None = None
+    """Folder of a data set that was recorded before (default: records one)."""
     resume: Path | None = None
     """Folder with the pieces of an earlier run's resume.tar, to go on from."""
     piece_mb: float = 15.5
@@ -98,14 +108,21 @@ def run(
         return whole - (time.perf_counter() - started)
 
     options.out.mkdir(parents=True, exist_ok=True)
-    data, run_folder = options.work / "data", options.work / "run"
+    data, run_folder = options.data or options.work / "data", options.work / "run"
     if options.resume is not None:
         unpack_resume(options.resume, run_folder)
-    (record or record_game)(options, data)
+    if options.data is None:
+        (record or record_game)(options, data)
     store = open_store(data)
     recorded = time.perf_counter() - started
     console.print(f"{store.num_frames} frames recorded and decoded after {recorded:.0f} s")
 
+    if options.only_outcome:
+        settings = outcome_settings(options)
+        learn_outcome(store, settings, run_folder, device=options.device)
+        seconds = time.perf_counter() - started
+        console.print(f"outcome model learned after {seconds:.0f} s")
+        return {"outcome_steps": settings.steps, "seconds": seconds}
     stages = plan(options, store, run_folder, steps=1_000_000)
     rate = measure_rate(stages)
     stages = plan(options, store, run_folder, steps=1)
@@ -128,15 +145,13 @@ def run(
     if options.outcome_steps:
         outcome = learn_outcome(store, stages.outcome, run_folder, device=stages.device)
     world = stages.world(trainer, outcome)
+    pack_world(world, options)  # in case there is no time for the rest
     if outcome is not None:
         adapt_outcome(world, store, stages.outcome, device=stages.device)
     world.moments = cut_moments(
         store, world.outcome, stages.outcome.moments, world.config.context_length
     )
-    folder = world.save_pretrained(options.work / "world", dtype=torch.float16)
-    with tarfile.open(options.out / "world.tar", "w") as archive:
-        archive.add(folder, arcname="world")
-    split_file(options.out / "world.tar", options.piece_mb)
+    pack_world(world, options)
     summary = {
         "world": world.model_id,
         "settings": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()},
@@ -196,8 +211,26 @@ def plan(options: GpuTrainOptions, store: Any, folder: Path, steps: int) -> Stag
         save_every=1_000_000,  # once, at the end
         sample_every=0,
     )
-    outcome = OutcomeSettings(steps=options.outcome_steps)
+    outcome = outcome_settings(options)
     return Stages(store, preset, folder, options.preset, train, outcome, options.device, world)
+
+
+def outcome_settings(options: GpuTrainOptions) -> OutcomeSettings:
+    """How much the outcome model is trained, and how wide it is."""
+    return OutcomeSettings(
+        width=options.outcome_width,
+        steps=options.outcome_steps,
+        horizon=options.outcome_horizon,
+        finetune_steps=options.finetune_steps,
+    )
+
+
+def pack_world(world: World, options: GpuTrainOptions) -> None:
+    """Leaves the world as ``world.tar``."""
+    folder = world.save_pretrained(options.work / "world", dtype=torch.float16)
+    with tarfile.open(options.out / "world.tar", "w") as archive:
+        archive.add(folder, arcname="world")
+    split_file(options.out / "world.tar", options.piece_mb)
 
 
 def measure_rate(stages: Stages) -> float:

@@ -72,6 +72,30 @@ class ActionEmbedding(nn.Module):
         assert total is not None
         return torch.where(is_null, self.null.to(total.dtype), total)
 
+    def begin_with(self, other: ActionEmbedding) -> None:
+        """Takes over what ``other`` knows of actions that mean the same; the rest stays as it is.
+
+        Categorical choices mean the same if they have the same label, whatever their numbers;
+        numbers of a Box if the groups are equal.
+        """
+        theirs = list(zip(other.spec.groups, other.tables, strict=True))
+        rows = {
+            label: table.weight[row]
+            for group, table in theirs
+            if isinstance(table, nn.Embedding)
+            for row, label in enumerate(group.labels)
+        }
+        with torch.no_grad():
+            self.null.copy_(other.null)
+            for group, table in zip(self.spec.groups, self.tables, strict=True):
+                if isinstance(table, nn.Embedding):
+                    for row, label in enumerate(group.labels):
+                        if label in rows:
+                            table.weight[row] = rows[label]
+                for known, linear in theirs:
+                    if known == group and isinstance(linear, nn.Linear):
+                        table.load_state_dict(linear.state_dict())
+
 
 def _compress(x: Tensor, curve: Companding) -> Tensor:
     """:meth:`Companding.compress` for tensors."""

@@ -49,6 +49,9 @@ class FlowConfig:
     """Extra loss weight of pixels that changed between the two frames before. It depends on what
     the network is given, never on what it predicts: a weight that looked at the target would
     bias the samples towards change."""
+    motion_reach: int = 5
+    """Pixels around a changed pixel that weigh as much (side of a square, odd). Where small things
+    move fast, as far as they move in two frames, or the place where they will be weighs nothing."""
     object_weights: tuple[float, ...] = ()
     """Extra loss weight of pixels near an object in one of the two frames before, one number per
     class of the data set's labels; see :mod:`world_model.training.loss_weights`. For small things
@@ -80,6 +83,8 @@ class FlowConfig:
         for name in ("own_fraction", "junk_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], not {getattr(self, name)}.")
+        if self.motion_reach < 1 or self.motion_reach % 2 == 0:
+            raise ValueError(f"motion_reach must be odd and at least 1, not {self.motion_reach}.")
         if self.prediction not in ("x", "v"):
             raise ValueError(f"prediction must be 'x' or 'v', not {self.prediction!r}.")
         if self.loss not in REGRESSION_LOSSES + FEW_STEP_LOSSES:

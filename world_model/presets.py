@@ -98,6 +98,17 @@ SMALL_GAME = WorldPreset(
 PLAIN_GAME = replace(SMALL_GAME, flow=replace(SMALL_GAME.flow, object_weights=()))
 # Medikits and monsters are what the game is about; they are larger than fireballs.
 ONE_CLASS = replace(SMALL_GAME, flow=replace(SMALL_GAME.flow, object_weights=(5.0,)))
+# An empty arena seen from one spot: half of the network will do.
+DEFEND = replace(
+    ONE_CLASS,
+    network=replace(SMALL_GAME.network, layers=4, temporal_layers=(1, 2), mlp_width=384),
+)
+# Flat colours, and all that moves is a ball of two pixels and a paddle.
+BREAKOUT = replace(
+    PLAIN_GAME,
+    network=replace(SMALL_GAME.network, width=128, layers=4, heads=2, mlp_width=256),
+    flow=replace(PLAIN_GAME.flow, motion_weight=20.0, motion_reach=17),
+)
 
 TINY = WorldPreset(
     network=NetworkConfig(
@@ -119,10 +130,10 @@ TINY = WorldPreset(
 PRESETS: dict[str, WorldPreset] = {
     "doom-take-cover": SMALL_GAME,
     "doom-health-gathering": ONE_CLASS,
-    "doom-defend-the-center": ONE_CLASS,
+    "doom-defend-the-center": DEFEND,
     "doom-keyboard-mouse": PLAIN_GAME,
-    "breakout": PLAIN_GAME,
-    "pong": PLAIN_GAME,
+    "breakout": BREAKOUT,
+    "pong": BREAKOUT,
     "crafter": PLAIN_GAME,
     "small-game": PLAIN_GAME,
     "tiny": TINY,

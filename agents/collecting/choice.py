@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from agents.collecting import behaviour, players
+from agents.collecting import behaviour, players, skilled
 from agents.collecting.behaviour import Agent, BehaviourPolicy, draw_policy
 from agents.policies import Policy
 from world_model.action_spec import ActionSpec
@@ -32,13 +32,21 @@ class Choice:
     frame_shape: tuple[int, int, int]
     """Its frames."""
     threat: int | None = None
-    """Class of the objects to evade in ``info["labels"]``, where there is one."""
+    """Class of the objects to evade, or to aim at, in ``info["labels"]``, where there is one."""
 
     @property
     def kinds(self) -> Sequence[str]:
         """The kinds of players that this game has."""
-        kinds = ("mix", *(behaviour.MIX if self._dodging else ()), *players.MIX)
+        known = (self._skill,) if self._skill is not None else ()
+        kinds = ("mix", *(behaviour.MIX if self._dodging else ()), *known, *players.MIX)
         return list(dict.fromkeys(kinds))
+
+    @property
+    def _skill(self) -> str | None:
+        space = self.action_spec.space
+        if not isinstance(space, spaces.Discrete) or space.start != 0:
+            return None
+        return skilled.skill_for(self.action_spec.groups[0].labels, self.threat)
 
     @property
     def _dodging(self) -> bool:
@@ -52,6 +60,11 @@ class Choice:
         name = names[int(rng.integers(len(names)))] if len(names) > 1 else names[0]
         if self._dodging and name in ("mix", *behaviour.MIX):
             return draw_policy(rng, self.action_spec.groups[0].labels, self.threat, name)
+        if name == "mix" and self._skill is not None and rng.random() < skilled.SHARE:
+            name = self._skill
+        if name == self._skill:
+            labels = self.action_spec.groups[0].labels
+            return skilled.draw_skilled(name, labels, self.threat, rng)
         if name in self.kinds:
             return players.draw_player(self.action_spec, rng, name)
         if ":" in name:

@@ -74,6 +74,32 @@ def test_parts_add_up(tmp_path, monkeypatch):
         exactness.run(options, Console(quiet=True), tiny_world())
 
 
+def test_parts_run_side_by_side_are_joined(tmp_path):
+    def play(name, **changes):
+        options = ExactnessOptions(steps=20, out=tmp_path / name, **changes)
+        return exactness.run(options, Console(quiet=True), tiny_world())["results"]
+
+    first = play("first.json", part=3)
+    play("second.json", part=5)
+    play("all.json")  # part 0
+    assert [part["part"] for part in first["parts"]] == [3]
+    files = (tmp_path / "first.json", tmp_path / "second.json")
+    joined = play("all.json", join=files)
+    assert [part["part"] for part in joined["parts"]] == [0, 3, 5]
+    assert (joined["steps"], joined["different"]) == (60, 0)
+    assert joined["repeats"] == sum(part["repeats"] for part in joined["parts"])
+    assert len({part["repeats"] for part in joined["parts"]}) > 1, "random numbers of their own"
+    with pytest.raises(NFDError, match=r"first\.json: part 3 is there already"):
+        play("all.json", join=files[:1])
+    with pytest.raises(NFDError, match=r"nothing\.json: there is no such file"):
+        play("all.json", join=(tmp_path / "nothing.json",))
+    with pytest.raises(NFDError, match=r"--part 3: .*holds that part already"):
+        play("all.json", part=3)
+    further = ExactnessOptions(steps=65, out=tmp_path / "all.json")
+    parts = exactness.run(further, Console(quiet=True), tiny_world())["results"]["parts"]
+    assert [(part["part"], part["steps"]) for part in parts][-1] == (6, 5)
+
+
 def test_everything_happens():
     found = list(islice(events(np.random.default_rng(0), spaces.Discrete(3), 0.7), 3000))
     assert {event for event, _ in found} == {"step", "reset", "save", "restore", "hint"}

@@ -1,5 +1,6 @@
 import json
 import tarfile
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -67,6 +68,26 @@ def test_trains_packs_and_goes_on(tmp_path):
     assert world.flow.makes_samples
     assert not world.many_step().flow.makes_samples
     assert (world.config.sampler, world.config.sampling_steps) == ("consistency", 2)
+
+
+@pytest.mark.slow
+def test_the_outcome_model_is_learned_beside_the_teacher(tmp_path):
+    console, data = Console(quiet=True), tmp_path / "data"
+    record(None, data)
+
+    def never(*_):
+        raise AssertionError("the data are there already")
+
+    given = options(tmp_path, "run", data=data, outcome_width=24)
+    given = replace(given, outcome_steps=4, finetune_steps=2, outcome_horizon=3)
+    assert "world" not in run(replace(given, only_outcome=True), console, never)
+    checkpoint = tmp_path / "work-run" / "run" / "outcome"
+    written = {path: path.stat().st_mtime_ns for path in checkpoint.rglob("*")}
+    assert written
+    run(given, console, never)
+    assert {path: path.stat().st_mtime_ns for path in checkpoint.rglob("*")} == written
+    world = World.from_pretrained(tmp_path / "work-run" / "world")
+    assert (world.outcome.config.hidden, world.outcome.config.head) == (24, 12)
 
 
 def test_pieces_that_are_not_there(tmp_path):

@@ -187,6 +187,28 @@ def test_companded_numbers_are_embedded_by_their_curve():
     assert degrees.grad.isfinite().all()
 
 
+def test_an_action_embedding_begins_with_what_means_the_same():
+    mouse, wider = spaces.Box(-1, 1, (2,)), spaces.Box(-2, 2, (2,))
+    old = ActionEmbedding(
+        ActionSpec.from_space(spaces.Dict(a=mouse, b=mouse, keys=spaces.Discrete(3))), 8
+    )
+    new = ActionEmbedding(
+        ActionSpec.from_space(spaces.Dict(a=mouse, b=wider, keys=spaces.Discrete(4))), 8
+    )
+    before = [{k: v.clone() for k, v in t.state_dict().items()} for t in new.tables]
+    new.begin_with(old)
+    assert torch.equal(new.null, old.null)
+    names = [group.name for group in new.spec.groups]
+    a, b, keys = (names.index(name) for name in ("a", "b", "keys"))
+    for name, value in new.tables[a].state_dict().items():
+        assert torch.equal(value, old.tables[a].state_dict()[name])
+    for name, value in new.tables[b].state_dict().items():  # another range, another meaning
+        assert torch.equal(value, before[b][name])
+    # Choices without names of their own go by their numbers.
+    assert torch.equal(new.tables[keys].weight[:3], old.tables[keys].weight)
+    assert torch.equal(new.tables[keys].weight[3], before[keys]["weight"][3])
+
+
 def test_noise_levels_are_told_apart_smoothly():
     """sCM distillation needs small derivatives with respect to t."""
     torch.manual_seed(0)

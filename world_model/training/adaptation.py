@@ -36,6 +36,8 @@ FINETUNE_LEARNING_RATE = 2e-4
 class OutcomeSettings:
     """How much the outcome model is trained."""
 
+    width: int = 256
+    """Of its memory and of a frame's embedding."""
     steps: int = 1_200
     """Steps on real sequences (0: a world without rewards and terminations)."""
     finetune_steps: int = 100
@@ -79,7 +81,13 @@ def learn_outcome(
     return train_outcome(
         store,
         store.action_spec,
-        outcome_config(store, state_names=names),
+        outcome_config(
+            store,
+            state_names=names,
+            embedding=settings.width,
+            hidden=settings.width,
+            head=max(1, settings.width // 2),
+        ),
         steps=settings.steps,
         batch=settings.batch,
         training=OutcomeTraining(autocast=_fast_bfloat16(precision, device)),

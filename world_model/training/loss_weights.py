@@ -17,8 +17,6 @@ from world_model.tokenizer import FrameTokenizer, PixelPatchTokenizer
 
 MOTION_THRESHOLD = 0.1
 """Change, in standard deviations, from which a pixel counts as moving."""
-MOTION_REACH = 5
-"""Pixels around a moving pixel that count as moving too (side of a square)."""
 OBJECT_REACH = 17
 """Pixels around an object's pixel that count as near it (side of a square): as far as a small
 thing moves in two frames."""
@@ -54,7 +52,7 @@ def loss_weights(
     weights = torch.ones_like(images)
     if flow.motion_weight:
         moved = (images[:, 1:-1] - images[:, :-2]).abs().amax(-1) > MOTION_THRESHOLD
-        weights[:, 2:] += flow.motion_weight * near(moved, MOTION_REACH)[..., None]
+        weights[:, 2:] += flow.motion_weight * near(moved, flow.motion_reach)[..., None]
     if flow.object_weights:
         if labels is None or int(labels.max()) > len(flow.object_weights):
             have = "no labels" if labels is None else f"labels up to class {int(labels.max())}"

@@ -156,16 +156,22 @@ class Trainer(TrainingLoop):
 
 
 def _copy_weights(world: World, model: NextFrameDiffusion, spec: ActionSpec) -> None:
-    """Begins with a world's weights.
+    """Begins with a world's weights; actions that it does not have are learned anew.
 
     Raises:
-        ConfigError: if the world's transformer has another shape, or other actions.
+        ConfigError: if the world's transformer has another shape.
     """
     theirs, ours = world.network.config, model.config
-    if theirs != ours or world.action_spec != spec:
-        differing = [k for k, v in asdict(ours).items() if getattr(theirs, k) != v] or ["actions"]
+    if theirs != ours:
+        differing = [k for k, v in asdict(ours).items() if getattr(theirs, k) != v]
         raise ConfigError(
             f"{world.model_id} cannot be begun with: it differs in {', '.join(differing)}. Choose "
             "the preset it was trained with, or start from fresh weights."
         )
+    if world.action_spec != spec:
+        known = world.network.state_dict()
+        fresh = {k: v for k, v in model.state_dict().items() if k.startswith("embed_action.")}
+        model.load_state_dict({**known, **fresh})
+        model.embed_action.begin_with(world.network.embed_action)
+        return
     model.load_state_dict(world.network.state_dict())

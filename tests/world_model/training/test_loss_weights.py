@@ -7,7 +7,6 @@ from world_model.errors import ConfigError
 from world_model.flow import FlowConfig
 from world_model.tokenizer import PixelPatchConfig, PixelPatchTokenizer
 from world_model.training.loss_weights import (
-    MOTION_REACH,
     OBJECT_REACH,
     OBJECT_SHARE,
     loss_weights,
@@ -34,14 +33,15 @@ def square(row, column, reach):
     return mask
 
 
-def test_what_moved_before_weighs_more():
+@pytest.mark.parametrize("reach", [5, 17])
+def test_what_moved_before_weighs_more(reach):
     """The weight of frame i looks at frames i - 2 and i - 1, never at frame i itself."""
     images = torch.zeros(5, SIDE, SIDE, 3)
     images[2:, 14, 24] = 1.0  # a pixel lights up in frame 2
-    weights = weigh(FlowConfig(motion_weight=3.0), images)
+    weights = weigh(FlowConfig(motion_weight=3.0, motion_reach=reach), images)
     base = weights[0, 0, 0]
     expected = torch.ones(5, SIDE, SIDE)
-    expected[3][square(14, 24, MOTION_REACH)] = 4.0
+    expected[3][square(14, 24, reach)] = 4.0
     torch.testing.assert_close(weights / base, expected)
 
 

@@ -10,11 +10,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from gymnasium import spaces
 
 from tests.world_model.disk import full_disk
 from tests.world_model.tiny import randomise, tiny_world
 from tests.world_model.training.bars import INFO, make_bars, make_trainer
 from tests.world_model.training.test_checkpoint import tensors
+from world_model.action_spec import ActionSpec
 from world_model.errors import (
     CheckpointError,
     ConfigError,
@@ -379,6 +381,24 @@ def bar_world_of_another_id():
     world = bar_world()
     world.content_hash = "another"
     return world
+
+
+def test_a_world_of_other_actions_lends_all_but_these(bars, tmp_path):
+    world = bar_world()
+    labels = INFO.action_spec.groups[0].labels
+    other = ActionSpec.from_space(spaces.Discrete(3), names=("jump", labels[1], labels[0]))
+    network = NextFrameDiffusion(world.network.config, other)
+    randomise(network)
+    world.network, world.action_spec = network, other
+    trainer = make_trainer(bars, tmp_path, start_from=world, **SHORT)
+    theirs, ours = network.state_dict(), trainer.state.ema.weights
+    table = "embed_action.tables.0.weight"
+    for name in ours:
+        if name != table:
+            assert torch.equal(ours[name], theirs[name]), name
+    assert torch.equal(ours[table][0], theirs[table][2])
+    assert torch.equal(ours[table][1], theirs[table][1])
+    train(trainer, stop_after=2)
 
 
 def test_a_world_of_another_shape_is_no_beginning(bars, tmp_path):
