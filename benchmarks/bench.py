@@ -11,6 +11,7 @@ BENCHES = {
     "speculation": ("benchmarks.speculation", "what each mode of speculation gains, and when"),
     "exact": ("benchmarks.exactness", "that speculation never changes what an agent sees"),
     "peers": ("benchmarks.peers", "an imagined step of ours beside those of other projects"),
+    "loading": ("benchmarks.loading", "whether training ever waits for its data"),
     "paper": ("benchmarks.paper_scale", "the paper's sizes, with random weights (best on a GPU)"),
 }
 

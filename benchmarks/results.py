@@ -23,6 +23,7 @@ KINDS = (
     "speculation",
     "exactness",
     "peers",
+    "loading",
 )
 REQUIRED = ("kind", "schema_version", "world", "settings", "results", "seconds")
 

@@ -119,8 +119,7 @@ class Trainer(TrainingLoop):
         Raises:
             DivergenceError: if the gradient is not finite; the weights are left as they were.
         """
-        latents, labels = self._latents()
-        actions = self._windows.actions(self.state.step).to(self.device)
+        latents, labels, actions = self.load(self.state.step)
         weights = loss_weights(self.tokenizer, self.flow, latents, labels)
         generator = self.generator()
         with self.autocast():
@@ -139,14 +138,18 @@ class Trainer(TrainingLoop):
                 loss = self.method(self._forward, self.model, made)
         return self.update(loss)
 
-    def _latents(self) -> tuple[Tensor, Tensor | None]:
-        """Clean tokens (B, F, N, D) of the step's windows, and labels where they were recorded."""
-        step = self.state.step
+    def load(self, step: int) -> tuple[Tensor, Tensor | None, Tensor]:
+        """The windows of a step: clean tokens (B, F, N, D), labels, actions (B, F, K).
+
+        Labels uint8 (B, F, H, W) are None where none were recorded, or tokens were encoded before.
+        """
+        actions = self._windows.actions(step).to(self.device)
         if self.tokens is not None:
-            return self._windows.cut(self.tokens, step).to(self.device, torch.float32), None
+            tokens = self._windows.cut(self.tokens, step)
+            return tokens.to(self.device, torch.float32), None, actions
         batch = self._windows.sample(step)
         with self.autocast():
-            return self.tokenizer.encode(batch.frames.to(self.device)), batch.labels
+            return self.tokenizer.encode(batch.frames.to(self.device)), batch.labels, actions
 
     def averaged_network(self) -> NextFrameDiffusion:
         """A copy of the network with the averaged weights."""
