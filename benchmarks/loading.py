@@ -89,13 +89,13 @@ def run(options: LoadingOptions, console: Console) -> dict[str, Any]:
                 training.append(time.perf_counter() - begin)
                 tell(1)
     size = train.batch_size
-    load, step = float(np.median(loading)), float(np.median(training))
+    load, step_seconds = float(np.median(loading)), float(np.median(training))
     results = {
         "windows_per_second_loaded": size / load,
-        "windows_per_second_trained": size / step,
-        "ratio": step / load,
+        "windows_per_second_trained": size / step_seconds,
+        "ratio": step_seconds / load,
         "load_ms": 1e3 * load,
-        "step_ms": 1e3 * step,
+        "step_ms": 1e3 * step_seconds,
         "frames": store.num_frames,
         "frame_shape": list(store.frame_shape),
         "window": train.length,
