@@ -37,6 +37,7 @@ from world_model.training.console import (
 from world_model.training.cost import noting_cost, steps_that_fit
 from world_model.training.pipeline import describe_hardware
 from world_model.training.processes import find_device, is_first, join_processes, leave_processes
+from world_model.training.tokens import cached_tokens
 from world_model.training.trainer import Trainer
 from world_model.world import World
 
@@ -67,6 +68,10 @@ class DistillCommand:
     """Folder of the data set that the world was learned from (default: data/NAME)."""
     out: Path | None = None
     """Folder of the run (default: runs/distill-NAME); the world ends up in its folder ``world``."""
+    cache_tokens: bool = False
+    """With an autoencoder: encodes every frame once, into the cache of the data set, from where
+    nfd train takes them too, instead of at every step. Several processes must share the disk that
+    the data set is on."""
     further: bool = False
     """Goes on from a world that was distilled before."""
     steps: int = 4000
@@ -164,6 +169,11 @@ def run(command: DistillCommand) -> Path:
         if command.outcome.steps:
             check_splits(store)
         flow = few_step_flow(world, store, command.method)
+        tokens = None
+        if command.cache_tokens:
+            tokens = cached_tokens(
+                store, world.tokenizer, device=device, precision=command.precision
+            )
         trainer = Trainer(
             store,
             world.tokenizer,
@@ -174,6 +184,7 @@ def run(command: DistillCommand) -> Path:
             device,
             world,
             make_method(flow, world.tokenizer, teacher.to(device), command.settings),
+            tokens,
         )
         if command.minutes is not None and distributed:
             raise ConfigError("--minutes is for one process: give --steps.")

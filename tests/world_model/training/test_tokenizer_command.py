@@ -27,6 +27,7 @@ from world_model.network import NextFrameDiffusion
 from world_model.precision import autocast
 from world_model.presets import PRESETS, get_preset, with_autoencoder
 from world_model.training import command, tokenizer_command
+from world_model.training.tokens import cached_tokens
 from world_model.world import World
 
 QUICK = [
@@ -179,7 +180,9 @@ def test_frames_that_were_encoded_before_teach_the_same(finished, bars, tmp_path
         stages = command._plan(options, get_preset("tiny"), bars, torch.device("cpu"))
         stages.folder = tmp_path / f"{name}{len(losses)}"
         if name == "cached":
-            stages.tokens = command._open_tokens(stages)
+            stages.tokens = cached_tokens(
+                bars, stages.tokenizer(), device="cpu", precision="float32"
+            )
             assert stages.tokens.shape == (bars.num_frames, 4, 4)
             # Neither the second time, nor in training.
             monkeypatch.setattr(AutoencoderTokenizer, "encode", None)
