@@ -12,6 +12,7 @@ import torch
 import tyro
 
 from world_model.data import EpisodeStore, open_store_for
+from world_model.data.locating import find_dataset
 from world_model.distillation.methods import (
     MethodSettings,
     begin_with,
@@ -65,7 +66,8 @@ class DistillCommand:
     mlp_width: int | None = None
     """Makes the student narrower: units to keep of each block's MLP (default: all)."""
     data: Path | None = None
-    """Folder of the data set that the world was learned from (default: data/NAME)."""
+    """Folder of the data set that the world was learned from (default: data/NAME, by the name of
+    the world, of its recordings or of their preset)."""
     out: Path | None = None
     """Folder of the run (default: runs/distill-NAME); the world ends up in its folder ``world``."""
     cache_tokens: bool = False
@@ -165,7 +167,7 @@ def run(command: DistillCommand) -> Path:
     try:
         shape, source = world.config.frame_shape, world.config.source
         opener = partial(open_store_for, frame_shape=shape, source=source)
-        store = open_data(command.data or Path("data") / name, opener)
+        store = open_data(find_dataset(world.config, command.data), opener)
         if command.outcome.steps:
             check_splits(store)
         flow = few_step_flow(world, store, command.method)
