@@ -43,6 +43,8 @@ class ImitationConfig:
     frames: int = 50_000
     """So many of their frames are drawn at random, as all are kept in memory (50 KB each for a
     stack of four of 64 x 64 pixels)."""
+    gigabytes: float = 3.0
+    """Memory for them: of large frames, no more are kept than fit."""
     steps: int = 800
     """Gradient steps."""
     batch_size: int = 256
@@ -69,14 +71,22 @@ class Imitation:
     """Of the recorded actions under the policy, in nats, on the best held-out episodes."""
     accuracy: float
     """Share of the recorded actions there that the policy holds to be the likeliest."""
+    left_out: int = 0
+    """Frames that were asked for, but did not fit into memory."""
 
     def describe(self) -> str:
         """It in a line."""
-        return (
+        text = (
             f"imitates the best {self.episodes:,} episodes ({self.frames:,} frames, mean return "
             f"{format_number(self.mean_return)}); on held-out ones {self.accuracy:.0%} of its "
             f"likeliest actions are those recorded, cross entropy {self.cross_entropy:.2f}"
         )
+        if self.left_out:
+            text += (
+                f"; {self.left_out:,} more frames did not fit into the memory that "
+                "--imitation.gigabytes allows"
+            )
+        return text
 
 
 @dataclass(frozen=True)
@@ -126,7 +136,8 @@ def imitate(
         on_step: called with the number of gradient steps so far.
 
     Raises:
-        DataError: if the data set has other actions, or no episodes to learn from.
+        DataError: if the data set has other actions, or no episodes to learn from, or there is no
+            memory for their frames.
         DivergenceError: if the loss is not finite.
     """
     rng = np.random.default_rng(seed)
@@ -134,8 +145,9 @@ def imitate(
         split: best_episodes(store, split, config.share, config.players)
         for split in ("train", "validation")
     }
-    taught = watch(observer, store, episodes["train"], values, config.frames, rng)
-    asked = watch(observer, store, episodes["validation"], values, max(1, config.frames // 10), rng)
+    frames = frames_that_fit(observer.space, config.frames, config.gigabytes)
+    taught = watch(observer, store, episodes["train"], values, frames, rng)
+    asked = watch(observer, store, episodes["validation"], values, max(1, frames // 10), rng)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
     generator = torch.Generator().manual_seed(seed)
     network.set_training_mode(True)
@@ -161,7 +173,33 @@ def imitate(
         on_step(step + 1)
     network.set_training_mode(False)
     mean_return = float(episode_returns(store)[episodes["train"]].mean())
-    return Imitation(len(episodes["train"]), len(taught), mean_return, *_score(network, asked))
+    there = sum(len(store.episode(int(index)).actions) for index in episodes["train"])
+    return Imitation(
+        len(episodes["train"]),
+        len(taught),
+        mean_return,
+        *_score(network, asked),
+        left_out=min(config.frames, there) - len(taught),
+    )
+
+
+def frames_that_fit(space: spaces.Space[Any], frames: int, gigabytes: float) -> int:
+    """How many of ``frames`` inputs of a network fit into memory; at least one.
+
+    Args:
+        space: of the inputs, which are kept as :class:`Recorded` keeps them.
+        frames: wanted.
+        gigabytes: of memory.
+
+    Raises:
+        DataError: if there is no memory at all.
+    """
+    if not gigabytes > 0:
+        raise DataError(f"gigabytes={gigabytes}: expected memory for the frames, above 0.")
+    room = _room(space, 1)
+    parts = room.values() if isinstance(room, dict) else (room,)
+    each = sum(part.numel() * part.element_size() for part in parts)
+    return max(1, int(min(frames, gigabytes * 1e9 / each)))
 
 
 def discounted_returns(store: EpisodeStore, gamma: float, state: str, weight: float) -> np.ndarray:

@@ -10,6 +10,7 @@ import torch
 
 from world_model.data.store import EpisodeStore
 from world_model.errors import DataError
+from world_model.moments import memory_of
 from world_model.types import Context
 
 
@@ -147,22 +148,16 @@ def clips_at(
     return Clips(given, actions, frames, known, ended, labels, np.asarray(episodes), starts)
 
 
-@torch.no_grad()
 def remember_the_past(clips: Clips, store: EpisodeStore, world: Any) -> Clips:
     """The same clips with what the outcome model knows of the episode before the context."""
     if world.outcome is None:
         return clips
-    device = next(world.outcome.parameters()).device
-    memory = world.outcome.initial_memory(len(clips), device=device)
+    memory = world.outcome.initial_memory(len(clips), device="cpu")
     for i, (index, start) in enumerate(zip(clips.episodes, clips.starts, strict=True)):
-        if start == 0:
-            continue
         episode = store.episode(int(index))
-        frames = torch.from_numpy(np.array(episode.frames[:start]))[None].to(device)
-        actions = torch.full((1, int(start), episode.actions.shape[1]), torch.nan)
-        actions[0, 1:] = torch.from_numpy(np.array(episode.actions[: start - 1]))
-        unknown = torch.full_like(actions, torch.nan).to(device)
-        sequence = world.outcome.forward_sequence(frames, actions.to(device), unknown)
-        memory[i] = sequence.memory[0]
-    context = replace(clips.context, outcome_memory=memory.cpu())
+        null = np.full((1, episode.actions.shape[1]), np.nan, np.float32)
+        actions = np.concatenate([null, episode.actions[: max(start - 1, 0)]])
+        if (known := memory_of(world.outcome, episode.frames[:start], actions)) is not None:
+            memory[i] = known[0]
+    context = replace(clips.context, outcome_memory=memory)
     return replace(clips, context=context)

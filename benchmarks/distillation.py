@@ -38,6 +38,7 @@ from benchmarks.policy_ranking import STREAMS, play_real
 from benchmarks.ranking_episodes import play_all
 from benchmarks.results import describe_data, machine_line, plain, write_benchmark
 from world_model.data import open_store_for
+from world_model.data.locating import find_dataset
 from world_model.errors import NFDError
 from world_model.rollout import Rollout
 from world_model.world import World
@@ -60,7 +61,8 @@ class DistillationOptions:
     worlds: tuple[str, ...] = ("doom-take-cover",)
     """Names or folders; the teacher of the first is measured too, where it is kept."""
     data: Path | None = None
-    """Folder of the data set that they were learned from (default: data/NAME)."""
+    """Folder of the data set that they were learned from (default: data/NAME, by the name of the
+    first world, of its recordings or of their preset)."""
     out: Path = Path("runs/distillation")
     """Folder for table, plot and JSON."""
     student_steps: tuple[int, ...] = (1, 2, 4)
@@ -147,9 +149,8 @@ def run(options: DistillationOptions, console: Console) -> dict[str, Any]:
             f"--only names {', '.join(sorted(unknown))}, but there are "
             f"{', '.join(contender.name for contender in measured)}."
         )
-    name = str(first.config.source.get("preset", first.config.name))
     shape, source = first.config.frame_shape, first.config.source
-    store = open_store_for(options.data or Path("data") / name, shape, source)
+    store = open_store_for(find_dataset(first.config, options.data), shape, source)
     for contender in measured:
         check_fit(store, contender.world)
     horizon = GROUPS[-1][1]

@@ -24,6 +24,7 @@ from benchmarks.progress import counting
 from benchmarks.results import describe_data, machine_line, write_benchmark
 from nfd_env.loading import load_rollout
 from world_model.data import open_store_for
+from world_model.data.locating import find_dataset
 from world_model.errors import ContextError, NFDError
 
 Part = Literal["fidelity", "ranking", "stability"]
@@ -36,7 +37,8 @@ class EvaluateOptions:
     world: Annotated[str, tyro.conf.Positional] = "doom-take-cover"
     """Name, folder or hub id of a world, or module:function that makes one."""
     data: Path | None = None
-    """Folder of the data set that the world was learned from (default: data/NAME)."""
+    """Folder of the data set that the world was learned from (default: data/NAME, by the name of
+    the world, of its recordings or of their preset)."""
     measure: tuple[Part, ...] = ("fidelity",)
     """What to measure: frames (fidelity), blind policies in the real and the imagined game
     (ranking), one very long episode (stability)."""
@@ -96,7 +98,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     started = time.perf_counter()
     world = load_rollout(options.world if world is None else world, options.device)[0]
     config = world.config
-    store = open_store_for(find_data(options, world), config.frame_shape, config.source)
+    store = open_store_for(find_dataset(config, options.data), config.frame_shape, config.source)
     check_fit(store, world)
     context = int(world.config.context_length)
     clips = cut_clips(store, options.split, options.clips, context, options.horizon, options.seed)
@@ -106,7 +108,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     )
     console.print(
         f"{world.model_id}: {len(clips)} clips of {len(np.unique(clips.episodes))} episodes "
-        f"({options.split}), {options.horizon} steps each"
+        f"({options.split}) of {store.root}, {options.horizon} steps each"
     )
     classes = find_classes(store, options.split, options.seed)
     by_steps: dict[str, Any] = {}
@@ -148,13 +150,6 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
             fidelity_report.plot(results, out / f"fidelity-{steps}.png")
     console.print(f"{machine_line()}\n{document['seconds']:.0f} s; everything is in {out}")
     return document
-
-
-def find_data(options: EvaluateOptions, world: Any) -> Path:
-    """Folder of the data set."""
-    source = world.config.source
-    name = source.get("preset") or source.get("name") or world.config.name
-    return options.data or Path("data") / str(name)
 
 
 def find_out(options: EvaluateOptions, world: Any) -> Path:

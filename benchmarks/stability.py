@@ -31,6 +31,7 @@ from benchmarks.progress import counting
 from benchmarks.results import describe_data, machine_line, write_benchmark
 from nfd_env.loading import load_rollout
 from world_model.data import open_store_for
+from world_model.data.locating import find_dataset
 
 if TYPE_CHECKING:
     from benchmarks.fidelity import EvaluateOptions
@@ -65,12 +66,12 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     Raises:
         NFDError: if the world or the data set is missing.
     """
-    from benchmarks.fidelity import check_fit, find_data, find_out, has_matplotlib
+    from benchmarks.fidelity import check_fit, find_out, has_matplotlib
     from benchmarks.stability_report import length_table, plot, table, write_strip
 
     world = load_rollout(options.world if world is None else world, options.device)[0]
     config = world.config
-    store = open_store_for(find_data(options, world), config.frame_shape, config.source)
+    store = open_store_for(find_dataset(config, options.data), config.frame_shape, config.source)
     check_fit(store, world)
     out = find_out(options, world)
     usual = frame_statistics_of(store)

@@ -73,9 +73,12 @@ class DatasetStarts:
 
     def _clip(self, place: int) -> Context:
         frames, actions = self._index.upto(place)
-        first = frames.shape[1] - self.length
-        memory = memory_of(self.world.outcome, frames[:, :first], actions[:, :first])
-        return Context(frames[:, first:], actions[:, first:], memory)
+        first = len(frames) - self.length
+        return Context(
+            frames=torch.from_numpy(np.array(frames[first:]))[None],
+            actions=torch.from_numpy(actions[first:])[None],
+            outcome_memory=memory_of(self.world.outcome, frames[:first], actions[:first]),
+        )
 
 
 class RealEnvStarts:

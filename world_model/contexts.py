@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,20 @@ if TYPE_CHECKING:
     from world_model.data.store import EpisodeStore
 
 FORMAT_VERSION = 1
+CLIP_BYTES = 128 * 2**20
+"""Bytes of the frames of all clips of one kind that a world brings, at most: they are in memory
+wherever it is. 256 clips of up to 42 frames of 64x64 pixels, 32 of 16 frames of 384x224."""
+
+
+def clips_that_fit(count: int, length: int, frame_shape: tuple[int, int, int]) -> int:
+    """How many of ``count`` clips of ``length`` frames fit into :data:`CLIP_BYTES`; at least one.
+
+    Args:
+        count: wanted.
+        length: frames of a clip.
+        frame_shape: height, width and channels of a frame.
+    """
+    return max(1, min(count, CLIP_BYTES // (length * math.prod(frame_shape))))
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,14 +6,20 @@ stay near it; to show an agent all that long ones hold, they start from everywhe
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from world_model.contexts import ContextSet
+from world_model.contexts import ContextSet, clips_that_fit
 from world_model.data.store import EpisodeStore
 from world_model.errors import DataError
 from world_model.outcome import OutcomeModel
+
+PIECE_BYTES = 8 * 2**20
+"""Bytes of the frames that the outcome model is shown at a time: 682 frames of 64x64 pixels, 32 of
+384x224. What it computes from them takes some thirty times as much."""
 
 
 class MomentIndex:
@@ -44,46 +50,51 @@ class MomentIndex:
         """Number of places."""
         return int(self._ends[-1])
 
-    def upto(self, place: int) -> tuple[Tensor, Tensor]:
+    def upto(self, place: int) -> tuple[np.ndarray, np.ndarray]:
         """An episode from its start to the end of the clip at ``place``.
 
         Returns:
-            Frames uint8 (1, T, H, W, 3), of which the last ``length`` are the clip, and actions
-            float32 (1, T, K); ``actions[:, i]`` produced frame i, NaN at the start.
+            Frames uint8 (T, H, W, 3), of which the last ``length`` are the clip, and actions
+            float32 (T, K); ``actions[i]`` produced frame i, NaN at the start. The frames are a view
+            of the store: of a long episode, nothing is read before it is needed.
         """
         row = int(np.searchsorted(self._ends, place, side="right"))
         first = place - (int(self._ends[row - 1]) if row > 0 else 0)
         begin = int(self.store.offsets[self._episodes[row]])
         rows = slice(begin, begin + first + self.length)
-        frames = torch.from_numpy(np.array(self.store.frames[rows]))[None]
-        taken = torch.from_numpy(np.array(self.store.actions[rows][:-1], np.float32))
-        actions = torch.full((1, frames.shape[1], taken.shape[1]), torch.nan)
-        actions[0, 1:] = taken
-        # Known where the episode is a piece of a longer recording.
-        actions[0, 0] = torch.from_numpy(self._before[row])
-        return frames, actions
+        # The action before the first frame is known where the episode is a piece of a longer
+        # recording.
+        before, taken = self._before[row][None], self.store.actions[rows][:-1]
+        return self.store.frames[rows], np.concatenate([before, taken]).astype(np.float32)
 
 
-def memory_of(outcome: OutcomeModel | None, frames: Tensor, actions: Tensor) -> Tensor | None:
+def memory_of(
+    outcome: OutcomeModel | None, frames: np.ndarray, actions: np.ndarray
+) -> Tensor | None:
     """What the outcome model remembers of an episode so far; None for nothing.
 
     Args:
         outcome: the model, or None.
-        frames: uint8 (1, T, H, W, 3), from the episode's start.
-        actions: float32 (1, T, K), the action that produced each frame.
+        frames: uint8 (T, H, W, 3), from the episode's start; may be memory-mapped.
+        actions: float32 (T, K), the action that produced each frame.
 
     Returns:
         float32 (1, M), on the CPU.
     """
-    if outcome is None or frames.shape[1] == 0:
+    if outcome is None or len(frames) == 0:
         return None
     device = next(outcome.parameters()).device
+    memory: Tensor | None = None
+    step = max(1, PIECE_BYTES // math.prod(frames.shape[1:]))
     with torch.inference_mode():
-        unknown = torch.full_like(actions, torch.nan)  # it is only asked what it remembers
-        sequence = outcome.forward_sequence(
-            frames.to(device), actions.to(device), unknown.to(device)
-        )
-    return sequence.memory.clone().cpu()
+        for first in range(0, len(frames), step):
+            piece = slice(first, first + step)
+            shown = torch.from_numpy(np.array(frames[piece]))[None].to(device)
+            produced = torch.from_numpy(np.array(actions[piece]))[None].to(device)
+            unknown = torch.full_like(produced, torch.nan)  # it is only asked what it remembers
+            memory = outcome.forward_sequence(shown, produced, unknown, memory).memory
+    assert memory is not None
+    return memory.clone().cpu()
 
 
 def cut_moments(
@@ -94,7 +105,8 @@ def cut_moments(
     Args:
         store: recorded episodes.
         outcome: the finished outcome model of the world that the moments are for, if it has one.
-        count: how many, or all there are if these are fewer.
+        count: how many; fewer where there are fewer, or where they would take more than
+            :data:`world_model.contexts.CLIP_BYTES`.
         length: frames of each clip.
         seed: of the choice.
     """
@@ -105,21 +117,17 @@ def cut_moments(
     if count < 1:
         return None
     rng = np.random.default_rng(seed)
-    places = np.sort(rng.choice(len(index), min(count, len(index)), replace=False))
-    clips, produced, memories, steps = [], [], [], []
-    for place in places.tolist():
+    count = min(clips_that_fit(count, length, store.frame_shape), len(index))
+    places = np.sort(rng.choice(len(index), count, replace=False))
+    clips = np.empty((count, length, *store.frame_shape), np.uint8)
+    produced = np.empty((count, length, store.actions.shape[1]), np.float32)
+    memories = None if outcome is None else outcome.initial_memory(count, device="cpu").numpy()
+    steps = np.empty(count, np.int64)
+    for i, place in enumerate(places.tolist()):
         frames, actions = index.upto(place)
-        first = frames.shape[1] - length
-        clips.append(frames[0, first:].numpy())
-        produced.append(actions[0, first:].numpy())
-        steps.append(first)
-        if outcome is not None:
-            memory = memory_of(outcome, frames[:, :first], actions[:, :first])
-            fresh = outcome.initial_memory(1, device="cpu")
-            memories.append((fresh if memory is None else memory)[0].numpy())
-    return ContextSet(
-        frames=np.stack(clips),
-        actions=np.stack(produced),
-        outcome_memory=np.stack(memories) if memories else None,
-        start_step=np.array(steps, np.int64),
-    )
+        first = len(frames) - length
+        clips[i], produced[i], steps[i] = frames[first:], actions[first:], first
+        memory = memory_of(outcome, frames[:first], actions[:first])
+        if memories is not None and memory is not None:
+            memories[i] = memory[0].numpy()
+    return ContextSet(clips, produced, outcome_memory=memories, start_step=steps)

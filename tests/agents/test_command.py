@@ -2,13 +2,15 @@ import json
 from dataclasses import replace
 
 import pytest
+from gymnasium import spaces
 from rich.console import Console
 
 from agents.arena import Arena, find_policies
-from agents.command import AgentOptions, main, run
+from agents.command import AgentOptions, main, make_arena, run
 from agents.ppo_config import PPOConfig
 from tests.agents.big_toy import BigToyGame, BigToyWorld
-from world_model.errors import ActionError, ContextError, NFDError
+from world_model.action_spec import ActionSpec
+from world_model.errors import ActionError, ConfigError, ContextError, NFDError
 
 WORLD = "tests.agents.big_toy:BigToyWorld"
 GAME = "tests.agents.big_toy:BigToyGame"
@@ -136,6 +138,25 @@ def test_bad_options(tmp_path, monkeypatch):
     with pytest.raises(NFDError, match="could not be loaded"):
         run(AgentOptions(real="no.such:Game"), Console())
     assert list(tmp_path.iterdir()) == []
+
+
+class DictWorld(BigToyWorld):
+    """A world whose actions are a Dict, as MineRL's are."""
+
+    def __init__(self):
+        super().__init__()
+        self.action_spec = ActionSpec.from_space(spaces.Dict({"move": spaces.Discrete(3)}))
+
+
+def test_worlds_of_dict_actions_train_nobody_and_say_what_to_do(tmp_path):
+    world = f"{__name__}:DictWorld"
+    options = AgentOptions(world=world, out=tmp_path / "run", ppo=PPO, device="cpu")
+    with pytest.raises(ConfigError, match=r"actions of toy@1#0+, a Dict.*action_mode="):
+        run(options, Console(quiet=True))
+    assert list(tmp_path.iterdir()) == []
+    # Policies that are there already may play it.
+    arena = make_arena(replace(options, policy=("uniform",), episodes=0), Console(quiet=True))
+    assert isinstance(arena.action_spec.space, spaces.Dict)
 
 
 def test_a_world_of_unknown_origin_can_still_be_trained_in(tmp_path):

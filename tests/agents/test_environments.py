@@ -21,7 +21,6 @@ from agents.environments import (
     source_of,
 )
 from agents.policies import make_policy
-from benchmarks.fidelity import EvaluateOptions, find_data
 from tests.agents import fake_envs
 from tests.agents.test_collecting import contents
 from tests.world_model.tiny import tiny_world
@@ -133,7 +132,6 @@ def test_the_real_environment_is_made_again(recorded, monkeypatch):
         assert real_action_spec(real) == world.action_spec
         env.close()
     assert real_name(source_of(world)) == "clock"
-    assert find_data(EvaluateOptions(), world) == Path("data/clock")
     envs = real_vec_envs(str(recorded))(2, 0)
     assert envs.reset().shape == (2, 6, 8, 3)
     envs.close()

@@ -16,6 +16,7 @@ from agents.imitation import (
     best_episodes,
     discounted_returns,
     episode_returns,
+    frames_that_fit,
     imitate,
     watch,
 )
@@ -114,6 +115,33 @@ def test_as_many_frames_as_asked_for_are_kept(store):
     assert recorded.actions.unique().tolist() == [0, 1, 2]
     with pytest.raises(DataError, match="nothing to learn from"):
         watch(observer, store, episodes[:1], values, 0, np.random.default_rng(0))
+
+
+def test_large_frames_are_weighed():
+    def stack(height, width, count=4):
+        return StackedFrames((height, width, 3), count).space
+
+    default = ImitationConfig()
+    assert frames_that_fit(stack(64, 64), default.frames, default.gigabytes) == default.frames
+    both = spaces.Dict({"frames": stack(64, 64), "memory": spaces.Box(-np.inf, np.inf, (1024,))})
+    assert frames_that_fit(both, default.frames, default.gigabytes) == default.frames
+    large = frames_that_fit(stack(224, 384), default.frames, default.gigabytes)
+    assert large == int(3e9 / (4 * 224 * 384 * 3))
+    assert frames_that_fit(both, 10**6, 1.0) == int(1e9 / (4 * 64 * 64 * 3 + 2 * 1024))
+    assert frames_that_fit(stack(224, 384), 10, 1e-9) == 1
+    for gigabytes in (0.0, -1.0, float("nan")):
+        with pytest.raises(DataError, match="gigabytes="):
+            frames_that_fit(stack(64, 64), 10, gigabytes)
+
+
+def test_what_does_not_fit_into_memory_is_left_out_and_said(tmp_path, store):
+    trainer = make_trainer(tmp_path)
+    room = 100 * 2 * 64 * 64 * 3 / 1e9
+    done = trainer.imitate(store, replace(QUICK, steps=2, frames=250, gigabytes=room))
+    trainer.close()
+    assert (done.frames, done.left_out) == (100, 150)
+    assert "150 more frames did not fit into the memory that --imitation.gig" in done.describe()
+    assert "did not fit" not in replace(done, left_out=0).describe()
 
 
 def test_what_came_of_an_action_by_hand(store):

@@ -113,7 +113,8 @@ def test_the_outcome_model_is_shown_what_came_before(store):
     shown = []
 
     class Outcome(torch.nn.Linear):
-        def forward_sequence(self, frames, actions, next_actions):
+        def forward_sequence(self, frames, actions, next_actions, memory):
+            assert memory is None
             shown.append((frames, actions))
             return type("Sequence", (), {"memory": torch.full((1, 2), float(frames.shape[1]))})
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import warnings
 from collections.abc import Iterable
 from itertools import chain, islice
 from pathlib import Path
@@ -22,6 +23,7 @@ from world_model.data.metadata import (
     FILES_PER_CHUNK,
     IMAGE_KEY,
     INFO_PATH,
+    LARGEST_IMAGE,
     STATS_PATH,
     TASKS_PATH,
     VIDEO_PATH,
@@ -78,6 +80,7 @@ class DatasetWriter:
         self.info = info
         self.shard_episodes = shard_episodes
         self.staging = self.root / ".staging"
+        _warn_of_odd_sides(info)
         self._check_settings(
             {"nfd": info.to_dict(), "shard_episodes": shard_episodes, "settings": settings or {}}
         )
@@ -264,6 +267,17 @@ def write_dataset(
         writer.append(chain([first], islice(rest, shard_episodes - 1)))
     writer.finish(split_seed)
     return writer.root
+
+
+def _warn_of_odd_sides(info: DatasetInfo) -> None:
+    height, width, _ = info.frame_shape
+    if info.storage == "auto" and max(height, width) > LARGEST_IMAGE and not info.stores_video:
+        warnings.warn(
+            f"frames of {width}x{height} pixels are stored as PNGs, which take many times the room "
+            f"of video: H.264 needs even sides. For video choose {width // 2 * 2}x"
+            f"{height // 2 * 2} pixels (--size {height // 2 * 2} {width // 2 * 2}).",
+            stacklevel=3,
+        )
 
 
 def _move(source: Path, target: Path) -> None:

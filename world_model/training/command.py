@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 import tyro
 
-from world_model.autoencoder.cache import open_tokens, tokens_path
 from world_model.autoencoder.storage import load_tokenizer
 from world_model.autoencoder.tokenizer import AutoencoderTokenizer
 from world_model.data import EpisodeStore, open_store
 from world_model.errors import ConfigError
 from world_model.moments import cut_moments
-from world_model.precision import autocast
 from world_model.presets import (
     PRESETS,
     WorldPreset,
@@ -34,7 +30,6 @@ from world_model.training.console import (
     console,
     learn_with_progress,
     open_data,
-    progress_bar,
     run_to_the_end,
     train_with_progress,
 )
@@ -48,6 +43,7 @@ from world_model.training.processes import (
     leave_processes,
 )
 from world_model.training.samples import sample_world
+from world_model.training.tokens import cached_tokens
 from world_model.training.trainer import Trainer
 from world_model.world import World
 
@@ -75,7 +71,8 @@ class TrainCommand:
     patches, or the tokenizer of the world to begin with)."""
     cache_tokens: bool = False
     """With an autoencoder: encodes every frame once, into the cache of the data set (2 bytes a
-    number, 11 kB a frame at 384x224), instead of at every step."""
+    number, 11 kB a frame at 384x224), instead of at every step. Several processes must share the
+    disk that the data set is on."""
     start_from: str | None = None
     """World to begin with, instead of fresh weights: a name, a folder or a hub id."""
     steps: int | None = None
@@ -131,7 +128,9 @@ def run(command: TrainCommand) -> Path:
             stages = _plan(command, preset, store, device)
         stages.check()
         if command.cache_tokens:
-            stages.tokens = _open_tokens(stages)
+            stages.tokens = cached_tokens(
+                store, stages.tokenizer(), device=device, precision=command.precision
+            )
         trainer = stages.trainer()
         train_with_progress(
             trainer, stages.folder, lambda log, step: _sample(stages, trainer, log, step)
@@ -222,32 +221,6 @@ def _find_autoencoder(
             f"{store.root} are {width}x{height}. Train one on these data: 'nfd tokenizer {data}'."
         )
     return tokenizer
-
-
-def _open_tokens(stages: Stages) -> np.ndarray:
-    """Every frame as tokens; the first process encodes them, the others wait for it.
-
-    Raises:
-        ConfigError: if there is no autoencoder.
-    """
-    tokenizer = stages.tokenizer()
-    if not isinstance(tokenizer, AutoencoderTokenizer):
-        raise ConfigError("--cache-tokens is for an autoencoder: pixel patches cost nothing.")
-    first = is_first()
-    if not first:  # a barrier would time out where there are hours of video to encode
-        path = tokens_path(stages.store, tokenizer)
-        while not path.exists():
-            time.sleep(1.0)
-    with progress_bar(first) as progress:
-        task = progress.add_task("encoding frames", total=None, note="", visible=False)
-        return open_tokens(
-            stages.store,
-            tokenizer.to(stages.device),
-            autocast=partial(autocast, stages.train.precision, stages.device),
-            progress=lambda done, total: progress.update(
-                task, completed=done, total=total, visible=True
-            ),
-        )
 
 
 def _sample(stages: Stages, trainer: Trainer, log: Log, step: int) -> None:

@@ -12,6 +12,7 @@ import torch
 import tyro
 
 from world_model.data import EpisodeStore, open_store_for
+from world_model.data.locating import find_dataset
 from world_model.distillation.methods import (
     MethodSettings,
     begin_with,
@@ -37,6 +38,7 @@ from world_model.training.console import (
 from world_model.training.cost import noting_cost, steps_that_fit
 from world_model.training.pipeline import describe_hardware
 from world_model.training.processes import find_device, is_first, join_processes, leave_processes
+from world_model.training.tokens import cached_tokens
 from world_model.training.trainer import Trainer
 from world_model.world import World
 
@@ -64,9 +66,14 @@ class DistillCommand:
     mlp_width: int | None = None
     """Makes the student narrower: units to keep of each block's MLP (default: all)."""
     data: Path | None = None
-    """Folder of the data set that the world was learned from (default: data/NAME)."""
+    """Folder of the data set that the world was learned from (default: data/NAME, by the name of
+    the world, of its recordings or of their preset)."""
     out: Path | None = None
     """Folder of the run (default: runs/distill-NAME); the world ends up in its folder ``world``."""
+    cache_tokens: bool = False
+    """With an autoencoder: encodes every frame once, into the cache of the data set, from where
+    nfd train takes them too, instead of at every step. Several processes must share the disk that
+    the data set is on."""
     further: bool = False
     """Goes on from a world that was distilled before."""
     steps: int = 4000
@@ -160,10 +167,15 @@ def run(command: DistillCommand) -> Path:
     try:
         shape, source = world.config.frame_shape, world.config.source
         opener = partial(open_store_for, frame_shape=shape, source=source)
-        store = open_data(command.data or Path("data") / name, opener)
+        store = open_data(find_dataset(world.config, command.data), opener)
         if command.outcome.steps:
             check_splits(store)
         flow = few_step_flow(world, store, command.method)
+        tokens = None
+        if command.cache_tokens:
+            tokens = cached_tokens(
+                store, world.tokenizer, device=device, precision=command.precision
+            )
         trainer = Trainer(
             store,
             world.tokenizer,
@@ -174,6 +186,7 @@ def run(command: DistillCommand) -> Path:
             device,
             world,
             make_method(flow, world.tokenizer, teacher.to(device), command.settings),
+            tokens,
         )
         if command.minutes is not None and distributed:
             raise ConfigError("--minutes is for one process: give --steps.")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from world_model.autoencoder.tokenizer import AutoencoderTokenizer
-from world_model.contexts import ContextSet
+from world_model.contexts import ContextSet, clips_that_fit
 from world_model.data import EpisodeStore
 from world_model.data.statistics import PixelCounts
 from world_model.distillation.methods import make_method
@@ -110,7 +110,7 @@ class Stages:
             check_splits(self.store)
 
     def contexts(self) -> ContextSet:
-        """Clips that start episodes; fewer than wished for where the data set is small.
+        """Clips that start episodes; fewer than wished for of a small data set or large frames.
 
         Raises:
             DataError: if no episode has enough frames.
@@ -122,7 +122,8 @@ class Stages:
                 f"no training episode of {store.root} has the {length} frames that start an "
                 "imagined one. Record longer episodes."
             )
-        count = min(self.outcome.contexts, fitting)
+        count = clips_that_fit(self.outcome.contexts, length, store.frame_shape)
+        count = min(count, fitting)
         return ContextSet.from_store(store, "train", count, length, seed=0)
 
     def world(self, trainer: Trainer, outcome: OutcomeModel | None = None) -> World:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import warnings
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -65,6 +66,22 @@ def test_large_frames_are_stored_as_video(storage, shape, video):
     again = DatasetInfo.from_dict(json.loads(json.dumps(info.to_dict())), "info.json")
     assert (again.stores_video, again.frame_shape) == (video, shape)
     assert ("observation.image" in info.columns()) == (not video)
+
+
+def test_large_frames_with_odd_sides_become_images_and_it_is_said(tmp_path):
+    odd = dataclasses.replace(SMALL, frame_shape=(131, 97, 3))
+    with pytest.warns(
+        UserWarning, match=r"97x131 pixels are stored as PNGs.*choose 96x130"
+    ) as said:
+        DatasetWriter(tmp_path / "odd", odd)
+    assert len(said) == 1
+    assert said[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for shape, storage in (((63, 65, 3), "auto"), ((131, 97, 3), "image"),
+                               ((130, 96, 3), "auto")):  # fmt: skip
+            info = dataclasses.replace(SMALL, frame_shape=shape, storage=storage)
+            DatasetWriter(tmp_path / f"{shape}", info)
 
 
 def test_impossible_storage_is_refused():

@@ -161,6 +161,33 @@ def test_bad_settings_give_one_line(teacher, tmp_path, monkeypatch, capsys, opti
     assert "Traceback" not in error
 
 
+def test_evaluate_and_distill_look_for_the_same_data(teacher, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for command in ("distill", "evaluate"):
+        assert nfd([command, str(teacher)]) == 1
+        error = " ".join(capsys.readouterr().err.split())
+        assert "no folder data/bars here. Name its folder with --data" in error
+    # What is there under that name is taken by both.
+    (tmp_path / "data" / "bars").mkdir(parents=True)
+    for command in ("distill", "evaluate"):
+        assert nfd([command, str(teacher)]) == 1
+        assert "data/bars is no data set" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(("window", "length"), [(4, 8), (8, 12)])
+def test_windows_are_half_as_long_again_as_what_is_in_sight(
+    quick, teacher, tmp_path, window, length
+):
+    world = World.from_pretrained(teacher)
+    config = replace(world.network.config, window=window)
+    torch.manual_seed(0)
+    network = NextFrameDiffusion(config, world.action_spec)
+    seeing = replace(world, network=network, _networks={}).save_pretrained(tmp_path / "world")
+    run(replace(quick, world=str(seeing), length=None, steps=1, out=tmp_path / "run"))
+    state = json.loads((tmp_path / "run" / "checkpoint" / "training.json").read_text())
+    assert state["settings"]["train"]["length"] == length
+
+
 def test_an_outcome_model_is_learned_where_asked_for_and_adapted(quick, tmp_path):
     """The second time it is kept, but for what the new frames teach it."""
     settings = OutcomeSettings(

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.world_model.training.bars import INFO, make_bars
+from world_model import contexts as clips
 from world_model.errors import DataError
 from world_model.presets import get_preset
 from world_model.training.adaptation import OutcomeSettings
@@ -66,6 +67,11 @@ def test_contexts_are_true_starts_of_training_episodes(bars, tmp_path):
     starts = {bars.episode(int(i)).frames[:3].tobytes() for i in train}
     assert all(clip.tobytes() in starts for clip in contexts.frames)
     assert np.isnan(contexts.actions[:, 0]).all()
+
+
+def test_contexts_of_large_frames_are_fewer(bars, tmp_path, monkeypatch):
+    monkeypatch.setattr(clips, "CLIP_BYTES", 7 * 3 * 16 * 16 * 3)
+    assert len(stages_of(bars, tmp_path).contexts()) == 7
 
 
 def test_data_that_would_fail_at_the_end_fails_at_the_start(tmp_path):

@@ -17,6 +17,7 @@ import torch
 import nfd_env  # noqa: F401  (registers the environment)
 from nfd_env.cli.main import main as nfd
 from tests.world_model.autoencoder.tiny import make_tokenizer
+from tests.world_model.data.films import make_films
 from world_model.autoencoder.cache import open_tokens
 from world_model.autoencoder.storage import load_tokenizer, save_tokenizer
 from world_model.autoencoder.tokenizer import AutoencoderTokenizer
@@ -27,6 +28,7 @@ from world_model.network import NextFrameDiffusion
 from world_model.precision import autocast
 from world_model.presets import PRESETS, get_preset, with_autoencoder
 from world_model.training import command, tokenizer_command
+from world_model.training.tokens import cached_tokens
 from world_model.world import World
 
 QUICK = [
@@ -76,6 +78,21 @@ def test_the_report_is_printed_and_the_same_command_changes_nothing(finished, ba
     for words in ("PSNR, dB", "SSIM", "bits a number of the latents"):
         assert words in captured.err
     assert (finished / "tokenizer" / "config.json").read_text() == before
+
+
+@pytest.mark.slow
+def test_video_is_learned_at_the_size_that_is_asked_for(tmp_path, capsys):
+    data = make_films(tmp_path / "set", [12] * 8, shard_episodes=4)  # frames of 96 x 160 pixels
+    given = [str(data), "--out", str(tmp_path / "run"), *QUICK, "--frame-size", "16", "24"]
+    assert nfd(["tokenizer", *given]) == 0
+    tokenizer = load_tokenizer(tmp_path / "run")
+    assert tokenizer.config.frame_shape == (16, 24, 3)
+    assert tokenizer.grid == (2, 3)
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["trained"]["source"]["resized_from"] == [96, 160, 3]
+    # A size that tokens do not divide.
+    assert nfd(["tokenizer", *given[:-2], "20", "24", "--out", str(tmp_path / "other")]) == 1
+    assert "20x24 pixels do not divide" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_signal_saves_and_the_same_command_goes_on(bars, tmp_path, monkeypatch, capsys):
@@ -179,7 +196,9 @@ def test_frames_that_were_encoded_before_teach_the_same(finished, bars, tmp_path
         stages = command._plan(options, get_preset("tiny"), bars, torch.device("cpu"))
         stages.folder = tmp_path / f"{name}{len(losses)}"
         if name == "cached":
-            stages.tokens = command._open_tokens(stages)
+            stages.tokens = cached_tokens(
+                bars, stages.tokenizer(), device="cpu", precision="float32"
+            )
             assert stages.tokens.shape == (bars.num_frames, 4, 4)
             # Neither the second time, nor in training.
             monkeypatch.setattr(AutoencoderTokenizer, "encode", None)

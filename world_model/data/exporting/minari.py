@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,7 +37,7 @@ def export_minari(source: Source, out: Path, progress: Progress) -> None:
         folder = out / "data" / str(number)
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_file(folder / "part-0.arrow") as path:
-            _write_episode(path, episode, spec, number)
+            _write_episode(path, episode, spec)
         metadata: dict[str, Any] = {"id": number, "total_steps": len(episode.actions)}
         if len(episode.actions) == episode.num_frames:
             metadata["frame_missing"] = True
@@ -69,17 +70,35 @@ def _seed(source: Source) -> int:
     return int(source.content["nfd"].get("split_seed", 0))
 
 
-def _write_episode(path: Path, episode: EpisodeStream, spec: ActionSpec, number: int) -> None:
-    frames = [chunk.reshape(len(chunk), -1) for chunk in episode.frames]
+def _write_episode(path: Path, episode: EpisodeStream, spec: ActionSpec) -> None:
+    # Minari takes every batch for an episode of its own, so all must be written as one. Its frames
+    # wait on the disk until they are: an hour of video does not fit into memory.
+    with tempfile.TemporaryFile(dir=path.parent) as file:
+        _write_batch(path, episode, spec, _pixels(file, episode))
+
+
+def _pixels(file: IO[bytes], episode: EpisodeStream) -> np.ndarray:
+    """Uint8 (rows, H * W * 3), memory-mapped: frames, the last one twice where one is missing."""
+    rows = 0
+    last = np.zeros(0, np.uint8)
+    for chunk in episode.frames:
+        file.write(np.ascontiguousarray(chunk).data)
+        rows, last = rows + len(chunk), np.array(chunk[-1])
+    if len(episode.actions) == episode.num_frames:
+        file.write(last.data)
+        rows += 1
+    file.flush()
+    return np.memmap(file, np.uint8, mode="r", shape=(rows, last.size))
+
+
+def _write_batch(path: Path, episode: EpisodeStream, spec: ActionSpec, pixels: np.ndarray) -> None:
+    rows, width = pixels.shape
     taken = len(episode.actions)
-    if taken == episode.num_frames:
-        frames.append(frames[-1][-1:])
-    pixels = np.concatenate(frames)
-    rows = len(pixels)
-    width = pixels.shape[1]
     actions = [spec.decode(vector) for vector in episode.actions]
     columns: dict[str, pa.Array] = {
-        "observations": pa.FixedSizeListArray.from_arrays(pa.array(pixels.ravel()), width),
+        "observations": pa.FixedSizeListArray.from_arrays(
+            pa.array(np.asarray(pixels).reshape(-1)), width
+        ),
         "actions": _encode(spec.space, actions, rows - taken),
         "rewards": pa.array(np.pad(episode.rewards.astype(np.float64), (0, rows - taken))),
         "terminations": pa.array(np.pad(episode.terminated, (0, rows - taken))),
