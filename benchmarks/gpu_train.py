@@ -47,6 +47,9 @@ class GpuTrainOptions:
     """World to train."""
     distill: str | None = None
     """Begins with this world instead of fresh weights, and teaches it to sample in two steps."""
+    start_from: str | None = None
+    """Begins with this world's weights, or those of the teacher that it keeps, instead of fresh
+    ones, and goes on to sample in many steps."""
     minutes: float = 9.0
     """Everything together, recording and packing included."""
     frames: int = 300_000
@@ -189,6 +192,9 @@ def plan(options: GpuTrainOptions, store: Any, folder: Path, steps: int) -> Stag
     """The stages of the training for a number of steps in all."""
     preset = with_frame_shape(get_preset(options.preset), store.frame_shape)
     world = None
+    if options.start_from is not None:
+        world = World.from_pretrained(options.start_from)
+        world = world if world.teacher is None else world.many_step()
     if options.distill is not None:
         world = World.from_pretrained(options.distill)
         preset = replace(

@@ -34,6 +34,9 @@ class GpuWorldsOptions:
     """Folder for the results, and nothing else."""
     presets: tuple[str, ...] = ("doom-defend-the-center", "breakout")
     """Worlds to make."""
+    begin: Path | None = None
+    """Folder of worlds of an earlier run, each under its preset's name, with whose many-step
+    networks the teachers begin; those that are not there begin anew."""
     minutes: float = 9.2
     """Everything together."""
     distill_minutes: float = 4.6
@@ -116,6 +119,8 @@ def teacher_commands(options: GpuWorldsOptions, minutes: float) -> dict[str, lis
             "--minutes", str(minutes), "--outcome-minutes", "0.1", "--outcome-steps", "0",
             "--batch-size", str(options.batch_size), "--out", str(folder / "teacher-out"),
         ]  # fmt: skip
+        if options.begin is not None and (options.begin / preset / "config.json").is_file():
+            commands[f"teacher-{preset}"] += ["--start-from", str(options.begin / preset)]
         commands[f"outcome-{preset}"] = [
             *train_command(preset, options, "student"), "--only-outcome",
             "--outcome-steps", str(options.outcome_steps), "--out", str(folder / "outcome-out"),

@@ -3,6 +3,7 @@ import tarfile
 from dataclasses import replace
 
 import pytest
+import torch
 from rich.console import Console
 
 from benchmarks.gpu_train import GpuTrainOptions, run, unpack_resume
@@ -68,6 +69,14 @@ def test_trains_packs_and_goes_on(tmp_path):
     assert world.flow.makes_samples
     assert not world.many_step().flow.makes_samples
     assert (world.config.sampler, world.config.sampling_steps) == ("consistency", 2)
+    # Its teacher can be trained further.
+    given = options(tmp_path, "fourth", start_from=str(folder))
+    run(replace(given, learning_rate=1e-12), console, record)
+    further = World.from_pretrained(tmp_path / "work-fourth" / "world")
+    assert not further.flow.makes_samples
+    theirs = world.many_step().network.state_dict()
+    for name, weight in further.network.state_dict().items():
+        torch.testing.assert_close(weight, theirs[name], rtol=0, atol=2e-3)
 
 
 @pytest.mark.slow

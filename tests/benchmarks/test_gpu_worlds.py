@@ -1,5 +1,6 @@
 import sys
 import tarfile
+from dataclasses import replace
 
 import pytest
 import tyro
@@ -49,6 +50,18 @@ def test_stages_follow_each_other_within_the_time(options, monkeypatch):
     assert found == ["breakout.tar.000", "breakout.tar.001", "breakout.tar.002", "logs.tar"]
     with tarfile.open(join_pieces(options.out, "breakout.tar", options.work / "whole")) as archive:
         assert "world/network.safetensors" in archive.getnames()
+
+
+def test_teachers_begin_with_those_of_an_earlier_run(options, tmp_path):
+    (tmp_path / "breakout").mkdir()
+    (tmp_path / "breakout" / "config.json").touch()
+    commands = gpu_worlds.teacher_commands(replace(options, begin=tmp_path), 1.0)
+    starts = {
+        name: tyro.cli(GpuTrainOptions, args=command[3:]).start_from
+        for name, command in commands.items()
+    }
+    begun = {name: start for name, start in starts.items() if start is not None}
+    assert begun == {"teacher-breakout": str(tmp_path / "breakout")}
 
 
 def test_commands_are_such_that_the_programs_take_them(options):
