@@ -23,6 +23,7 @@ from benchmarks.intervals import counted, mean_intervals, ratio_intervals
 from benchmarks.inverse_dynamics import choices, score_reading, train_reader
 from benchmarks.progress import counting
 from benchmarks.results import describe_data, machine_line, write_benchmark
+from nfd_env.loading import resolve_device
 from world_model.action_spec import ActionSpec
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def run(
                 parts,
                 steps=options.reader_steps,
                 seed=options.seed,
+                device=resolve_device(options.device),
                 on_step=tell,
             )
     some = clips.take(

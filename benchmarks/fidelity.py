@@ -54,7 +54,7 @@ class EvaluateOptions:
     """Futures of the same clip, for the best of them and the energy score; 1 leaves that out."""
     sampled_clips: int = 32
     """Clips with so many futures; also those whose futures under different actions are compared."""
-    reader_steps: int = 400
+    reader_steps: int = 300
     """Controllability: training steps, of 128 pairs of frames, of what reads actions off frames."""
     rollouts: int = 32
     """Long rollouts, from the start of an episode, in which objects are counted."""

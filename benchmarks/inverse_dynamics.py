@@ -21,6 +21,7 @@ from benchmarks.dreaming import borrowed_actions
 from benchmarks.intervals import counted, sums_interval
 from world_model.action_spec import ActionSpec
 from world_model.data.store import EpisodeStore
+from world_model.errors import DataError
 
 CHANNELS = (16, 24, 32, 48)
 LARGEST = 64
@@ -110,9 +111,16 @@ def train_reader(
         seed: of weights and pairs.
         device: where to train.
         on_step: called with 1 after every step.
+
+    Raises:
+        DataError: if no training episode has two frames.
     """
     episodes = store.split("train")
-    rows = np.concatenate([np.arange(*store.offsets[i : i + 2])[:-1] for i in episodes.tolist()])
+    rows = np.concatenate(
+        [np.zeros(0, int), *(np.arange(*store.offsets[i : i + 2])[:-1] for i in episodes.tolist())]
+    )
+    if not len(rows):
+        raise DataError(f"no training episode of {store.root} has two frames to read actions off.")
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from benchmarks import controllability, controllability_report
 from benchmarks.clips import cut_clips
-from benchmarks.fidelity import EvaluateOptions
+from benchmarks.fidelity import EvaluateOptions, main
 from benchmarks.held_out import open_held_out
 from benchmarks.image_metrics import squared_error
 from benchmarks.results import check_benchmark
@@ -49,6 +49,20 @@ def test_the_whole_command(data, tmp_path):
     by_horizon, reading = controllability_report.tables(results, "title")
     assert by_horizon.row_count == 2 + 4 + 3  # with the titles
     assert reading.row_count == 1 + 3
+
+
+def test_from_the_command_line(data, tmp_path):
+    """Both parts of one call look at the same clips; each leaves its own file."""
+    world = "tests.benchmarks.sliding:SlidingWorld"
+    arguments = ["--measure", "outcomes", "controllability", "--no-pictures", "--clips", "10"]
+    arguments += ["--horizon", "3", "--sampled-clips", "4", "--reader-steps", "5"]
+    main([world, "--data", str(data), "--out", str(tmp_path), *arguments])
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ["controllability.json", "outcomes.json"]
+    both = [json.loads((tmp_path / name).read_text()) for name in files]
+    assert both[0]["data"] == both[1]["data"]
+    assert [document["kind"] for document in both] == [
+        "benchmark/controllability", "benchmark/outcomes"]  # fmt: skip
 
 
 def test_a_world_of_real_networks(data, tmp_path):
