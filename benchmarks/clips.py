@@ -32,6 +32,9 @@ class Clips:
     """bool (N, H), whether the frame exists."""
     ended: np.ndarray
     """float32 (N, H): 1 where the step terminated, 0 where the episode went on, NaN: unknown."""
+    rewards: np.ndarray
+    """float32 (N, H), of the step that leads to each frame; NaN after the end of the episode. The
+    reward of a step that ends it is known even where no frame shows it."""
     labels: np.ndarray | None
     """uint8 (N, H, h, w), class of each pixel, or None."""
     episodes: np.ndarray
@@ -68,6 +71,7 @@ class Clips:
             frames=self.frames[chosen],
             known=self.known[chosen],
             ended=self.ended[chosen],
+            rewards=self.rewards[chosen],
             labels=None if self.labels is None else self.labels[chosen],
             episodes=self.episodes[chosen],
             starts=self.starts[chosen],
@@ -128,6 +132,7 @@ def clips_at(
     frames = np.zeros((count, horizon, *shape), np.uint8)
     known = np.zeros((count, horizon), bool)
     ended = np.full((count, horizon), np.nan, np.float32)
+    rewards = np.full((count, horizon), np.nan, np.float32)
     labels = None if store.labels is None else np.zeros((count, horizon, *shape[:2]), np.uint8)
     for i, (index, start) in enumerate(zip(episodes.tolist(), starts.tolist(), strict=True)):
         episode = store.episode(index)
@@ -142,10 +147,12 @@ def clips_at(
         ends = episode.terminated[first - 1 : first - 1 + horizon].astype(np.float32)
         ends[episode.truncated[first - 1 : first - 1 + horizon]] = np.nan  # cut off: unknown
         ended[i, : len(ends)] = ends
+        rewards[i, : len(ends)] = episode.rewards[first - 1 : first - 1 + horizon]
         if labels is not None and episode.labels is not None:
             labels[i, : len(real)] = episode.labels[first : first + horizon]
     given = Context(torch.from_numpy(seen), torch.from_numpy(produced))
-    return Clips(given, actions, frames, known, ended, labels, np.asarray(episodes), starts)
+    where = np.asarray(episodes)
+    return Clips(given, actions, frames, known, ended, rewards, labels, where, starts)
 
 
 def remember_the_past(clips: Clips, store: EpisodeStore, world: Any) -> Clips:

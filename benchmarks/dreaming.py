@@ -1,4 +1,4 @@
-"""Free-running imagination of clips: from a real context, under given actions."""
+"""Clips imagined from a real context, and the outcomes that a world sees in real frames."""
 
 from __future__ import annotations
 
@@ -18,13 +18,21 @@ OnFrames = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Dream:
+class Outcomes:
+    """What a world says that the ``H`` steps of ``N`` clips earn, and whether they are the last."""
+
+    rewards: np.ndarray
+    """float32 (N, H), of the step leading to each frame."""
+    termination_probability: np.ndarray
+    """float32 (N, H), that this step ends the episode."""
+
+
+@dataclass(frozen=True)
+class Dream(Outcomes):
     """What was imagined for ``N`` clips of ``H`` steps."""
 
     frames: np.ndarray
     """uint8 (N, H, h, w, 3)."""
-    termination_probability: np.ndarray
-    """float32 (N, H), that the step leading to each frame ends the episode."""
 
 
 @torch.no_grad()
@@ -49,7 +57,7 @@ def imagine(
     """
     actions = clips.actions if actions is None else actions
     frames = np.empty_like(clips.frames)
-    probability = np.empty(clips.ended.shape, np.float32)
+    rewards, probability = (np.empty(clips.ended.shape, np.float32) for _ in range(2))
     for first in range(0, len(clips), batch):
         part = slice(first, first + batch)
         memory = clips.context.outcome_memory
@@ -62,10 +70,47 @@ def imagine(
         for h in range(clips.horizon):
             state, outcome = rollout.advance(state, torch.from_numpy(actions[part, h].copy()))
             frames[part, h] = outcome.frames.cpu().numpy()
+            rewards[part, h] = outcome.rewards.cpu().numpy()
             probability[part, h] = outcome.termination_probability.cpu().numpy()
             if on_frames is not None:
                 on_frames(len(outcome.frames))
-    return Dream(frames, probability)
+    return Dream(rewards, probability, frames)
+
+
+@torch.no_grad()
+def watch(world: Any, clips: Clips) -> Outcomes | None:
+    """The outcomes that the world sees in real frames; None for one that has no eye for them.
+
+    Teacher-forced, as against :func:`imagine`: what is wrong here is not the fault of the frames.
+    """
+    model = getattr(world, "outcome", None)
+    if model is None:
+        return None
+    device = next(model.parameters()).device
+    memory = clips.context.outcome_memory
+    memory = model.initial_memory(len(clips), device=device) if memory is None else memory
+    memory = memory.to(device)
+    for i in range(clips.context.frames.shape[1]):
+        seen, produced = clips.context.frames[:, i], clips.context.actions[:, i]
+        memory = model.observe(memory, seen.to(device), produced.to(device))
+    rewards, hazards = [], []
+    for h in range(clips.horizon):
+        action = torch.from_numpy(clips.actions[:, h].copy()).to(device)
+        hazards.append(model.termination_logits(memory, action).sigmoid().cpu().numpy())
+        frames = torch.from_numpy(clips.frames[:, h].copy()).to(device)
+        memory = model.observe(memory, frames, action)
+        rewards.append(model.reward(memory).cpu().numpy())
+    return Outcomes(np.stack(rewards, axis=1), np.stack(hazards, axis=1))
+
+
+def imagine_twice(
+    rollout: Any, clips: Clips, seed: int, **options: Any
+) -> tuple[Dream, np.ndarray]:
+    """What is imagined under the true actions, and under those of other clips, by equal noise."""
+    seeds = noise_seeds(len(clips), seed)
+    true = imagine(rollout, clips, seeds, **options)
+    other = imagine(rollout, clips, seeds, actions=borrowed_actions(clips, seed), **options)
+    return true, other.frames
 
 
 def sample_futures(

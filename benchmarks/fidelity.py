@@ -13,21 +13,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import tyro
 from rich.console import Console
 
-from benchmarks.clips import Clips, clips_from_starts, cut_clips, remember_the_past
-from benchmarks.dreaming import make_rollout
+from benchmarks.clips import Clips, clips_from_starts
 from benchmarks.fidelity_measures import find_classes, measure_all
+from benchmarks.held_out import HeldOut, open_held_out
 from benchmarks.progress import counting
 from benchmarks.results import describe_data, machine_line, write_benchmark
-from nfd_env.loading import load_rollout
-from world_model.data import open_store_for
-from world_model.data.locating import find_dataset
 from world_model.errors import ContextError, NFDError
 
-Part = Literal["fidelity", "ranking", "stability"]
+Part = Literal["fidelity", "outcomes", "controllability", "ranking", "stability"]
 
 
 @dataclass(frozen=True)
@@ -39,9 +35,10 @@ class EvaluateOptions:
     data: Path | None = None
     """Folder of the data set that the world was learned from (default: data/NAME, by the name of
     the world, of its recordings or of their preset)."""
-    measure: tuple[Part, ...] = ("fidelity",)
-    """What to measure: frames (fidelity), blind policies in the real and the imagined game
-    (ranking), one very long episode (stability)."""
+    measure: tuple[Part, ...] = ("fidelity", "outcomes")
+    """What to measure: frames (fidelity), rewards and ends (outcomes), whether actions do what they
+    should (controllability), blind policies in the real and the imagined game (ranking), one very
+    long episode (stability)."""
     steps: tuple[int, ...] = ()
     """Numbers of sampling steps to measure (default: the world's own)."""
     sampler: str | None = None
@@ -57,7 +54,9 @@ class EvaluateOptions:
     samples: int = 8
     """Futures of the same clip, for the best of them and the energy score; 1 leaves that out."""
     sampled_clips: int = 32
-    """Clips with so many futures."""
+    """Clips with so many futures; also those whose futures under different actions are compared."""
+    reader_steps: int = 300
+    """Controllability: training steps, of 128 pairs of frames, of what reads actions off frames."""
     rollouts: int = 32
     """Long rollouts, from the start of an episode, in which objects are counted."""
     rollout_steps: int = 64
@@ -82,13 +81,16 @@ class EvaluateOptions:
         return {k: v for k, v in asdict(self).items() if k not in ("world", "data", "out")}
 
 
-def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[str, Any]:
+def run(
+    options: EvaluateOptions, console: Console, world: Any = None, held_out: HeldOut | None = None
+) -> dict[str, Any]:
     """Measures fidelity, writes everything to ``options.out``, and returns the results.
 
     Args:
         options: what to measure.
         console: for progress and tables.
         world: a world object, instead of loading ``options.world``.
+        held_out: world and clips, where another part has prepared them.
 
     Raises:
         NFDError: if the world or the data set are missing, or do not fit each other.
@@ -96,31 +98,24 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     from benchmarks import fidelity_report, pictures
 
     started = time.perf_counter()
-    world = load_rollout(options.world if world is None else world, options.device)[0]
-    config = world.config
-    store = open_store_for(find_dataset(config, options.data), config.frame_shape, config.source)
-    check_fit(store, world)
+    held_out = held_out or open_held_out(options, console, world)
+    world, store, clips = held_out.world, held_out.store, held_out.clips
     context = int(world.config.context_length)
-    clips = cut_clips(store, options.split, options.clips, context, options.horizon, options.seed)
-    clips = remember_the_past(clips, store, world)
     long_clips = clips_from_starts(
         store, options.split, options.rollouts, context, options.rollout_steps, options.seed
-    )
-    console.print(
-        f"{world.model_id}: {len(clips)} clips of {len(np.unique(clips.episodes))} episodes "
-        f"({options.split}) of {store.root}, {options.horizon} steps each"
     )
     classes = find_classes(store, options.split, options.seed)
     by_steps: dict[str, Any] = {}
     out = find_out(options, world)
-    for steps in options.steps or (int(world.config.sampling_steps),):
-        with counting(
-            console, f"{steps} sampling steps", _frames(options, clips, long_clips)
-        ) as tell:
-            results, frames, long_frames = measure_all(
-                world,
-                make_rollout(world, options.device, steps, options.sampler),
+    for steps in held_out.steps:
+        total = held_out.frames_to_dream(steps) + _frames(options, clips, long_clips)
+        with counting(console, f"{steps} sampling steps", total) as tell:
+            dream, shuffled = held_out.dreams(steps, tell)
+            results, long_frames = measure_all(
+                held_out.rollout(steps),
                 clips,
+                dream.frames,
+                shuffled,
                 long_clips,
                 classes,
                 samples=options.samples,
@@ -131,7 +126,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
             )
         by_steps[str(steps)] = results
         if options.pictures:
-            pictures.write_strip(out / f"clips-{steps}.png", clips, frames)
+            pictures.write_strip(out / f"clips-{steps}.png", clips, dream.frames)
             film = out / f"rollout-{steps}.mp4"
             pictures.write_comparison(film, long_clips, long_frames, float(world.config.fps))
     document = write_benchmark(
@@ -185,7 +180,7 @@ def has_matplotlib(console: Console) -> bool:
 
 def _frames(options: EvaluateOptions, clips: Clips, long_clips: Clips) -> int:
     sampled = min(options.sampled_clips, len(clips)) * options.samples if options.samples > 1 else 0
-    return (2 * len(clips) + sampled) * options.horizon + len(long_clips) * options.rollout_steps
+    return sampled * options.horizon + len(long_clips) * options.rollout_steps
 
 
 def main(argv: list[str]) -> int:
@@ -194,8 +189,19 @@ def main(argv: list[str]) -> int:
     console = Console()
     if not options.measure:
         raise NFDError("--measure names nothing to measure.")
+    # These three look at the same clips.
+    on_clips = {"fidelity", "outcomes", "controllability"} & set(options.measure)
+    held_out = open_held_out(options, console) if on_clips else None
     if "fidelity" in options.measure:
-        run(options, console)
+        run(options, console, held_out=held_out)
+    if "outcomes" in options.measure:
+        from benchmarks.outcomes import run as run_outcomes
+
+        run_outcomes(options, console, held_out=held_out)
+    if "controllability" in options.measure:
+        from benchmarks.controllability import run as run_controllability
+
+        run_controllability(options, console, held_out=held_out)
     if "ranking" in options.measure:
         from benchmarks.policy_ranking import run as run_ranking
 

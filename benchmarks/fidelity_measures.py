@@ -10,9 +10,8 @@ import numpy as np
 
 from benchmarks.clips import Clips
 from benchmarks.detector import Detector, calibrate_detector, calibration_frames
-from benchmarks.dreaming import Dream, OnFrames, borrowed_actions, imagine, noise_seeds
+from benchmarks.dreaming import OnFrames, imagine, noise_seeds
 from benchmarks.dreaming import sample_futures as sample
-from benchmarks.hazard import hazard_on_real_frames, score_hazard
 from benchmarks.image_metrics import blur, changed, energy_score, psnr, squared_error
 from benchmarks.intervals import mean_intervals, ratio_intervals
 from benchmarks.small_things import (
@@ -58,12 +57,9 @@ def find_classes(store: EpisodeStore, split: str, seed: int) -> dict[str, KnownC
     return found
 
 
-def dream_twice(rollout: Any, clips: Clips, seed: int, **options: Any) -> tuple[Dream, np.ndarray]:
-    """What is imagined under the true actions, and under those of other clips, by equal noise."""
-    seeds = noise_seeds(len(clips), seed)
-    true = imagine(rollout, clips, seeds, **options)
-    other = imagine(rollout, clips, seeds, actions=borrowed_actions(clips, seed), **options)
-    return true, other.frames
+def frame_psnr(clips: Clips, frames: np.ndarray) -> np.ndarray:
+    """PSNR of forecasts of the clips' frames, in dB, float64 (N, H); NaN where nothing is known."""
+    return np.where(clips.known, psnr(squared_error(clips.frames, frames)), np.nan)
 
 
 def measure_frames(clips: Clips, imagined: np.ndarray, shuffled: np.ndarray) -> dict[str, Any]:
@@ -111,18 +107,15 @@ def measure_samples(clips: Clips, samples: np.ndarray) -> dict[str, Any]:
     count, unknown = samples.shape[1], ~clips.known
     mean = samples.astype(np.float32).mean(1).round().astype(np.uint8)
 
-    def quality(frames: np.ndarray) -> np.ndarray:
-        return np.where(unknown, np.nan, psnr(squared_error(clips.frames, frames)))
-
     def distance(frames: np.ndarray) -> np.ndarray:
         return np.where(unknown, np.nan, np.sqrt(squared_error(clips.frames, frames)))
 
-    every = np.stack([quality(samples[:, s]) for s in range(count)])
+    every = np.stack([frame_psnr(clips, samples[:, s]) for s in range(count)])
     rows = {
         "one_sample": every[0],
         f"best_of_{count}": every.max(0),
-        f"mean_of_{count}": quality(mean),
-        "repeat_last": quality(clips.last_seen),
+        f"mean_of_{count}": frame_psnr(clips, mean),
+        "repeat_last": frame_psnr(clips, clips.last_seen),
     }
     scores = {
         "samples": np.where(unknown, np.nan, energy_score(samples, clips.frames)),
@@ -179,19 +172,11 @@ def measure_long_rollouts(
     return content, dream.frames
 
 
-def measure_hazard(world: Any, clips: Clips, dream: Dream) -> dict[str, Any]:
-    """Calibration of the termination hazard, on imagined frames and on real ones."""
-    result = {"imagined": score_hazard(dream.termination_probability, clips.ended, clips.episodes)}
-    real = hazard_on_real_frames(world, clips)
-    if real is not None:
-        result["real_frames"] = score_hazard(real, clips.ended, clips.episodes)
-    return result
-
-
 def measure_all(
-    world: Any,
     rollout: Any,
     clips: Clips,
+    imagined: np.ndarray,
+    shuffled: np.ndarray,
     long_clips: Clips,
     classes: Mapping[str, KnownClass],
     *,
@@ -200,19 +185,20 @@ def measure_all(
     seed: int,
     batch: int,
     on_frames: OnFrames,
-) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-    """All of the above; also the imagined frames of ``clips`` and of ``long_clips``."""
+) -> tuple[dict[str, Any], np.ndarray]:
+    """All of the above of clips imagined under their own and under other actions.
+
+    Also the imagined frames of ``long_clips``.
+    """
     options: dict[str, Any] = {"batch": batch, "on_frames": on_frames}
-    dream, shuffled = dream_twice(rollout, clips, seed, **options)
-    results = measure_frames(clips, dream.frames, shuffled)
+    results = measure_frames(clips, imagined, shuffled)
     some = clips.take(np.linspace(0, len(clips) - 1, min(sampled_clips, len(clips))).astype(int))
     if samples > 1:
         futures = sample(rollout, some, samples, seed + 1, **options)
         results["samples"] = measure_samples(some, futures)
     if clips.labels is not None:
-        results["small_things"] = measure_small_things(clips, dream.frames, classes)
-    results["hazard"] = measure_hazard(world, clips, dream)
+        results["small_things"] = measure_small_things(clips, imagined, classes)
     results["long_rollouts"], long_frames = measure_long_rollouts(
         rollout, long_clips, classes, seed + 2, **options
     )
-    return results, dream.frames, long_frames
+    return results, long_frames

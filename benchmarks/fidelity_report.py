@@ -25,22 +25,23 @@ Curve = Sequence[Mapping[str, Any]]
 
 
 def tables(results: Mapping[str, Any], title: str) -> list[Table]:
-    """One table for frames, one for each class of objects, one for the hazard."""
+    """One table for frames, one for each class of objects, one for their numbers over time."""
     found = [_frames_table(results, title)]
     found += [_objects_table(name, part) for name, part in results.get("small_things", {}).items()]
-    return [*found, _hazard_table(results)]
+    over_time = _over_time_table(results["long_rollouts"]["objects"])
+    return [*found, over_time] if over_time.row_count else found
 
 
 def _frames_table(results: Mapping[str, Any], title: str) -> Table:
     horizons = [h for h in SHOWN if h <= len(results["psnr"]["model"])]
-    table = _table(f"{title}: frames", horizons)
-    _section(table, "PSNR, dB", results["psnr"], horizons)
-    _section(table, "gain over, dB", results["psnr_gain_over"], horizons)
-    _section(table, "PSNR, changed, dB", results["psnr_changed"], horizons)
+    table = horizon_table(f"{title}: frames", horizons)
+    section(table, "PSNR, dB", results["psnr"], horizons)
+    section(table, "gain over, dB", results["psnr_gain_over"], horizons)
+    section(table, "PSNR, changed, dB", results["psnr_changed"], horizons)
     if "samples" in results:
         samples = results["samples"]
-        _section(table, f"PSNR, {samples['clips']} clips", samples["psnr"], horizons)
-        _section(table, "energy score", samples["energy_score"], horizons)
+        section(table, f"PSNR, {samples['clips']} clips", samples["psnr"], horizons)
+        section(table, "energy score", samples["energy_score"], horizons)
     table.caption = (
         "Beside the model: itself under the actions of other clips, the last frame repeated, its "
         "own prediction blurred. Changed: pixels that differ from the last frame, in truth or in "
@@ -51,11 +52,11 @@ def _frames_table(results: Mapping[str, Any], title: str) -> Table:
 
 def _objects_table(name: str, part: Mapping[str, Any]) -> Table:
     horizons = [h for h in SHOWN if h <= len(part["rmse_inside"]["model"])]
-    table = _table(f"{name}: where it is, and where it is not", horizons)
-    _section(table, "error inside", part["rmse_inside"], horizons, digits=0)
+    table = horizon_table(f"{name}: where it is, and where it is not", horizons)
+    section(table, "error inside", part["rmse_inside"], horizons, digits=0)
     for key, title in PRESENCE.items():
-        curves = {who: result[key] for who, result in part["presence"].items()}
-        _section(table, title, curves, horizons, digits=2)
+        lines = {who: result[key] for who, result in part["presence"].items()}
+        section(table, title, lines, horizons, digits=2)
     real = part["detector_on_real_frames"]
     table.caption = (
         "Error in grey levels, over the pixels that the game labels. Blobs are what a detector "
@@ -65,32 +66,20 @@ def _objects_table(name: str, part: Mapping[str, Any]) -> Table:
     return table
 
 
-def _hazard_table(results: Mapping[str, Any]) -> Table:
+def _over_time_table(objects: Mapping[str, Any]) -> Table:
     table = Table(
-        title="ends of episodes, objects over time",
+        title="objects over time",
         title_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
     table.add_column("")
-    for column in ("expected", "real", "ratio", "Brier / base"):
+    for column in ("imagined", "real", "ratio"):
         table.add_column(column, justify="right")
-    for where, part in results["hazard"].items():
-        scores = part["scores"]
-        table.add_row(
-            f"ends, {where.replace('_', ' ')}",
-            f"{part['expected_ends']:.1f}",
-            str(part["ends"]),
-            text(part["ratio"], 2),
-            "-" if scores is None else f"{scores['brier']:.4f} / {scores['brier_base']:.4f}",
-        )
-    for name, part in results["long_rollouts"]["objects"].items():
+    for name, part in objects.items():
         table.add_row(
             f"{name}s a frame",
-            text(part["imagined"], 2),
-            text(part["real"], 2),
-            text(part["ratio"], 2),
-            "",
+            *(text(part[column], 2) for column in ("imagined", "real", "ratio")),
         )
     return table
 
@@ -102,10 +91,10 @@ def plot(results: Mapping[str, Any], path: Path) -> None:
         StorageError: if the file cannot be written.
     """
     fig, axes = figure(rows=2, columns=3)
-    _curves(axes[0, 0], results["psnr"], "PSNR of whole frames", "dB")
-    _curves(axes[0, 1], results["psnr_changed"], "PSNR of the pixels that changed", "dB")
+    curves(axes[0, 0], results["psnr"], "PSNR of whole frames", "dB")
+    curves(axes[0, 1], results["psnr_changed"], "PSNR of the pixels that changed", "dB")
     if "samples" in results:
-        _curves(
+        curves(
             axes[0, 2],
             results["samples"]["energy_score"],
             "energy score: lower is better",
@@ -115,16 +104,16 @@ def plot(results: Mapping[str, Any], path: Path) -> None:
     # The last class is the smallest by the data's convention: the one to look at.
     for name, part in list(small.items())[-1:]:
         for ax, key in ((axes[1, 0], "precision"), (axes[1, 1], "recall")):
-            curves = {who: result[key] for who, result in part["presence"].items()}
-            _curves(ax, curves, f"{name}: {key}", "")
+            lines = {who: result[key] for who, result in part["presence"].items()}
+            curves(ax, lines, f"{name}: {key}", "")
             ax.set_ylim(0, 1.02)
-    _reliability(axes[1, 2], results["hazard"])
     save(fig, path)
 
 
-def _curves(ax: Any, curves: Mapping[str, Curve], title: str, unit: str) -> None:
+def curves(ax: Any, lines: Mapping[str, Curve], title: str, unit: str) -> None:
+    """Draws curves with their intervals over the steps imagined."""
     colours = iter(COLOURS)
-    for name, curve in curves.items():
+    for name, curve in lines.items():
         baseline = name in ("repeat_last", "real_frames")
         colour = GREY if baseline else next(colours)
         known = [(h, point) for h, point in enumerate(curve, 1) if point["estimate"] is not None]
@@ -150,20 +139,6 @@ def _curves(ax: Any, curves: Mapping[str, Curve], title: str, unit: str) -> None
     ax.legend(frameon=False, fontsize=7)
 
 
-def _reliability(ax: Any, hazard: Mapping[str, Any]) -> None:
-    top = 1e-3
-    for (where, part), colour in zip(hazard.items(), COLOURS, strict=False):
-        x = [b["predicted"] for b in part["bins"]]
-        y = [b["observed"] for b in part["bins"]]
-        top = max([top, *x, *y])
-        ax.plot(x, y, marker="o", markersize=3, color=colour, label=where.replace("_", " "))
-    ax.plot([0, top], [0, top], color=GREY, linestyle="--", linewidth=1)
-    ax.set_title("chance that a step ends the episode")
-    ax.set_xlabel("predicted (bins of equally many steps)")
-    ax.set_ylabel("happened")
-    ax.legend(frameon=False, fontsize=7)
-
-
 def text(interval: Mapping[str, Any] | None, digits: int = 1) -> str:
     """``12.3 [11.9, 12.8]``, or a dash where nothing is known."""
     if interval is None or interval["estimate"] is None:
@@ -173,7 +148,8 @@ def text(interval: Mapping[str, Any] | None, digits: int = 1) -> str:
     return f"{interval['estimate']:.{digits}f}{ends}"
 
 
-def _table(title: str, horizons: Sequence[int]) -> Table:
+def horizon_table(title: str, horizons: Sequence[int]) -> Table:
+    """An empty table with a column for each horizon."""
     table = Table(
         title=title,
         title_justify="left",
@@ -187,12 +163,14 @@ def _table(title: str, horizons: Sequence[int]) -> Table:
     return table
 
 
-def _section(
-    table: Table, title: str, curves: Mapping[str, Curve], horizons: Sequence[int], digits: int = 1
+def section(
+    table: Table, title: str, lines: Mapping[str, Curve], horizons: Sequence[int], digits: int = 1
 ) -> None:
-    table.add_section()
-    table.add_row(title, style="italic")
-    for name, curve in curves.items():
+    """Adds a row for each curve, under a title (none if it is empty)."""
+    if title:
+        table.add_section()
+        table.add_row(title, style="italic")
+    for name, curve in lines.items():
         shown = [text(curve[h - 1], digits) for h in horizons]
         table.add_row(f" {_label(name)}", *shown, style="bold" if name in OURS else None)
 

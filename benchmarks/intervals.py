@@ -6,6 +6,7 @@ Clips of one episode look alike, so they are drawn together: the interval speaks
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -38,13 +39,12 @@ def ratio_intervals(
         seed: of the resampling.
 
     Returns:
-        One interval per column; NaN where no clip has anything to say.
+        One interval per column; NaN where no clip has anything to say, and for both ends of an
+        interval over a single episode.
     """
-    _, group = np.unique(episodes, return_inverse=True)
-    count = int(group.max()) + 1
+    group, count = _groups(episodes)
     tops, bottoms = _per_group(numerators, group, count), _per_group(denominators, group, count)
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(np.float64)
+    weights = _draws(count, resamples, seed)
     with np.errstate(divide="ignore", invalid="ignore"):
         estimate = transform(tops.sum(0) / bottoms.sum(0))
         draws = transform((weights @ tops) / (weights @ bottoms))
@@ -68,6 +68,98 @@ def mean_intervals(values: np.ndarray, episodes: np.ndarray, **options: object) 
         episodes,
         **options,  # type: ignore[arg-type]
     )
+
+
+def sums_interval(
+    sums: np.ndarray,
+    episodes: np.ndarray,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    *,
+    resamples: int = RESAMPLES,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Any statistic of sums over clips, such as F1 of counts or a correlation of moments.
+
+    Args:
+        sums: float (N, ...), what each clip adds.
+        episodes: int (N,), the episode of each clip.
+        statistic: from sums over clips (R, ...) to R numbers; NaN where there is none.
+        resamples: how many bootstrap samples.
+        confidence: share of them inside the interval.
+        seed: of the resampling; that of :func:`ratio_intervals` draws the same episodes.
+    """
+    group, count = _groups(episodes)
+    per_group = _per_group(sums, group, count)
+    shape = sums.shape[1:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        estimate = statistic(per_group.sum(0).reshape(1, *shape))[0]
+        drawn = (_draws(count, resamples, seed) @ per_group).reshape(resamples, *shape)
+        draws = statistic(drawn) if count > 1 else np.full(1, np.nan)
+    return percentile_interval(estimate, draws, confidence, between=False)
+
+
+def auroc_interval(
+    scores: np.ndarray,
+    happened: np.ndarray,
+    episodes: np.ndarray,
+    *,
+    resamples: int = RESAMPLES,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Probability that what happened scores above what did not; ties count half.
+
+    Args:
+        scores: float (N, H).
+        happened: float (N, H): 1, 0, or NaN where unknown.
+        episodes: int (N,), the episode of each row.
+        resamples: how many bootstrap samples.
+        confidence: share of them inside the interval.
+        seed: of the resampling.
+    """
+    group, count = _groups(episodes)
+    rows = np.broadcast_to(group[:, None], scores.shape)
+    # wins[e, f]: of what happened in episode e over what did not in episode f. A bootstrap sample
+    # weighs both, so nothing has to be sorted again.
+    losers = happened == 0
+    order = np.argsort(scores[losers], kind="stable")
+    sorted_scores, owner = scores[losers][order], rows[losers][order]
+    below = np.zeros((len(order) + 1, count))
+    np.add.at(below, (np.arange(1, len(order) + 1), owner), 1.0)
+    below = below.cumsum(0)  # (n + 1, count): of the n lowest scores, how many of each episode
+    winners = happened == 1
+    high = below[np.searchsorted(sorted_scores, scores[winners], side="left")]
+    ties = below[np.searchsorted(sorted_scores, scores[winners], side="right")]
+    wins = np.zeros((count, count))
+    np.add.at(wins, rows[winners], (high + ties) / 2)
+    positives = np.bincount(rows[winners], minlength=count).astype(np.float64)
+    negatives = np.bincount(owner, minlength=count).astype(np.float64)
+    weights = np.concatenate([np.ones((1, count)), _draws(count, resamples, seed)])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pairs = (weights @ positives) * (weights @ negatives)
+        values = ((weights @ wins) * weights).sum(1) / pairs
+    return percentile_interval(values[0], values[1:], confidence, between=False)
+
+
+def counted(interval: Interval, n: int) -> dict[str, Any]:
+    """An interval as JSON, with the number of things that it speaks of."""
+    return {**interval.to_dict(), "n": int(n)}
+
+
+def _groups(episodes: np.ndarray) -> tuple[np.ndarray, int]:
+    """Number of the episode of each clip, counted from 0, and how many there are."""
+    _, group = np.unique(episodes, return_inverse=True)
+    return group, int(group.max()) + 1
+
+
+def _draws(count: int, resamples: int, seed: int) -> np.ndarray:
+    """float64 (resamples, count), how often each episode is drawn; NaN where there is but one."""
+    if count < 2:  # resampling one episode would claim perfect certainty
+        return np.full((resamples, count), np.nan)
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
+    return weights.astype(np.float64)
 
 
 def _per_group(values: np.ndarray, group: np.ndarray, count: int) -> np.ndarray:

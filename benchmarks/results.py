@@ -14,6 +14,8 @@ SCHEMA_VERSION = 1
 """Of the layout; counted up when a field changes its meaning."""
 KINDS = (
     "fidelity",
+    "outcomes",
+    "controllability",
     "ranking",
     "speed",
     "stability",

@@ -55,12 +55,8 @@ def binary_metrics(probability: np.ndarray, happened: np.ndarray) -> BinaryMetri
             "episodes, some of which end."
         )
     base = positives / count
-    # Midranks give ties half a win each.
-    _, inverse, ties = np.unique(p, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(ties) - (ties - 1) / 2)[inverse]
-    # Equally filled bins that never part equal probabilities.
-    bins = ((ranks - 0.5) / count * 15).astype(int)
-    gaps = np.bincount(bins, weights=p - y, minlength=15)
+    ranks = _midranks(p)  # they give ties half a win each
+    gaps = np.bincount(equal_bins(p, 15), weights=p - y, minlength=15)
     wins = ranks[y == 1].sum() - positives * (positives + 1) / 2
     best_first = np.argsort(-p, kind="stable")
     hits = np.cumsum(y[best_first])
@@ -80,6 +76,21 @@ def binary_metrics(probability: np.ndarray, happened: np.ndarray) -> BinaryMetri
         f1=float(f1[best]),
         threshold=float(p[best_first][best]),
     )
+
+
+def equal_bins(values: np.ndarray, bins: int) -> np.ndarray:
+    """int (n,), the one of ``bins`` equally filled bins of each value; equal ones share theirs.
+
+    >>> equal_bins(np.array([0.1, 0.9, 0.2, 0.2]), 2)
+    array([0, 1, 0, 0])
+    """
+    return ((_midranks(values) - 0.5) / len(values) * bins).astype(int)
+
+
+def _midranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1; equal values share the mean of theirs."""
+    _, inverse, ties = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(ties) - (ties - 1) / 2)[inverse]
 
 
 @dataclass(frozen=True)

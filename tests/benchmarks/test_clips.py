@@ -40,6 +40,8 @@ def test_past_the_end_nothing_is_known(store):
     assert clips.known[0].tolist() == [True, True, False, False, False]
     np.testing.assert_array_equal(clips.ended[0], [0, 0, 1, np.nan, np.nan])
     assert (clips.frames[0, 2:] == 0).all()
+    np.testing.assert_array_equal(clips.rewards[0, :3], store.episode(4).rewards[4:7])
+    assert np.isnan(clips.rewards[0, 3:]).all()
 
 
 def test_every_step_is_drawn_at_most_once_and_only_from_the_split(store):
@@ -82,5 +84,6 @@ def test_take_takes_everything(store):
     some = clips.take(np.array([4, 1]))
     assert len(some) == 2
     np.testing.assert_array_equal(some.frames, clips.frames[[4, 1]])
+    np.testing.assert_array_equal(some.rewards, clips.rewards[[4, 1]])
     assert torch.equal(some.context.frames, clips.context.frames[[4, 1]])
     np.testing.assert_array_equal(some.last_seen[:, 0], clips.context.frames[[4, 1], -1])

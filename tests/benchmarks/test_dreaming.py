@@ -1,12 +1,22 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.clips import cut_clips
-from benchmarks.dreaming import borrowed_actions, imagine, make_rollout, noise_seeds, sample_futures
+from benchmarks.clips import cut_clips, remember_the_past
+from benchmarks.dreaming import (
+    borrowed_actions,
+    imagine,
+    make_rollout,
+    noise_seeds,
+    sample_futures,
+    watch,
+)
 from tests.benchmarks import sliding
 from tests.world_model.tiny import tiny_world
 from world_model.data import open_store
+from world_model.types import Context
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +73,41 @@ def test_progress_counts_every_frame(clips):
     rollout = sliding.SlidingWorld().make_rollout()
     imagine(rollout, clips, noise_seeds(len(clips), 0), batch=5, on_frames=counted.append)
     assert sum(counted) == len(clips) * clips.horizon
+
+
+def test_real_frames_and_imagined_ones_agree_on_the_first_step(tmp_path):
+    """Its hazard is read before anything is imagined; afterwards the two part ways."""
+    world = tiny_world()
+    store = open_store(sliding.make_dataset(tmp_path, 30))
+    clips = cut_clips(store, "train", 5, context=3, horizon=3, seed=0)
+    clips = remember_the_past(clips, store, world)
+    watched = watch(world, clips)
+    real = watched.termination_probability
+    dream = imagine(make_rollout(world, "cpu"), clips, noise_seeds(5, 0))
+    np.testing.assert_allclose(real[:, 0], dream.termination_probability[:, 0], rtol=1e-4)
+    assert not np.allclose(real[:, 2], dream.termination_probability[:, 2], rtol=1e-4)
+    assert clips.context.outcome_memory.abs().sum() > 0
+    forgetful = Context(clips.context.frames, clips.context.actions)
+    other = replace(clips, context=forgetful)
+    assert not torch.equal(
+        torch.from_numpy(real),
+        torch.from_numpy(watch(world, other).termination_probability),
+    )
+
+
+def test_a_world_without_outcomes(tmp_path):
+    store = open_store(sliding.make_dataset(tmp_path, 10))
+    clips = cut_clips(store, "train", 2, context=3, horizon=2, seed=0)
+    assert watch(tiny_world(outcome=False), clips) is None
+
+
+def test_outcomes_of_real_frames_are_those_that_were_recorded(store):
+    world = sliding.SlidingWorld(eye=True)
+    clips = cut_clips(store, "train", 60, context=2, horizon=5, seed=0)
+    clips = remember_the_past(clips, store, world)
+    seen = watch(world, clips)
+    np.testing.assert_array_equal(seen.rewards[clips.known], clips.rewards[clips.known])
+    known = ~np.isnan(clips.ended)
+    np.testing.assert_allclose(seen.termination_probability[known], clips.ended[known], atol=1e-6)
+    assert clips.ended[known].sum() > 0
+    assert clips.rewards[clips.known].sum() > 0

@@ -1,14 +1,10 @@
+from dataclasses import asdict
+
 import numpy as np
 import pytest
-import torch
 
-from benchmarks.clips import cut_clips, remember_the_past
-from benchmarks.dreaming import imagine, make_rollout, noise_seeds
-from benchmarks.hazard import hazard_on_real_frames, reliability_bins, score_hazard
-from tests.benchmarks import sliding
-from tests.world_model.tiny import tiny_world
-from world_model.data import open_store
-from world_model.types import Context
+from benchmarks.hazard import hazard_intervals, reliability_bins, score_hazard
+from world_model.outcome_metrics import binary_metrics
 
 
 def draws(count, hazard, seed=0):
@@ -52,31 +48,57 @@ def test_bins_hold_all_steps():
     assert predicted == sorted(predicted)
 
 
-def test_real_frames_and_imagined_ones_agree_on_the_first_step(tmp_path):
-    """Its hazard is read before anything is imagined; afterwards the two part ways."""
-    world = tiny_world()
-    store = open_store(sliding.make_dataset(tmp_path, 30))
-    clips = cut_clips(store, "train", 5, context=3, horizon=3, seed=0)
-    clips = remember_the_past(clips, store, world)
-    real = hazard_on_real_frames(world, clips)
-    dream = imagine(make_rollout(world, "cpu"), clips, noise_seeds(5, 0))
-    np.testing.assert_allclose(real[:, 0], dream.termination_probability[:, 0], rtol=1e-4)
-    assert not np.allclose(real[:, 2], dream.termination_probability[:, 2], rtol=1e-4)
-    assert clips.context.outcome_memory.abs().sum() > 0
-    forgetful = Context(clips.context.frames, clips.context.actions)
-    assert not torch.equal(
-        torch.from_numpy(real),
-        torch.from_numpy(hazard_on_real_frames(world, _with(clips, forgetful))),
-    )
+def test_intervals_lie_around_the_scores_of_all_steps():
+    rng = np.random.default_rng(3)
+    hazard = (rng.random((60, 8)) ** 3).round(2)  # with ties
+    ended = (rng.random(hazard.shape) < hazard).astype(np.float64)
+    ended[rng.random(ended.shape) < 0.3] = np.nan
+    known = ~np.isnan(ended)
+    scores = hazard_intervals(hazard, ended, np.arange(60) // 2, threshold=0.3)
+    expected = asdict(binary_metrics(hazard[known], ended[known]))
+    names = {"brier": "brier", "brier_base": "brier_base", "log_loss": "nll", "auroc": "auroc",
+             "log_loss_base": "nll_base", "ece": "ece"}  # fmt: skip
+    for ours, theirs in names.items():
+        assert scores[ours]["estimate"] == pytest.approx(expected[theirs], abs=1e-9), ours
+    called, happened = hazard[known] > 0.3, ended[known] == 1
+    hits = (called & happened).sum()
+    assert scores["precision"]["estimate"] == hits / called.sum()
+    assert scores["recall"]["estimate"] == hits / happened.sum()
+    assert scores["f1"]["estimate"] == 2 * hits / (called.sum() + happened.sum())
+    for name, interval in scores.items():
+        assert interval["low"] < interval["high"], name
+        assert interval["n"] == known.sum()
+        assert interval["low"] <= interval["estimate"], name
 
 
-def test_a_world_without_outcomes(tmp_path):
-    store = open_store(sliding.make_dataset(tmp_path, 10))
-    clips = cut_clips(store, "train", 2, context=3, horizon=2, seed=0)
-    assert hazard_on_real_frames(tiny_world(outcome=False), clips) is None
+def test_ranks_are_resampled_by_episode():
+    """The interval of AUROC is that of ranking every bootstrap sample anew."""
+    rng = np.random.default_rng(4)
+    hazard, episodes = rng.random((12, 5)).round(1), np.arange(12) // 3
+    ended = (rng.random(hazard.shape) < hazard).astype(np.float64)
+    scores = hazard_intervals(hazard, ended, episodes, threshold=0.5)
+    draws = []
+    weights = np.random.default_rng(0).multinomial(4, np.full(4, 1 / 4), size=2000)
+    for times in weights[:300]:
+        drawn = np.repeat(np.arange(4), times)
+        rows = np.concatenate([np.flatnonzero(episodes == episode) for episode in drawn])
+        draws.append(binary_metrics(hazard[rows].ravel(), ended[rows].ravel()).auroc)
+    interval = scores["auroc"]
+    inside = np.mean([interval["low"] <= draw <= interval["high"] for draw in draws])
+    assert 0.92 <= inside <= 0.98
 
 
-def _with(clips, context):
-    from dataclasses import replace
+def test_nothing_ended_so_nothing_is_ranked():
+    scores = hazard_intervals(np.full((3, 4), 0.1), np.zeros((3, 4)), np.arange(3), 0.5)
+    assert np.isnan(scores["auroc"]["estimate"])
+    assert np.isnan(scores["recall"]["estimate"])
+    assert scores["brier"]["estimate"] == pytest.approx(0.01)
 
-    return replace(clips, context=context)
+
+def test_one_episode_gives_no_interval():
+    ended = np.array([[0.0, 1.0]])
+    scores = hazard_intervals(np.array([[0.1, 0.8]]), ended, np.zeros(1), 0.5)
+    assert scores["auroc"]["estimate"] == 1
+    for interval in scores.values():
+        assert np.isnan(interval["low"])
+        assert np.isnan(interval["high"])

@@ -1,0 +1,267 @@
+"""Reads the action off two consecutive frames: are imagined actions seen to be done?
+
+A small classifier learns to tell the action between two real frames of the training split. What it
+reads in imagined pairs is held against what was asked for, beside its ceiling (real pairs of the
+same steps) and its floor (the same imagined pairs against the actions of other clips).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.clips import Clips
+from benchmarks.dreaming import borrowed_actions
+from benchmarks.intervals import counted, sums_interval
+from world_model.action_spec import ActionSpec
+from world_model.data.store import EpisodeStore
+from world_model.errors import DataError
+
+CHANNELS = (16, 24, 32, 48)
+LARGEST = 64
+"""Frames are shrunk to at most so many pixels a side."""
+BATCH = 128
+RATE = 2e-3
+SHIFT = 0.1
+"""Colours are shifted by up to so much (of 0..1) while training: a world whose colours are off may
+still obey."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One categorical part of the actions."""
+
+    name: str
+    """What the action space calls it."""
+    column: int
+    """Where it is in an encoded action."""
+    labels: tuple[str, ...]
+    """What there is to choose."""
+
+
+def choices(spec: ActionSpec) -> list[Choice]:
+    """The categorical parts of an action space; numbers of a Box are none."""
+    found, column = [], 0
+    for group in spec.groups:
+        if group.kind == "categorical":
+            found.append(Choice(group.name, column, tuple(group.labels)))
+        column += group.columns
+    return found
+
+
+class ActionReader(nn.Module):
+    """Scores the actions that may have led from one frame to the next.
+
+    Args:
+        frame_shape: height, width, channels.
+        parts: what there is to choose; each gets a head of its own.
+    """
+
+    def __init__(self, frame_shape: tuple[int, int, int], parts: list[Choice]) -> None:
+        super().__init__()
+        self.parts = parts
+        self.size = tuple(min(side, LARGEST) for side in frame_shape[:2])
+        height, width = self.size
+        layers: list[nn.Module] = []
+        previous = 6
+        for channels in CHANNELS:
+            layers += [nn.Conv2d(previous, channels, 3, stride=2, padding=1), nn.SiLU()]
+            height, width, previous = (height + 1) // 2, (width + 1) // 2, channels
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.LayerNorm(previous * height * width))
+        self.heads = nn.ModuleList(
+            nn.Linear(previous * height * width, len(part.labels)) for part in parts
+        )
+
+    def forward(self, before: Tensor, after: Tensor, shift: Tensor | None = None) -> list[Tensor]:
+        """Logits (N, choices) of every part, of frames uint8 (N, h, w, 3).
+
+        ``shift`` float32 (N, 3, 1, 1) is added to the colours of both frames.
+        """
+        pair = torch.cat([before, after], dim=-1).permute(0, 3, 1, 2).float() / 255
+        if pair.shape[-2:] != self.size:
+            pair = F.interpolate(pair, self.size, mode="area")
+        first, second = pair[:, :3], pair[:, 3:]
+        seen = first if shift is None else (first + shift).clamp(0, 1)
+        # The difference by itself is what tells; it is small.
+        features = self.body(torch.cat([seen - 0.5, (second - first) * 4], dim=1))
+        return [head(features) for head in self.heads]
+
+
+def train_reader(
+    store: EpisodeStore,
+    parts: list[Choice],
+    *,
+    steps: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+    on_step: Callable[[int], None] | None = None,
+) -> ActionReader:
+    """An :class:`ActionReader` trained on pairs of real frames of the training split.
+
+    Args:
+        store: the data set.
+        parts: what to read.
+        steps: optimiser steps, of :data:`BATCH` pairs each.
+        seed: of weights and pairs.
+        device: where to train.
+        on_step: called with 1 after every step.
+
+    Raises:
+        DataError: if no training episode has two frames.
+    """
+    episodes = store.split("train")
+    rows = np.concatenate(
+        [np.zeros(0, int), *(np.arange(*store.offsets[i : i + 2])[:-1] for i in episodes.tolist())]
+    )
+    if not len(rows):
+        raise DataError(f"no training episode of {store.root} has two frames to read actions off.")
+    rng = np.random.default_rng(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        reader = ActionReader(store.frame_shape, parts).to(device)
+    optimizer = torch.optim.AdamW(reader.parameters(), lr=RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=max(2, steps))
+    for _ in range(steps):
+        chosen = np.sort(rng.choice(rows, min(BATCH, len(rows)), replace=False))
+        before, after = (torch.from_numpy(store.frames[chosen + i]).to(device) for i in (0, 1))
+        shift = torch.from_numpy(rng.uniform(-SHIFT, SHIFT, (len(chosen), 3, 1, 1))).float()
+        logits = reader(before, after, shift.to(device))
+        loss = torch.stack(
+            [
+                F.cross_entropy(scores, _wanted(store.actions[chosen], part).to(device))
+                for scores, part in zip(logits, parts, strict=True)
+            ]
+        ).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if on_step is not None:
+            on_step(1)
+    return reader.eval()
+
+
+@torch.no_grad()
+def read_actions(reader: ActionReader, clips: Clips, frames: np.ndarray) -> list[np.ndarray]:
+    """The likeliest choice at every step, int64 (N, H), of every part of the actions.
+
+    Args:
+        reader: reads pairs.
+        clips: whose last context frame is before the first of ``frames``.
+        frames: uint8 (N, H, h, w, 3), real or imagined.
+    """
+    film = np.concatenate([clips.last_seen, frames], axis=1)
+    device = next(reader.parameters()).device
+    read: list[list[Tensor]] = []
+    for clip in film:
+        pictures = torch.from_numpy(clip).to(device)
+        read.append([scores.argmax(1).cpu() for scores in reader(pictures[:-1], pictures[1:])])
+    return [torch.stack(part).numpy() for part in zip(*read, strict=True)]
+
+
+def score_reading(
+    reader: ActionReader, clips: Clips, imagined: np.ndarray, seed: int
+) -> dict[str, Any]:
+    """Macro F1 of the actions read, by part of the action space.
+
+    Args:
+        reader: reads pairs.
+        clips: the real clips.
+        imagined: uint8 (N, H, h, w, 3), imagined under their actions.
+        seed: of the loan of other clips' actions.
+
+    Returns:
+        By name of the part: F1 of ``imagined`` pairs, its ``ceiling`` and its ``floor``;
+        ``of_ceiling``, where the first lies between the others (1: as clear as in reality; None
+        where reality does not show the action either); F1 ``by_horizon``; ``recall`` of every
+        choice.
+    """
+    other = borrowed_actions(clips, seed)
+    real_read, dream_read = (read_actions(reader, clips, f) for f in (clips.frames, imagined))
+    results = {}
+    for i, part in enumerate(reader.parts):
+        true, borrowed = (_wanted(a, part).numpy() for a in (clips.actions, other))
+        count = len(part.labels)
+        tables = {
+            "ceiling": _confusion(true, real_read[i], clips.known, count),
+            "imagined": _confusion(true, dream_read[i], clips.known, count),
+            "floor": _confusion(borrowed, dream_read[i], clips.known, count),
+        }
+        results[part.name] = _figures(tables, part, clips.episodes)
+    return results
+
+
+def _figures(tables: dict[str, np.ndarray], part: Choice, episodes: np.ndarray) -> dict[str, Any]:
+    """The figures of one part, of its confusions (N, H, K, K)."""
+    n = int(tables["imagined"].sum())
+    present = tables["ceiling"].sum((0, 1, 3)) > 0
+    totals = {name: table.sum(1) for name, table in tables.items()}  # (N, K, K)
+
+    def f1(s: np.ndarray) -> np.ndarray:
+        return macro_f1(s, present)
+
+    scores: dict[str, Any] = {
+        name: counted(sums_interval(table, episodes, f1), n) for name, table in totals.items()
+    }
+    ceiling, floor = scores["ceiling"], scores["floor"]
+    # Where an interval has no ends, the estimates must do.
+    low, high = ceiling["low"], floor["high"]
+    readable = (
+        ceiling["estimate"] > floor["estimate"] if np.isnan(low) or np.isnan(high) else low > high
+    )
+    together = np.stack(list(totals.values()), axis=1)  # (N, 3, K, K)
+
+    def between(s: np.ndarray) -> np.ndarray:
+        top, ours, bottom = (f1(s[:, i]) for i in range(3))
+        return (ours - bottom) / (top - bottom)
+
+    scores["of_ceiling"] = (
+        counted(sums_interval(together, episodes, between), n) if readable else None
+    )
+    scores["by_horizon"] = {
+        name: [
+            counted(sums_interval(tables[name][:, h], episodes, f1), tables[name][:, h].sum())
+            for h in range(tables[name].shape[1])
+        ]
+        for name in ("imagined", "ceiling")
+    }
+    scores["recall"] = {
+        label: {
+            name: counted(
+                sums_interval(totals[name], episodes, _recall(k)), totals[name][:, k].sum()
+            )
+            for name in ("imagined", "ceiling")
+        }
+        for k, label in enumerate(part.labels)
+    }
+    return scores
+
+
+def macro_f1(confusion: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Mean F1 of the classes that are ``present``, of counts (R, true, read); NaN of none."""
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    scores = 2 * hits / (confusion.sum(-1) + confusion.sum(-2))
+    scores = scores[:, present]
+    # A class that a bootstrap sample lacks does not count in it.
+    known = ~np.isnan(scores)
+    return np.where(known, scores, 0.0).sum(-1) / known.sum(-1)
+
+
+def _recall(k: int) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda s: s[:, k, k] / s[:, k].sum(-1)
+
+
+def _confusion(true: np.ndarray, read: np.ndarray, known: np.ndarray, count: int) -> np.ndarray:
+    """float64 (N, H, K, K): 1 at [true, read] of every known step."""
+    table = np.eye(count)[true][..., :, None] * np.eye(count)[read][..., None, :]
+    return table * known[..., None, None]
+
+
+def _wanted(actions: np.ndarray, part: Choice) -> Tensor:
+    return torch.from_numpy(actions[..., part.column].astype(np.int64))

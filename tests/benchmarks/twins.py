@@ -1,0 +1,228 @@
+"""Broken twins of the sliding game against every metric: what each fails, as a table.
+
+``python -m tests.benchmarks.twins`` writes the table into docs/metrics.md.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import controllability, fidelity_measures, outcomes, stability
+from benchmarks.clips import Clips, cut_clips, remember_the_past
+from benchmarks.dreaming import imagine_twice, sample_futures, watch
+from benchmarks.fidelity_measures import KnownClass, find_classes
+from benchmarks.frame_statistics import frame_statistics_of
+from benchmarks.inverse_dynamics import ActionReader, choices, score_reading, train_reader
+from benchmarks.results import plain
+from tests.benchmarks.sliding import SPEC, SlidingWorld, make_dataset
+from world_model.data import open_store
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
+BEGIN, END = "<!-- twins: begin -->", "<!-- twins: end -->"
+HORIZON, CLIPS, LONG = 6, 100, 150
+EXACT = 1e-5
+
+TWINS: dict[str, SlidingWorld] = {
+    "perfect": SlidingWorld(eye=True),
+    "frozen frames": SlidingWorld("frozen", eye=True),
+    "actions ignored": SlidingWorld("deaf", eye=True),
+    "rewards a step late": SlidingWorld("shifted", eye=True),
+    "never ends": SlidingWorld("endless", eye=True),
+    "colours drift": SlidingWorld("drifting", eye=True),
+    "one memorised future": SlidingWorld("memorised", eye=True),
+    "coin decides": SlidingWorld("random", eye=True),
+    "no ball": SlidingWorld("blind", eye=True),
+    "overcautious": SlidingWorld(hazard=0.5, eye=True),
+}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure, and whether a world that has it is right in this respect."""
+
+    part: str
+    """Of ``nfd evaluate``."""
+    place: str
+    """Where it is in that part's figures, with ``/`` between the names; -1 is the last horizon."""
+    passes: Callable[[Any], bool]
+    """Of the figure found there."""
+    rule: str
+    """The same in words."""
+
+
+def _zero(figure: Any) -> bool:
+    return abs(figure["estimate"]) < EXACT
+
+
+def _one(figure: Any) -> bool:
+    return abs(figure["estimate"] - 1) < EXACT
+
+
+def _positive(figure: Any) -> bool:
+    return bool(figure["low"] > 0)
+
+
+def _equal_frames(figure: Any) -> bool:
+    return bool(figure["estimate"] > 58.8)
+
+
+def _outcomes(source: str, words: str) -> dict[str, Metric]:
+    places = {
+        "reward: absolute error": ("reward/mae", _zero, "0"),
+        "reward: correlation": ("reward/correlation", _one, "1"),
+        "rare rewards: F1": ("reward/events/f1", _one, "1"),
+        "return: error": ("reward/return/mae", _zero, "0"),
+        "ends: expected / real": ("termination/ratio", _one, "1"),
+        "ends: Brier score": ("termination/scores/brier", _zero, "0"),
+        "ends: log loss": ("termination/scores/log_loss", _zero, "0"),
+        "ends: calibration error": ("termination/scores/ece", _zero, "0"),
+        "ends: F1": ("termination/scores/f1", _one, "1"),
+        "ends: AUROC": ("termination/scores/auroc", _one, "1"),
+    }
+    return {
+        f"{name}, {words}": Metric("outcomes", f"{source}/{place}", passes, rule)
+        for name, (place, passes, rule) in places.items()
+    }
+
+
+METRICS: dict[str, Metric] = {
+    "PSNR, first step": Metric("fidelity", "psnr/model/0", _equal_frames, "58.9 dB"),
+    "PSNR, last step": Metric("fidelity", "psnr/model/-1", _equal_frames, "58.9 dB"),
+    "PSNR of what changed": Metric(
+        "fidelity", "psnr_changed/model/-1", _equal_frames, "58.9 dB at the last step"
+    ),
+    "gain over the last frame": Metric(
+        "fidelity", "psnr_gain_over/repeat_last/-1", _positive, "interval above 0"
+    ),
+    "energy score": Metric("fidelity", "samples/energy_score/samples/-1", _zero, "0"),
+    "ball: recall": Metric("fidelity", "small_things/ball/presence/model/recall/-1", _one, "1"),
+    "ball: error inside": Metric("fidelity", "small_things/ball/rmse_inside/model/-1", _zero, "0"),
+    **_outcomes("imagined", "imagined"),
+    "return until the end: error": Metric(
+        "outcomes", "imagined/return_until_the_end/mae", _zero, "0"
+    ),
+    "steps lived: error": Metric("outcomes", "imagined/termination/time/mae", _zero, "0"),
+    **_outcomes("real_frames", "real frames"),
+    "gain of true actions": Metric("controllability", "gain/-1", _positive, "interval above 0"),
+    "inverse dynamics, of ceiling": Metric(
+        "controllability",
+        "inverse_dynamics/action/of_ceiling",
+        lambda figure: figure["estimate"] > 0.9,
+        "above 0.9",
+    ),
+    "divergence: share of actions": Metric(
+        "controllability",
+        "divergence/share/-1",
+        lambda figure: figure["low"] is not None and figure["low"] > 0.5,
+        "interval above 0.5",
+    ),
+    "frames equal to the last": Metric(
+        "stability", "frozen_share", lambda share: share < 0.95, "below 95 %"
+    ),
+    "brightness in its usual range": Metric(
+        "stability", "statistics/mean/share_in_full_range", lambda share: share > 0.95, "above 95 %"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all twins are measured with."""
+
+    clips: Clips
+    classes: Mapping[str, KnownClass]
+    reader: ActionReader
+    usual: np.ndarray
+
+
+def make_bench(folder: Path) -> Bench:
+    """Records the game, cuts clips, and trains the reader of actions."""
+    store = open_store(make_dataset(folder))
+    clips = cut_clips(store, "validation", CLIPS, 2, HORIZON, seed=0)
+    return Bench(
+        clips=remember_the_past(clips, store, TWINS["perfect"]),
+        classes=find_classes(store, "validation", 0),
+        reader=train_reader(store, choices(SPEC), steps=150, seed=0),
+        usual=frame_statistics_of(store),
+    )
+
+
+def measure(bench: Bench, world: SlidingWorld) -> dict[str, Any]:
+    """All figures of a twin, by part, as they would be in the JSON files."""
+    clips, rollout = bench.clips, world.make_rollout()
+    dream, shuffled = imagine_twice(rollout, clips, seed=0)
+    frames = fidelity_measures.measure_frames(clips, dream.frames, shuffled)
+    some = clips.take(np.arange(0, len(clips), 5))
+    frames["samples"] = fidelity_measures.measure_samples(some, sample_futures(rollout, some, 3, 1))
+    frames["small_things"] = fidelity_measures.measure_small_things(
+        clips, dream.frames, bench.classes
+    )
+    seen = watch(world, clips)
+    assert seen is not None
+    names, courses = controllability.courses_of_action(some, SPEC, seed=0)
+    trace = stability.play_long(world, LONG, seed=0)
+    return plain(
+        {
+            "fidelity": frames,
+            "outcomes": {
+                "imagined": outcomes.score(dream, clips, 0.5, imagined=True),
+                "real_frames": outcomes.score(seen, clips, 0.5),
+            },
+            "controllability": {
+                "gain": controllability.measure_gain(clips, dream.frames, shuffled),
+                "inverse_dynamics": score_reading(bench.reader, clips, dream.frames, 0),
+                "divergence": controllability.measure_divergence(
+                    rollout, some, names, courses, seed=3, batch=64
+                ),
+            },
+            "stability": stability.judge(trace, bench.usual),
+        }
+    )
+
+
+def failed(figures: Mapping[str, Any]) -> set[str]:
+    """Names of the metrics that these figures fail."""
+    return {name for name, metric in METRICS.items() if not metric.passes(_find(figures, metric))}
+
+
+def _find(figures: Mapping[str, Any], metric: Metric) -> Any:
+    found: Any = figures[metric.part]
+    for name in metric.place.split("/"):
+        found = found[int(name)] if isinstance(found, list) else found[name]
+    return found
+
+
+def table(failures: Mapping[str, set[str]]) -> str:
+    """Markdown: a row for each metric, a column for each twin."""
+    lines = [
+        "| metric | right is | " + " | ".join(failures) + " |",
+        "|---|---|" + ":-:|" * len(failures),
+    ]
+    part = ""
+    for name, metric in METRICS.items():
+        if metric.part != part:
+            part = metric.part
+            lines.append(f"| **{part}** | |" + " |" * len(failures))
+        marks = ("✗" if name in failures[twin] else "·" for twin in failures)
+        lines.append(f"| {name} | {metric.rule} | " + " | ".join(marks) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Writes the table into the documentation."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench = make_bench(Path(folder))
+        failures = {name: failed(measure(bench, world)) for name, world in TWINS.items()}
+    text = DOCS.read_text()
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    DOCS.write_text(f"{before}{BEGIN}\n{table(failures)}\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main()
