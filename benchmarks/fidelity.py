@@ -74,10 +74,17 @@ class EvaluateOptions:
     """Ranking: episodes of each policy, in the real and in the imagined game."""
     stable_steps: int = 20_000
     """Stability: steps of the long episode."""
+    compare: tuple[str, ...] = ()
+    """Measure nothing; put these evaluations side by side: folders of results, or worlds."""
+    card: bool = False
+    """Measure nothing; write what was measured into the card of the world."""
+    report: bool = False
+    """Measure nothing; write report.html anew from the results in the folder."""
 
     def figures(self) -> dict[str, Any]:
         """The options that decide the figures: all but paths, which say nothing elsewhere."""
-        return {k: v for k, v in asdict(self).items() if k not in ("world", "data", "out")}
+        others = ("world", "data", "out", "compare", "card", "report")
+        return {k: v for k, v in asdict(self).items() if k not in others}
 
 
 def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[str, Any]:
@@ -91,7 +98,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     Raises:
         NFDError: if the world or the data set are missing, or do not fit each other.
     """
-    from benchmarks import fidelity_report, pictures
+    from benchmarks import fidelity_report, pictures, shown_clips
 
     started = time.perf_counter()
     world = load_rollout(options.world if world is None else world, options.device)[0]
@@ -112,12 +119,13 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     by_steps: dict[str, Any] = {}
     out = find_out(options, world)
     for steps in options.steps or (int(world.config.sampling_steps),):
+        rollout = make_rollout(world, options.device, steps, options.sampler)
         with counting(
             console, f"{steps} sampling steps", _frames(options, clips, long_clips)
         ) as tell:
             results, frames, long_frames = measure_all(
                 world,
-                make_rollout(world, options.device, steps, options.sampler),
+                rollout,
                 clips,
                 long_clips,
                 classes,
@@ -130,14 +138,26 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
         by_steps[str(steps)] = results
         if options.pictures:
             pictures.write_strip(out / f"clips-{steps}.png", clips, frames)
-            film = out / f"rollout-{steps}.mp4"
-            pictures.write_comparison(film, long_clips, long_frames, float(world.config.fps))
+            film, fps = out / f"rollout-{steps}.mp4", float(world.config.fps)
+            pictures.write_comparison(film, long_clips, long_frames, fps)
+            results["pictures"] = {
+                "clips": shown_clips.write_clips(out, str(steps), clips, frames, fps),
+                "counterfactuals": shown_clips.write_counterfactuals(
+                    out, str(steps), rollout, clips, world.action_spec, fps, options.seed,
+                    options.batch,
+                ),
+            }  # fmt: skip
     document = write_benchmark(
         out / "fidelity.json",
         "fidelity",
         world=world.model_id,
         data=describe_data(store, options.split),
-        settings={**options.figures(), "context": context, "clips": len(clips)},
+        settings={
+            **options.figures(),
+            "context": context,
+            "clips": len(clips),
+            "own_steps": int(world.config.sampling_steps),
+        },
         results={"by_steps": by_steps},
         seconds=time.perf_counter() - started,
     )
@@ -197,16 +217,51 @@ def main(argv: list[str]) -> int:
     """Entry point of ``nfd evaluate``."""
     options = tyro.cli(EvaluateOptions, args=argv, prog="nfd evaluate")
     console = Console()
+    if options.compare:
+        from benchmarks.comparison_page import run as run_comparison
+
+        return run_comparison(options, console)
+    if options.card:
+        from benchmarks.card import run as run_card
+
+        return run_card(options, console)
+    if options.report:
+        from benchmarks.evaluation_folder import find_evaluation
+        from benchmarks.report import write_report
+
+        folder = options.out or find_evaluation(options.world).path
+        console.print(f"the report is {write_report(folder)}")
+        return 0
     if not options.measure:
         raise NFDError("--measure names nothing to measure.")
-    if "fidelity" in options.measure:
-        run(options, console)
-    if "ranking" in options.measure:
-        from benchmarks.policy_ranking import run as run_ranking
+    return measure(options, console)
 
-        run_ranking(options, console)
-    if "stability" in options.measure:
-        from benchmarks.stability import run as run_stability
 
-        run_stability(options, console)
-    return 0
+def measure(options: EvaluateOptions, console: Console) -> int:
+    """Measures all that is asked for and writes the page; 1 where a part could not be measured.
+
+    Raises:
+        NFDError: if nothing could be measured.
+    """
+    from benchmarks.policy_ranking import run as run_ranking
+    from benchmarks.report import write_report
+    from benchmarks.stability import run as run_stability
+
+    runs = {"fidelity": run, "ranking": run_ranking, "stability": run_stability}
+    world = load_rollout(options.world, options.device)[0]
+    reasons: dict[str, str] = {}
+    errors: list[NFDError] = []
+    asked = [part for part in runs if part in options.measure]
+    for part in asked:
+        try:
+            runs[part](options, console, world)
+        except NFDError as error:
+            # What can be measured is; the page says why the rest is not.
+            errors.append(error)
+            reasons[part] = str(error)
+    if len(errors) == len(asked):
+        raise errors[0]
+    for part, reason in reasons.items():
+        console.print(f"{part} was not measured: {reason}", style="red", markup=False)
+    console.print(f"the report is {write_report(find_out(options, world), reasons)}")
+    return 1 if errors else 0
