@@ -261,7 +261,7 @@ def measure(options: EvaluateOptions, console: Console) -> int:
             reasons[part] = str(error)
     if len(errors) == len(asked):
         raise errors[0]
-    for part, reason in reasons.items():
-        console.print(f"{part} was not measured: {reason}", style="red", markup=False)
+    for unmeasured, reason in reasons.items():
+        console.print(f"{unmeasured} was not measured: {reason}", style="red", markup=False)
     console.print(f"the report is {write_report(find_out(options, world), reasons)}")
     return 1 if errors else 0

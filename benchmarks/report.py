@@ -177,15 +177,17 @@ def _protocol(folder: EvaluationFolder) -> Html:
     parts = []
     for part, document in folder.documents.items():
         data = document.get("data") or {}
-        rows = [
-            ["world", document["world"]],
-            *([["data set, content hash", data.get("content_hash")],
-               ["split", f"{data.get('split')}, {data.get('episodes')} episodes"]]
-              if data else []),
+        rows = [["world", document["world"]]]
+        if data:
+            rows += [
+                ["data set, content hash", data.get("content_hash")],
+                ["split", f"{data.get('split')}, {data.get('episodes')} episodes"],
+            ]
+        rows += [
             ["machine", _machine_of(document)],
             ["versions", _pairs(document.get("versions", {}))],
             ["seconds", document["seconds"]],
-        ]  # fmt: skip
+        ]
         settings = [[key, _plain(value)] for key, value in document["settings"].items()]
         words = [["", "words"]] * max(len(rows), len(settings))
         parts += [
