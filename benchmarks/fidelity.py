@@ -8,7 +8,9 @@ other actions, its own prediction blurred.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +23,7 @@ from benchmarks.fidelity_measures import find_classes, measure_all
 from benchmarks.held_out import HeldOut, open_held_out
 from benchmarks.progress import counting
 from benchmarks.results import describe_data, machine_line, write_benchmark
+from nfd_env.loading import load_rollout
 from world_model.errors import ContextError, NFDError
 
 Part = Literal["fidelity", "outcomes", "controllability", "ranking", "stability"]
@@ -75,10 +78,17 @@ class EvaluateOptions:
     """Ranking: episodes of each policy, in the real and in the imagined game."""
     stable_steps: int = 20_000
     """Stability: steps of the long episode."""
+    compare: tuple[str, ...] = ()
+    """Measure nothing; put these evaluations side by side: folders of results, or worlds."""
+    card: bool = False
+    """Measure nothing; write what was measured into the card of the world."""
+    report: bool = False
+    """Measure nothing; write report.html anew from the results in the folder."""
 
     def figures(self) -> dict[str, Any]:
         """The options that decide the figures: all but paths, which say nothing elsewhere."""
-        return {k: v for k, v in asdict(self).items() if k not in ("world", "data", "out")}
+        others = ("world", "data", "out", "compare", "card", "report")
+        return {k: v for k, v in asdict(self).items() if k not in others}
 
 
 def run(
@@ -95,7 +105,7 @@ def run(
     Raises:
         NFDError: if the world or the data set are missing, or do not fit each other.
     """
-    from benchmarks import fidelity_report, pictures
+    from benchmarks import fidelity_report, pictures, shown_clips
 
     started = time.perf_counter()
     held_out = held_out or open_held_out(options, console, world)
@@ -108,11 +118,12 @@ def run(
     by_steps: dict[str, Any] = {}
     out = find_out(options, world)
     for steps in held_out.steps:
+        rollout = held_out.rollout(steps)
         total = held_out.frames_to_dream(steps) + _frames(options, clips, long_clips)
         with counting(console, f"{steps} sampling steps", total) as tell:
             dream, shuffled = held_out.dreams(steps, tell)
             results, long_frames = measure_all(
-                held_out.rollout(steps),
+                rollout,
                 clips,
                 dream.frames,
                 shuffled,
@@ -127,14 +138,26 @@ def run(
         by_steps[str(steps)] = results
         if options.pictures:
             pictures.write_strip(out / f"clips-{steps}.png", clips, dream.frames)
-            film = out / f"rollout-{steps}.mp4"
-            pictures.write_comparison(film, long_clips, long_frames, float(world.config.fps))
+            film, fps = out / f"rollout-{steps}.mp4", float(world.config.fps)
+            pictures.write_comparison(film, long_clips, long_frames, fps)
+            results["pictures"] = {
+                "clips": shown_clips.write_clips(out, str(steps), clips, dream.frames, fps),
+                "counterfactuals": shown_clips.write_counterfactuals(
+                    out, str(steps), rollout, clips, world.action_spec, fps, options.seed,
+                    options.batch,
+                ),
+            }  # fmt: skip
     document = write_benchmark(
         out / "fidelity.json",
         "fidelity",
         world=world.model_id,
         data=describe_data(store, options.split),
-        settings={**options.figures(), "context": context, "clips": len(clips)},
+        settings={
+            **options.figures(),
+            "context": context,
+            "clips": len(clips),
+            "own_steps": int(world.config.sampling_steps),
+        },
         results={"by_steps": by_steps},
         seconds=time.perf_counter() - started,
     )
@@ -187,27 +210,65 @@ def main(argv: list[str]) -> int:
     """Entry point of ``nfd evaluate``."""
     options = tyro.cli(EvaluateOptions, args=argv, prog="nfd evaluate")
     console = Console()
+    if options.compare:
+        from benchmarks.comparison_page import run as run_comparison
+
+        return run_comparison(options, console)
+    if options.card:
+        from benchmarks.card import run as run_card
+
+        return run_card(options, console)
+    if options.report:
+        from benchmarks.evaluation_folder import find_evaluation
+        from benchmarks.report import write_report
+
+        folder = options.out or find_evaluation(options.world).path
+        console.print(f"the report is {write_report(folder)}")
+        return 0
     if not options.measure:
         raise NFDError("--measure names nothing to measure.")
-    # These three look at the same clips.
-    on_clips = {"fidelity", "outcomes", "controllability"} & set(options.measure)
-    held_out = open_held_out(options, console) if on_clips else None
-    if "fidelity" in options.measure:
-        run(options, console, held_out=held_out)
-    if "outcomes" in options.measure:
-        from benchmarks.outcomes import run as run_outcomes
+    return measure(options, console)
 
-        run_outcomes(options, console, held_out=held_out)
-    if "controllability" in options.measure:
-        from benchmarks.controllability import run as run_controllability
 
-        run_controllability(options, console, held_out=held_out)
-    if "ranking" in options.measure:
-        from benchmarks.policy_ranking import run as run_ranking
+def measure(options: EvaluateOptions, console: Console) -> int:
+    """Measures all that is asked for and writes the page; 1 where a part could not be measured.
 
-        run_ranking(options, console)
-    if "stability" in options.measure:
-        from benchmarks.stability import run as run_stability
+    Raises:
+        NFDError: if nothing could be measured.
+    """
+    from benchmarks.controllability import run as run_controllability
+    from benchmarks.outcomes import run as run_outcomes
+    from benchmarks.policy_ranking import run as run_ranking
+    from benchmarks.report import write_report
+    from benchmarks.stability import run as run_stability
 
-        run_stability(options, console)
-    return 0
+    world = load_rollout(options.world, options.device)[0]
+
+    @cache
+    def held_out() -> HeldOut:
+        """The clips that several parts look at, made where the first of them asks."""
+        return open_held_out(options, console, world)
+
+    runs: dict[str, Callable[[], Any]] = {
+        "fidelity": lambda: run(options, console, held_out=held_out()),
+        "outcomes": lambda: run_outcomes(options, console, held_out=held_out()),
+        "controllability": lambda: run_controllability(options, console, held_out=held_out()),
+        "ranking": lambda: run_ranking(options, console, world),
+        "stability": lambda: run_stability(options, console, world),
+    }
+    reasons: dict[str, str] = {}
+    errors: list[NFDError] = []
+    asked = [part for part in runs if part in options.measure]
+    for part in asked:
+        try:
+            runs[part]()
+        except NFDError as error:
+            # What can be measured is; the page says why the rest is not.
+            errors.append(error)
+            reasons[part] = str(error)
+    if len(errors) == len(asked):
+        raise errors[0]
+    for unmeasured, reason in reasons.items():
+        console.print(f"{unmeasured} was not measured: {reason}", style="red", markup=False)
+    console.print(f"the report is {write_report(find_out(options, world), reasons)}")
+    return 1 if errors else 0

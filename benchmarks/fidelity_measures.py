@@ -95,6 +95,10 @@ def measure_frames(clips: Clips, imagined: np.ndarray, shuffled: np.ndarray) -> 
         "changed_share": ratio_intervals(
             pixels, clips.known * float(np.prod(moved.shape[2:])), clips.episodes
         ),
+        "counts": {
+            "clips": clips.known.sum(0),
+            "episodes": [len(np.unique(clips.episodes[known])) for known in clips.known.T],
+        },
     }
 
 

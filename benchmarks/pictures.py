@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,59 +17,89 @@ INK, FAINT, PAPER = (240, 240, 245), (150, 155, 170), (18, 20, 28)
 ROWS = ("real", "imagined", "difference")
 
 
-def write_strip(path: Path, clips: Clips, imagined: np.ndarray, count: int = 4) -> None:
-    """A PNG of ``count`` clips, chosen where most happened, each in three rows.
+def write_strip(
+    path: Path, clips: Clips, imagined: np.ndarray, chosen: Sequence[int] | None = None
+) -> None:
+    """A PNG of some clips (default: four in which much happens), each in three rows.
 
     Raises:
         StorageError: if the file cannot be written.
     """
-    steps = sorted({h for h in (1, 2, 4, 8, 12, 16, clips.horizon) if h <= clips.horizon})
-    height, width = (side * SCALE for side in clips.frames.shape[2:4])
-    chosen = eventful(clips, count)
-    block = 3 * (height + GAP) + 3 * GAP
-    size = (MARGIN + (len(steps) + 1) * (width + GAP), HEADER + len(chosen) * block)
+    blocks = []
+    for i in eventful(clips, 4) if chosen is None else chosen:
+        real, dream = clips.frames[i], imagined[i]
+        rows = dict(zip(ROWS, (real, dream, difference(real, dream)), strict=True))
+        blocks.append((clips.last_seen[i, 0], rows))
+    write_rows(path, blocks)
+
+
+def write_rows(path: Path, blocks: Sequence[tuple[np.ndarray, dict[str, np.ndarray]]]) -> None:
+    """A PNG of blocks of named rows, each row one film at a few steps.
+
+    Args:
+        path: the file.
+        blocks: the last given frame uint8 (h, w, 3), and films uint8 (H, h, w, 3) by name.
+
+    Raises:
+        StorageError: if the file cannot be written.
+    """
+    horizon = len(next(iter(blocks[0][1].values())))
+    steps = sorted({h for h in (1, 2, 4, 8, 12, 16, horizon) if h <= horizon})
+    height, width = (side * SCALE for side in blocks[0][0].shape[:2])
+    tops = [HEADER]
+    for _, rows in blocks:
+        tops.append(tops[-1] + len(rows) * (height + GAP) + 3 * GAP)
+    size = (MARGIN + (len(steps) + 1) * (width + GAP), tops[-1])
     canvas = Image.new("RGB", size, PAPER)
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
     draw.text((MARGIN, 6), "last given frame", FAINT, font)
     for column, h in enumerate(steps):
         draw.text((MARGIN + (column + 1) * (width + GAP), 6), f"step {h}", INK, font)
-    for place, i in enumerate(chosen):
-        top = HEADER + place * block
-        given = _large(clips.last_seen[i, 0])
-        for row, name in enumerate(ROWS):
+    for top, (given, rows) in zip(tops, blocks, strict=False):
+        canvas.paste(_large(given), (MARGIN, top))
+        for row, (name, film) in enumerate(rows.items()):
             y = top + row * (height + GAP)
-            draw.text((8, y + height // 2 - 8), name, INK if row < 2 else FAINT, font)
-            if row == 0:
-                canvas.paste(given, (MARGIN, y))
+            draw.text((8, y + height // 2 - 8), name[:14], FAINT if name == ROWS[2] else INK, font)
             for column, h in enumerate(steps):
-                real, dream = clips.frames[i, h - 1], imagined[i, h - 1]
-                shown = (real, dream, difference(real, dream))[row]
-                canvas.paste(_large(shown), (MARGIN + (column + 1) * (width + GAP), y))
+                canvas.paste(_large(film[h - 1]), (MARGIN + (column + 1) * (width + GAP), y))
     with atomic_file(path) as temporary:
         canvas.save(temporary)
 
 
-def write_comparison(path: Path, clips: Clips, imagined: np.ndarray, fps: float) -> None:
-    """A film of the rollout that lasts longest: real, imagined and difference side by side.
+def write_comparison(
+    path: Path, clips: Clips, imagined: np.ndarray, fps: float, chosen: int | None = None
+) -> None:
+    """A film of a clip (default: of the longest one): real, imagined and difference side by side.
 
     Raises:
         StorageError: if the file cannot be written.
     """
-    i = int(np.argmax(clips.known.sum(1)))
-    height, width = (side * 2 * SCALE for side in clips.frames.shape[2:4])
-    size = (3 * width + 4 * GAP, height + HEADER + GAP)
+    i = int(np.argmax(clips.known.sum(1))) if chosen is None else chosen
+    known = slice(0, int(clips.known[i].sum()))
+    real, dream = clips.frames[i, known], imagined[i, known]
+    films = (real, dream, difference(real, dream))
+    write_side_by_side(path, dict(zip(ROWS, films, strict=True)), fps)
+
+
+def write_side_by_side(path: Path, films: dict[str, np.ndarray], fps: float) -> None:
+    """A film of named films uint8 (H, h, w, 3) beside each other, with the step.
+
+    Raises:
+        StorageError: if the file cannot be written.
+    """
+    first = next(iter(films.values()))
+    height, width = (side * 2 * SCALE for side in first.shape[1:3])
+    size = (len(films) * (width + GAP) + GAP, height + HEADER + GAP)
     font = ImageFont.load_default(14)
     shots = []
-    for h in range(int(clips.known[i].sum())):
+    for h in range(len(first)):
         # yuv420p halves the colours' resolution: both sides must be even.
         canvas = Image.new("RGB", (size[0] + size[0] % 2, size[1] + size[1] % 2), PAPER)
         draw = ImageDraw.Draw(canvas)
-        real, dream = clips.frames[i, h], imagined[i, h]
-        for column, shown in enumerate((real, dream, difference(real, dream))):
+        for column, (name, film) in enumerate(films.items()):
             x = GAP + column * (width + GAP)
-            title = f"{ROWS[column]}, step {h + 1}" if column == 1 else ROWS[column]
-            draw.text((x, 6), title, INK, font)
-            canvas.paste(_large(shown, 2 * SCALE), (x, HEADER))
+            draw.text((x, 6), f"{name}, step {h + 1}" if column == 1 else name, INK, font)
+            canvas.paste(_large(film[h], 2 * SCALE), (x, HEADER))
         shots.append(np.asarray(canvas))
     write_video(path, np.stack(shots), fps, scale=1)
 

@@ -51,7 +51,11 @@ def test_a_perfect_world(perfect):
 def test_everything_is_left_behind(perfect):
     _, out = perfect
     files = {path.name for path in out.iterdir()}
-    assert files == {"fidelity.json", "fidelity-1.png", "clips-1.png", "rollout-1.mp4"}
+    shown = [*("best", "median", "worst"), *(f"actions-{i}" for i in (1, 2, 3))]
+    assert files == {
+        "fidelity.json", "fidelity-1.png", "clips-1.png", "rollout-1.mp4",
+        *(f"{name}-1.{kind}" for name in shown for kind in ("mp4", "png")),
+    }  # fmt: skip
     document = json.loads((out / "fidelity.json").read_text())
     check_benchmark(document)
     assert document["data"]["split"] == "validation"

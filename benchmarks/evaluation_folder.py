@@ -1,0 +1,142 @@
+"""The folder that ``nfd evaluate`` leaves behind, read back: one JSON document for each part."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_args
+
+from benchmarks.fidelity import EvaluateOptions, Part
+from benchmarks.results import check_benchmark
+from world_model.errors import DataError, WorldNotFoundError
+from world_model.registry import find_world
+
+PREFIX = "benchmark/"
+PARTS: tuple[str, ...] = get_args(Part)
+"""What ``nfd evaluate --measure`` knows."""
+
+
+@dataclass(frozen=True)
+class EvaluationFolder:
+    """What was measured of a world."""
+
+    path: Path
+    """The folder, which also holds the pictures."""
+    documents: dict[str, dict[str, Any]]
+    """Documents by part: ``fidelity``, ``ranking``, ..."""
+
+    @property
+    def world(self) -> str:
+        """``model_id`` of the world of the first document."""
+        return str(next(iter(self.documents.values()))["world"])
+
+    @property
+    def missing(self) -> list[str]:
+        """Parts that were not measured."""
+        return [part for part in PARTS if part not in self.documents]
+
+    def steps(self, part: str) -> list[str]:
+        """Numbers of sampling steps that a part was measured with; ``[""]`` where it has one."""
+        by_steps = self.documents.get(part, {}).get("results", {}).get("by_steps")
+        return [""] if by_steps is None else sorted(by_steps, key=int)
+
+    def own_steps(self, part: str) -> str:
+        """The number of steps that stands for the world: its own, or else the largest."""
+        measured = self.steps(part)
+        own = str(self.documents.get(part, {}).get("settings", {}).get("own_steps"))
+        return own if own in measured else measured[-1]
+
+    def results(self, part: str, steps: str | None = None) -> Mapping[str, Any]:
+        """Results of a part with some number of sampling steps; empty where it was not measured.
+
+        By default the number of steps is the one that stands for the world.
+        """
+        results: Mapping[str, Any] = self.documents.get(part, {}).get("results", {})
+        if "by_steps" not in results:
+            return results
+        chosen = self.own_steps(part) if steps is None else steps
+        found: Mapping[str, Any] = results["by_steps"].get(chosen, {})
+        return found
+
+
+def read_folder(path: Path) -> EvaluationFolder:
+    """Reads every document of a folder; JSON that is none of ours is left alone.
+
+    Raises:
+        DataError: if there is none, or one is damaged or of another version.
+    """
+    documents: dict[str, dict[str, Any]] = {}
+    for file in sorted(path.glob("*.json")):
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file} cannot be read: {error}. Measure it again.") from error
+        kind = content.get("kind") if isinstance(content, dict) else None
+        if not str(kind).startswith(PREFIX):
+            continue
+        try:
+            check_benchmark(content)
+        except ValueError as error:
+            raise DataError(f"{file}: {error} Measure it again.") from error
+        documents[str(kind).removeprefix(PREFIX)] = content
+    if not documents:
+        raise DataError(f"{path} holds no results of 'nfd evaluate'.")
+    known = [part for part in PARTS if part in documents]
+    others = [part for part in documents if part not in PARTS]
+    return EvaluationFolder(path, {part: documents[part] for part in (*known, *others)})
+
+
+def default_folder(name: str) -> Path:
+    """Where the results of the world called ``name`` go unless a folder is given."""
+    return Path("runs") / f"evaluate-{name}"
+
+
+def find_evaluation(name: str) -> EvaluationFolder:
+    """The evaluation in the folder ``name``, or the one of the world called ``name``.
+
+    Raises:
+        DataError: if there is neither.
+    """
+    path = Path(name)
+    if path.is_dir() and not (path / "config.json").is_file():
+        return read_folder(path)
+    try:
+        config = json.loads((find_world(name) / "config.json").read_text(encoding="utf-8"))
+        folder = default_folder(str(config["world"]["name"]))
+    except WorldNotFoundError as error:
+        raise DataError(f"{name!r} is neither a folder of results nor a world: {error}") from error
+    if not folder.is_dir():
+        raise DataError(
+            f"there are no results of the world {name!r} in {folder}. Measure it first: "
+            f"nfd evaluate {shlex.quote(name)}"
+        )
+    return read_folder(folder)
+
+
+def command_of(document: Mapping[str, Any]) -> str:
+    """The command that repeats a measurement: every option that is not its default.
+
+    >>> command_of({"kind": "benchmark/fidelity", "world": "toy@1#0", "settings": {"clips": 8}})
+    'nfd evaluate toy@1 --clips 8'
+    """
+    part = str(document["kind"]).removeprefix(PREFIX)
+    words = ["nfd", "evaluate", str(document["world"]).partition("#")[0]]
+    if part != "fidelity":
+        words += ["--measure", part]
+    settings = document["settings"]
+    for option in fields(EvaluateOptions):
+        name, value = option.name, settings.get(option.name)
+        if name in ("world", "data", "out", "measure") or name not in settings:
+            continue
+        default = list(option.default) if isinstance(option.default, tuple) else option.default
+        if value == default:
+            continue
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", *map(str, value if isinstance(value, list) else [value])]
+    return shlex.join(words)

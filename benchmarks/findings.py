@@ -1,0 +1,256 @@
+"""What a world gets wrong, and right, in plain words: each sentence follows from a figure.
+
+A sentence is only said where the interval allows it. What the interval leaves open is said to be
+open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from benchmarks.evaluation_folder import EvaluationFolder
+from benchmarks.shown_figures import agreement_of_returns, fewest_episodes
+
+Verdict = Literal["bad", "open", "good"]
+ENOUGH_IN_RANGE = 0.95
+"""Of the frames of a long episode: 98.5 % of training frames are within all three ranges, if these
+were independent."""
+FLAT_MB = 1.0
+"""Growth of memory per 1,000 steps that is no leak."""
+RANKS_WELL = 0.5
+"""Spearman whose whole interval should be above."""
+
+
+ENOUGH_EPISODES = 10
+"""A bootstrap over fewer episodes promises too much."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence."""
+
+    verdict: Verdict
+    """Whether it is a fault, unknown, or a virtue."""
+    sentence: str
+    """In plain words, with the figure."""
+
+
+def findings(folder: EvaluationFolder) -> list[Finding]:
+    """All sentences, faults first."""
+    found: list[Finding] = []
+    results = folder.results("fidelity")
+    if results:
+        of_clips = [*_frames(results), *_objects(results), *_ends(results)]
+        episodes = fewest_episodes(folder)
+        found += of_clips if episodes is None else [_weigh(f, episodes) for f in of_clips]
+    if ranking := folder.results("ranking"):
+        found += _ranking(ranking)
+    if stability := folder.results("stability"):
+        found += _stability(stability)
+    order = ("bad", "open", "good")
+    return sorted(found, key=lambda finding: order.index(finding.verdict))
+
+
+def _weigh(finding: Finding, episodes: int) -> Finding:
+    """The same, but open where intervals over so few episodes are narrower than they should be."""
+    if episodes >= ENOUGH_EPISODES or finding.verdict == "open":
+        return finding
+    return Finding("open", f"{finding.sentence} Too few episodes ({episodes}) to be sure.")
+
+
+def _frames(results: Mapping[str, Any]) -> Iterator[Finding]:
+    gains = results["psnr_gain_over"]
+    last = len(gains["repeat_last"])
+    yield _gain(
+        gains["repeat_last"],
+        good=f"Its frames are nearer to what really happened than the last frame repeated, at "
+        f"each of the {last} steps",
+        partly="Its frames are surely nearer to what really happened than the last frame "
+        "repeated at some steps only",
+        bad="Its frames are further from what really happened than the last frame repeated",
+        unsure="Whether its frames are any nearer to what really happened than the last frame "
+        "repeated cannot be told",
+    )
+    yield _gain(
+        gains["shuffled_actions"],
+        good="It listens to actions: under those of another clip its frames are worse, at each of "
+        f"the {last} steps",
+        partly="Under the actions of another clip its frames are surely worse at some steps only",
+        bad="It does better under the actions of another clip than under the true ones",
+        unsure="Whether it listens to actions cannot be told: under those of another clip its "
+        "frames are about as good",
+    )
+    below = [h for h, point in enumerate(gains["blurred"], 1) if _below(point["high"], 0)]
+    if below:
+        at = gains["blurred"][below[-1] - 1]
+        yield Finding(
+            "bad",
+            f"Details are often not where they should be: blurred, its frames would be nearer to "
+            f"the truth from step {below[0]} on (by {_text(at, -1)} dB at step {below[-1]}).",
+        )
+
+
+def _gain(
+    curve: Sequence[Mapping[str, Any]], *, good: str, partly: str, bad: str, unsure: str
+) -> Finding:
+    above = [h for h, point in enumerate(curve, 1) if _above(point["low"], 0)]
+    below = [h for h, point in enumerate(curve, 1) if _below(point["high"], 0)]
+    known = [h for h, point in enumerate(curve, 1) if point["estimate"] is not None]
+    shown = known[-1] if known else len(curve)
+    figure = f"{_text(curve[shown - 1], digits=1)} dB at step {shown}"
+    if below:
+        return Finding("bad", f"{bad} ({_steps(below)}; {figure}).")
+    if len(above) == len(known) and known:
+        return Finding("good", f"{good} ({figure}).")
+    if above:
+        return Finding("open", f"{partly} ({_steps(above)}; {figure}).")
+    return Finding("open", f"{unsure} ({figure}).")
+
+
+def _objects(results: Mapping[str, Any]) -> Iterator[Finding]:
+    steps = max((len(p["by_step"]["real"]) for p in _counts(results).values()), default=0)
+    for name, part in _counts(results).items():
+        yield _multiple(
+            part["ratio"],
+            more=f"It shows too many {name}s, {{}} times as many as there really were, over "
+            f"{steps} steps.",
+            less=f"It shows too few {name}s, {{}} times as many as there really were, over {steps} "
+            "steps.",
+            equal=f"It shows about as many {name}s as there really were, {{}} times, over {steps} "
+            "steps.",
+        )
+    for name, part in results.get("small_things", {}).items():
+        recall, still = (part["presence"][who]["recall"] for who in ("model", "repeat_last"))
+        h = len(recall)
+        while h > 1 and recall[h - 1]["estimate"] is None:
+            h -= 1
+        if _below(recall[h - 1]["high"], 0.5):
+            yield Finding(
+                "bad",
+                f"After {h} steps few {name}s are where they really were: recall "
+                f"{_text(recall[h - 1])}, with the last frame repeated {_text(still[h - 1])}.",
+            )
+
+
+def _ends(results: Mapping[str, Any]) -> Iterator[Finding]:
+    hazard = results["hazard"]["imagined"]
+    if not hazard["ends"]:
+        yield Finding("open", "No episode ended in these clips: its ends were not put to the test.")
+        return
+    yield _multiple(
+        hazard["ratio"],
+        more=f"It is too deadly: it expects {{}} times as many ends of episodes as there were "
+        f"({hazard['ends']}).",
+        less=f"It is too forgiving: it expects {{}} times as many ends of episodes as there were "
+        f"({hazard['ends']}).",
+        equal=f"It expects about as many ends of episodes as there were ({hazard['ends']}), {{}} "
+        "times.",
+    )
+    scores = hazard["scores"]
+    if scores is not None and scores["brier"] >= scores["brier_base"]:
+        yield Finding(
+            "bad",
+            "Which step ends an episode it foretells no better than the same chance for every step "
+            f"would (Brier score {scores['brier']:.4f}, base rate {scores['brier_base']:.4f}, "
+            f"{scores['count']} steps, no interval).",
+        )
+
+
+def _ranking(results: Mapping[str, Any]) -> Iterator[Finding]:
+    rank, best = results["spearman"], results["best"]
+    policies = results["policies"]
+    of = f"of {len(policies)} policies"
+    if _above(rank["low"], RANKS_WELL):
+        yield Finding("good", f"It ranks policies as the real game does: Spearman {_text(rank)} "
+                      f"{of}.")  # fmt: skip
+    elif _below(rank["high"], RANKS_WELL):
+        yield Finding("bad", f"It does not rank policies as the real game does: Spearman "
+                      f"{_text(rank)} {of}.")  # fmt: skip
+    else:
+        yield Finding("open", f"Whether it ranks policies as the real game does is open: Spearman "
+                      f"{_text(rank)} {of}.")  # fmt: skip
+    if best["real"] != best["imagined"]:
+        yield Finding(
+            "bad",
+            f"Its best policy is another one: {best['imagined']}, in the real game {best['real']}.",
+        )
+    yield _multiple(
+        agreement_of_returns(policies)["ratio"].to_dict(),
+        more="Its returns are too high, {} times the real ones.",
+        less="Its returns are too low, {} times the real ones.",
+        equal="Its returns are about as high as the real ones, {} times.",
+    )
+
+
+def _stability(results: Mapping[str, Any]) -> Iterator[Finding]:
+    steps = f"{results['steps']:,} steps"
+    if results["bad_numbers"]:
+        yield Finding(
+            "bad", f"Numbers break down: {results['bad_numbers']} checks within {steps} found a "
+            "NaN or an infinity."
+        )  # fmt: skip
+    shares = {n: p["share_in_usual_range"] for n, p in results["statistics"].items()}
+    worst = min(shares, key=lambda name: shares[name])
+    fine = shares[worst] >= ENOUGH_IN_RANGE
+    yield Finding(
+        "good" if fine else "bad",
+        f"In one episode of {steps} its frames {'stay' if fine else 'do not stay'} like those of "
+        f"training: the {worst} of {shares[worst]:.1%} of them is in the usual range (one episode, "
+        "so no interval).",
+    )
+    grown = results["memory_mb"]["growth_per_1000_steps"]
+    if grown > FLAT_MB:
+        yield Finding("bad", f"Memory grows by {grown:.1f} MB per 1,000 steps.")
+
+
+def _multiple(ratio: Mapping[str, Any], *, more: str, less: str, equal: str) -> Finding:
+    low, high = ratio["low"], ratio["high"]
+    shown = _text(ratio)
+    if ratio["estimate"] is None or low is None or high is None:
+        return Finding("open", f"{equal.format('an unknown number of')} Too few to tell.")
+    if low > 1:
+        return Finding("bad", more.format(shown))
+    if high < 1:
+        return Finding("bad", less.format(shown))
+    if low < 0.5 or high > 2:
+        return Finding("open", f"{equal.format(shown)} The interval is too wide to tell.")
+    return Finding("good", equal.format(shown))
+
+
+def _counts(results: Mapping[str, Any]) -> Mapping[str, Any]:
+    objects: Mapping[str, Any] = results["long_rollouts"]["objects"]
+    return objects
+
+
+def _text(interval: Mapping[str, Any], sign: int = 1, digits: int = 2) -> str:
+    estimate = interval["estimate"]
+    if estimate is None:
+        return "unknown"
+    ends = [interval["low"], interval["high"]]
+    if None in ends:
+        return f"{sign * estimate:.{digits}f}"
+    low, high = sorted(sign * end for end in ends)
+    return f"{sign * estimate:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _steps(horizons: Sequence[int]) -> str:
+    """``step 3``, ``steps 1 to 4``, ``steps 1 to 4 and 7``."""
+    runs: list[list[int]] = []
+    for h in horizons:
+        if runs and h == runs[-1][-1] + 1:
+            runs[-1].append(h)
+        else:
+            runs.append([h])
+    parts = [str(r[0]) if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in runs]
+    shown = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return f"step{'s' if len(horizons) > 1 else ''} {shown}"
+
+
+def _above(value: float | None, bar: float) -> bool:
+    return value is not None and value > bar
+
+
+def _below(value: float | None, bar: float) -> bool:
+    return value is not None and value < bar

@@ -1,0 +1,307 @@
+"""The sections of an evaluation's page: curves, films, policies, one long episode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.evaluation_folder import EvaluationFolder
+from benchmarks.fidelity_report import NAMES
+from benchmarks.fidelity_report import text as interval_text
+from benchmarks.html_charts import Line, curves, scatter
+from benchmarks.html_page import Html, details, fill, film, join, paragraph, picture, section, table
+from benchmarks.shown_figures import Figure, counted, figures_of
+
+BASELINES = ("repeat_last", "real_frames")
+Curves = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def figures_table(figures: Sequence[Figure], caption: str) -> Html:
+    """One row per figure, with its interval and n."""
+    rows = [[f.title, f"{f.short} {f.unit}".strip(), f.ends, f.n] for f in figures]
+    return table(["figure", "estimate", "95 % interval", "n"], rows, caption)
+
+
+def fidelity_section(folder: EvaluationFolder, steps: str) -> Html:
+    """Curves per horizon against the baselines, objects, ends of episodes."""
+    document = folder.documents["fidelity"]
+    results = folder.results("fidelity", steps)
+    count = len(results["psnr"]["model"])
+    n = [counted(document, results, h) for h in range(1, count + 1)]
+    shown: list[Html] = []
+
+    def add(part: Curves, title: str, unit: str = "", of: Sequence[str] = n) -> None:
+        shown.append(curve_with_numbers(part, title, unit, of))
+
+    add(results["psnr"], "PSNR of whole frames", "dB")
+    add(results["psnr_gain_over"], "PSNR gained over", "dB")
+    add(results["psnr_changed"], "PSNR of the pixels that changed", "dB")
+    if "samples" in results:
+        samples = results["samples"]
+        of = [f"{samples['clips']} clips"] * count
+        add(samples["psnr"], "PSNR of several futures of a clip", "dB", of)
+        add(samples["energy_score"], "energy score, lower is better", "grey levels", of)
+    for name, part in results.get("small_things", {}).items():
+        add(part["rmse_inside"], f"{name}: error inside", "grey levels")
+        for what, title in (("recall", "recall"), ("precision", "precision"),
+                            ("per_frame", "found per frame")):  # fmt: skip
+            add({who: p[what] for who, p in part["presence"].items()}, f"{name}: {title}")
+    for name, part in results["long_rollouts"]["objects"].items():
+        shown.append(_by_step(name, part, results["long_rollouts"]))
+    shown.append(_reliability(results["hazard"]))
+    figures = figures_of(folder, "fidelity", steps)
+    return section(
+        f"frames-{steps}",
+        f"Frames, objects and ends, in {steps} sampling step{'s' if steps != '1' else ''}",
+        paragraph(
+            "Held-out clips are imagined again from their real beginning under the actions that "
+            "were really taken. Beside the model: itself under the actions of other clips, the "
+            "last frame repeated, its own prediction blurred. Shades are 95 % intervals over "
+            "episodes."
+        ),
+        fill('<div class="grid">$it</div>', it=join(shown)),
+        details("The main figures", figures_table(figures, "95 % intervals over episodes")),
+    )
+
+
+def curve_with_numbers(part: Curves, title: str, unit: str, n: Sequence[str]) -> Html:
+    """Curves by horizon, and the numbers behind them folded away."""
+    lines = [
+        Line(_label(name), list(enumerate(curve, 1)), name in BASELINES, name == BASELINES[1])
+        for name, curve in part.items()
+    ]
+    rows = [
+        [str(h + 1), *(interval_text(curve[h], 2) for curve in part.values()), n[h]]
+        for h in range(len(n))
+    ]
+    header = ["step", *map(_label, part), "n"]
+    chart = curves(lines, title, "steps imagined", unit)
+    return _block(chart, details("Numbers", table(header, rows, f"{title}, 95 % intervals")))
+
+
+def pictures_section(folder: EvaluationFolder, steps: str) -> Html:
+    """Films and strips of the best, the median and the worst clip, and of counterfactual pairs."""
+    shown = folder.results("fidelity", steps).get("pictures", {})
+    clips = [_clip(folder.path, clip) for clip in shown.get("clips", [])]
+    long = folder.path / f"rollout-{steps}.mp4"
+    strip = folder.path / f"clips-{steps}.png"
+    others = []
+    if long.is_file():
+        others.append(
+            film(long, "Film of a long rollout: real, imagined, difference",
+                 "The rollout that lasts longest, from the start of an episode.")
+        )  # fmt: skip
+    if strip.is_file():
+        others.append(
+            picture(strip, "Strips of lively clips: real, imagined and difference, by step",
+                    "Clips in which much happens.")
+        )  # fmt: skip
+    pairs = [_pair(folder.path, pair) for pair in shown.get("counterfactuals", [])]
+    if not (clips or others or pairs):
+        return section(f"films-{steps}", "Films", paragraph("None were left: --no-pictures."))
+    return section(
+        f"films-{steps}",
+        f"Films, in {steps} sampling step{'s' if steps != '1' else ''}",
+        paragraph(
+            "Difference: imagined minus real around grey, doubled. Best, median and worst are "
+            "chosen by the mean squared error over all steps; where little moves, little is wrong."
+        ),
+        *clips,
+        *([Html("<h3>More clips</h3>"), *others] if others else []),
+        Html("<h3>Same start, same noise, other actions</h3>") if pairs else "",
+        paragraph(
+            "Each row holds one action all the time. What differs is what the world makes of "
+            "the action."
+        )
+        if pairs
+        else "",
+        *pairs,
+    )
+
+
+def ranking_section(folder: EvaluationFolder, steps: str) -> Html:
+    """Real against imagined returns of every policy."""
+    results = folder.results("ranking", steps)
+    policies = results["policies"]
+    points = [
+        (name, side["real"]["mean_return"], side["imagined"]["mean_return"])
+        for name, side in policies.items()
+    ]
+    rows = []
+    for name, side in policies.items():
+        row = [name]
+        for where in ("real", "imagined"):
+            part = side[where]
+            row += [interval_text(part["mean_return"], 1), f"{part['mean_length']:.0f}",
+                    str(part["episodes"])]  # fmt: skip
+        rows.append(row)
+    header = ["policy", "real return", "steps", "n", "imagined return", "steps", "n"]
+    return section(
+        f"ranking-{steps}",
+        f"Policies, in {steps} sampling step{'s' if steps != '1' else ''}",
+        paragraph(
+            "The same policies play the real and the imagined game. A world that ranks them "
+            "alike can be trained in; on the dashed line the returns are equal as well."
+        ),
+        scatter(points, "Mean return of each policy", "in the real game", "in the imagined one"),
+        table(header, rows, "Mean returns with 95 % intervals over episodes"),
+        figures_table(figures_of(folder, "ranking", steps), "Agreement"),
+    )
+
+
+def stability_section(folder: EvaluationFolder) -> Html:
+    """One very long episode."""
+    results = folder.results("stability")
+    rows = [
+        [
+            name,
+            f"{part['training'][1]:.1f} to {part['training'][2]:.1f}",
+            f"{part['first_tenth_mean']:.1f}",
+            f"{part['last_tenth_mean']:.1f}",
+            f"{part['share_in_usual_range']:.1%}",
+        ]
+        for name, part in results["statistics"].items()
+    ]
+    lengths = [
+        [
+            f"{row['first']:,} to {row['last']:,}",
+            f"{row['frames_per_second']:.1f}",
+            f"{row['share_in_usual_range']:.1%}",
+            "-" if row["frechet"] is None else f"{row['frechet']:.2f}",
+        ]
+        for row in results.get("by_length", [])
+    ]
+    steps = f"{results['steps']:,}"
+    pictures = [
+        picture(folder.path / name, alt, alt, kind)
+        for name, alt, kind in (
+            ("stability.png", "Statistics of the frames and memory over the episode", "plot"),
+            ("stability-frames.png", "Frames of the episode, further and further apart", ""),
+        )
+        if (folder.path / name).is_file()
+    ]
+    return section(
+        "stability",
+        f"One episode of {steps} steps",
+        paragraph(
+            "Ends are switched off and random actions held for a while. One episode, so no "
+            "interval."
+        ),
+        table(
+            ["of a frame", "99 % of training", "first tenth", "last tenth", "in that range"],
+            rows,
+            f"n = {steps} frames",
+        ),
+        table(
+            ["steps", "frames/s", "in the range of training", "Frechet distance"],
+            lengths,
+            "By length",
+        )
+        if lengths
+        else "",
+        figures_table(figures_of(folder, "stability"), "Figures"),
+        *pictures,
+    )
+
+
+def other_section(folder: EvaluationFolder, part: str) -> Html:
+    """Every interval of a document of another kind."""
+    tables = []
+    for steps in folder.steps(part):
+        figures = figures_of(folder, part, steps or None)
+        tables.append(figures_table(figures, f"{steps} sampling steps" if steps else "Figures"))
+    images = sorted(folder.path.glob(f"{part}*.png"))
+    shown = [picture(path, f"Plot of {part}: {path.stem}", path.stem, "plot") for path in images]
+    return section(part, part.replace("-", " ").capitalize(), *tables, *shown)
+
+
+def _clip(root: Path, clip: Mapping[str, Any]) -> Html:
+    words = (
+        f"The {clip['role']} clip: PSNR {clip['psnr']:.1f} dB over {clip['steps']} steps, with the "
+        f"last frame repeated {clip['psnr_repeat_last']:.1f} dB (one clip of {clip['of']}; episode "
+        f"{clip['episode']}, from frame {clip['start']} on)"
+    )
+    return _block(
+        fill("<h3>$it clip</h3>", it=str(clip["role"]).capitalize()),
+        film(
+            _inside(root, clip["film"]), f"Film, real, imagined, difference. {words}", words + "."
+        ),
+        picture(_inside(root, clip["strip"]), f"Strip. {words}"),
+    )
+
+
+def _pair(root: Path, pair: Mapping[str, Any]) -> Html:
+    apart = ", ".join(
+        f"{part['first']} and {part['second']} {part['difference']:.1f}" for part in pair["apart"]
+    )
+    words = (
+        f"From frame {pair['start']} of episode {pair['episode']}, holding "
+        f"{', '.join(pair['actions'])}. Mean difference at step {pair['steps']}, in grey levels: "
+        f"{apart} (one start, one noise)."
+    )
+    return _block(
+        film(_inside(root, pair["film"]), f"Film of the same start. {words}", words),
+        picture(_inside(root, pair["strip"]), f"Strip of the same start. {words}"),
+    )
+
+
+def _by_step(name: str, part: Mapping[str, Any], long: Mapping[str, Any]) -> Html:
+    lines = [
+        Line(
+            who,
+            [(h, {"estimate": v}) for h, v in enumerate(part["by_step"][who], 1)],
+            who == "real",
+        )
+        for who in ("imagined", "real")
+    ]
+    n = f"{long['rollouts']} episodes, {long['frames']} frames"
+    rows = [[who, interval_text(part[who], 2), n] for who in ("imagined", "real", "ratio")]
+    title = f"{name}s a frame, long rollouts"
+    return _block(
+        curves(lines, title, "steps imagined"),
+        details("Numbers", table(["", "mean over all steps", "n"], rows, title)),
+    )
+
+
+def _reliability(hazard: Mapping[str, Any]) -> Html:
+    lines, rows, top = [], [], 1e-3
+    for where, part in hazard.items():
+        points = [(b["predicted"], {"estimate": b["observed"]}) for b in part["bins"]]
+        top = max([top, *(x for x, _ in points)])
+        lines.append(Line(f"on {_label(where)}", points))
+        scores = part["scores"] or {}
+        rows.append(
+            [
+                _label(where),
+                str(part["ends"]),
+                f"{part['expected_ends']:.1f}",
+                interval_text(part["ratio"], 2),
+                *(
+                    f"{scores[key]:.{digits}f}" if key in scores else "-"
+                    for key, digits in (("brier", 4), ("brier_base", 4), ("ece", 4), ("auroc", 2))
+                ),
+                f"{part['steps']} steps",
+            ]
+        )
+    ideal = Line("as it should be", [(0.0, {"estimate": 0.0}), (top, {"estimate": top})], True)
+    header = ["frames", "ends", "expected", "expected / real", "Brier", "of the base rate", "ECE",
+              "AUROC", "n"]  # fmt: skip
+    title = "Chance that a step ends the episode"
+    return _block(
+        curves([*lines, ideal], title, "predicted", "happened"),
+        details("Numbers", table(header, rows, f"{title}; scores without interval")),
+    )
+
+
+def _inside(root: Path, name: Any) -> Path:
+    """The file of that name in the folder; documents may not point elsewhere."""
+    return root / Path(str(name)).name
+
+
+def _block(*parts: object) -> Html:
+    return fill("<div>$it</div>", it=join(parts))
+
+
+def _label(name: str) -> str:
+    return NAMES.get(name, name.replace("_", " "))

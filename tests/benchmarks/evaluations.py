@@ -1,0 +1,160 @@
+"""Documents as ``nfd evaluate`` writes them, with figures that are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from benchmarks.results import write_benchmark
+
+HORIZON = 4
+
+
+def interval(estimate: float, width: float = 0.1) -> dict[str, Any]:
+    low, high = estimate - width, estimate + width
+    return {"estimate": estimate, "low": low, "high": high, "confidence": 0.95}
+
+
+def curve(value: float, width: float = 0.1) -> list[dict[str, Any]]:
+    return [interval(value, width) for _ in range(HORIZON)]
+
+
+def fidelity(psnr: float = 30.0, gain: float = 2.0, balls: float = 1.0, ends: float = 1.0,
+             recall: float = 0.9, episodes: int = 20) -> dict[str, Any]:  # fmt: skip
+    """Results with one number of steps."""
+    presence = {
+        who: {what: curve(value) for what in ("precision", "recall", "per_frame")}
+        for who, value in (("real_frames", 1.0), ("model", recall), ("repeat_last", 0.5))
+    }
+    hazard = {
+        "steps": 100,
+        "ends": 10,
+        "expected_ends": 10 * ends,
+        "ratio": interval(ends),
+        "scores": {"count": 100, "brier": 0.01, "brier_base": 0.09, "ece": 0.1, "auroc": 0.9},
+        "bins": [{"predicted": 0.1, "observed": 0.1, "steps": 100}],
+    }
+    return {
+        "psnr": {"model": curve(psnr), "repeat_last": curve(25.0), "blurred": curve(26.0)},
+        "psnr_gain_over": {
+            "repeat_last": curve(gain),
+            "shuffled_actions": curve(1.0),
+            "blurred": curve(1.0),
+        },
+        "psnr_changed": {"model": curve(psnr - 5)},
+        "counts": {"clips": [40] * HORIZON, "episodes": [episodes] * HORIZON},
+        "samples": {
+            "clips": 8,
+            "psnr": {"best_of_2": curve(31.0)},
+            "energy_score": {"samples": curve(5.0)},
+        },
+        "small_things": {
+            "ball": {"rmse_inside": {"model": curve(20.0)}, "presence": presence},
+        },
+        "long_rollouts": {
+            "rollouts": 12,
+            "frames": 600,
+            "objects": {
+                "ball": {
+                    "real": interval(1.0),
+                    "imagined": interval(balls),
+                    "ratio": interval(balls),
+                    "by_step": {"real": [1.0] * 6, "imagined": [balls] * 6},
+                }
+            },
+        },
+        "hazard": {"imagined": hazard, "real_frames": hazard},
+    }
+
+
+def ranking(spearman: float = 0.9, factor: float = 1.0) -> dict[str, Any]:
+    """Results of three policies, imagined returns ``factor`` times the real ones."""
+    policies = {}
+    for name, mean in (("noop", 10.0), ("uniform", 20.0), ("sweep", 40.0)):
+        sides = {}
+        for side, times in (("real", 1.0), ("imagined", factor)):
+            returns = [times * (mean + spread) for spread in (-1.0, 0.0, 1.0)]
+            sides[side] = {
+                "environment": f"toy ({side})",
+                "episodes": 3,
+                "mean_return": interval(times * mean, 1.0),
+                "mean_length": 5.0,
+                "returns": returns,
+            }
+        policies[name] = sides
+    return {
+        "spearman": interval(spearman, 0.05),
+        "best": {"real": "sweep", "imagined": "sweep"},
+        "policies": policies,
+    }
+
+
+def stability(share: float = 0.99) -> dict[str, Any]:
+    """Results of one episode."""
+    part = {
+        "training": [0.0, 1.0, 9.0, 10.0],
+        "first_tenth_mean": 5.0,
+        "last_tenth_mean": 5.5,
+        "share_in_usual_range": share,
+    }
+    return {
+        "steps": 1000,
+        "bad_numbers": 0,
+        "frozen_share": 0.01,
+        "memory_mb": {"growth_per_1000_steps": 0.1},
+        "statistics": {"mean": part, "change": part},
+        "by_length": [
+            {"first": 1, "last": 1000, "frames_per_second": 50.0, "share_in_usual_range": share,
+             "frechet": None}
+        ],
+    }  # fmt: skip
+
+
+def write(folder: Path, kind: str, results: dict[str, Any], world: str = "toy@1#abc",
+          **settings: Any) -> Path:  # fmt: skip
+    """One document."""
+    if kind != "stability":
+        results = {"by_steps": results if "1" in results or "2" in results else {"1": results}}
+    write_benchmark(
+        folder / f"{kind}.json",
+        kind,
+        world=world,
+        data=None
+        if kind == "ranking"
+        else {"content_hash": "d00d", "split": "validation", "episodes": 20, "source": {}},
+        settings={"seed": 0, "clips": 40, "horizon": HORIZON, "split": "validation", **settings},
+        results=results,
+        seconds=1.0,
+    )
+    return folder
+
+
+def write_all(folder: Path, world: str = "toy@1#abc", **settings: Any) -> Path:
+    """All three documents, and pictures."""
+    results = fidelity()
+    results["pictures"] = {"clips": [], "counterfactuals": []}
+    for role in ("best", "median", "worst"):
+        picture(folder / f"{role}-1.png")
+        (folder / f"{role}-1.mp4").write_bytes(b"a film")
+        results["pictures"]["clips"].append(
+            {"role": role, "film": f"{role}-1.mp4", "strip": f"{role}-1.png", "episode": 3,
+             "start": 7, "steps": 4, "of": 40, "psnr": 30.0, "psnr_repeat_last": 25.0}
+        )  # fmt: skip
+    write(folder, "fidelity", results, world, **settings)
+    write(folder, "ranking", ranking(), world, **settings)
+    return write(folder, "stability", stability(), world, **settings)
+
+
+def picture(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (4, 4)).save(path)
+    return path
+
+
+def change(path: Path, **fields: Any) -> None:
+    """Alters a document."""
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, **fields}))

@@ -1,0 +1,85 @@
+import pytest
+
+from benchmarks import card, fidelity
+from benchmarks.evaluation_folder import read_folder
+from tests.benchmarks import evaluations as made
+from tests.world_model.tiny import tiny_world
+from world_model.errors import DataError
+from world_model.world import World
+
+CARD = "# toy\n\nMine.\n\n## How good it is\n\nVery.\n\n## Licences\n\nMIT.\n"
+
+
+def between(text):
+    return text.split(card.BEGIN)[1].split(card.END)[0]
+
+
+def test_it_goes_where_a_reader_looks():
+    text = card.filled(CARD, "block")
+    assert text == CARD.replace("Very.\n", f"Very.\n\n{card.BEGIN}\n\nblock\n\n{card.END}\n")
+    last = card.filled("# toy\n\n## How good it is\n\nVery.\n", "block")
+    assert last.endswith(f"Very.\n\n{card.BEGIN}\n\nblock\n\n{card.END}\n")
+    without = card.filled("# toy\n", "block")
+    assert without == f"# toy\n\n## How good it is\n\n{card.BEGIN}\n\nblock\n\n{card.END}\n"
+
+
+def test_the_rest_is_left_alone():
+    once = card.filled(CARD, "first")
+    twice = card.filled(once, "second")
+    assert "first" not in twice
+    assert twice == once.replace("first", "second")
+    assert card.filled(twice, "second") == twice
+
+
+@pytest.mark.parametrize(
+    "text", [card.BEGIN, card.END, f"{card.END}\n{card.BEGIN}", 2 * f"{card.BEGIN}\n{card.END}\n"]
+)
+def test_broken_markers_are_refused(text):
+    with pytest.raises(DataError, match="one of each"):
+        card.filled(text, "block")
+
+
+def test_what_was_measured(tmp_path):
+    made.write_all(tmp_path)
+    text = card.measured(read_folder(tmp_path))
+    assert "* right: It ranks policies as the real game does: Spearman 0.90 [0.85, 0.95]" in text
+    assert "| PSNR, step 4, dB | 30.0 [29.9, 30.1] | 40 clips of 20 episodes |" in text
+    assert "`nfd evaluate toy@1 --measure ranking" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in rows} == {4}
+
+
+def test_what_was_not_measured_is_said(tmp_path):
+    made.write(tmp_path, "fidelity", {"1": made.fidelity(), "2": made.fidelity()})
+    text = card.measured(read_folder(tmp_path))
+    assert "* stability: not measured (`nfd evaluate toy@1 --measure stability`)" in text
+    assert "| 1 step | 2 steps | n |" in text
+
+
+def test_text_from_documents_is_no_markup(tmp_path):
+    results = made.fidelity()
+    name = f"a|b\n{card.END}<script>"
+    results["long_rollouts"]["objects"] = {name: results["long_rollouts"]["objects"]["ball"]}
+    made.write(tmp_path, "fidelity", results)
+    text = card.measured(read_folder(tmp_path))
+    assert card.END not in text
+    assert "<script>" not in text
+    assert "a\\|b" in text
+
+
+def test_the_command(tmp_path, capsys):
+    world = tiny_world()
+    world.card = CARD
+    folder = world.save_pretrained(tmp_path / "world")
+    before = World.from_pretrained(folder).model_id
+    made.write_all(tmp_path / "out", before)
+    assert fidelity.main([str(folder), "--card", "--out", str(tmp_path / "out")]) == 0
+    after = World.from_pretrained(folder)
+    assert after.model_id == before
+    assert after.card.startswith("# toy\n\nMine.\n\n## How good it is\n\nVery.\n")
+    assert after.card.endswith("## Licences\n\nMIT.\n")
+    assert "PSNR, step 4, dB" in between(after.card)
+    made.write(tmp_path / "out", "stability", made.stability(), "tiny@1#another")
+    with pytest.raises(DataError, match="stability is of tiny@1#another"):
+        fidelity.main([str(folder), "--card", "--out", str(tmp_path / "out")])
+    assert World.from_pretrained(folder).card == after.card

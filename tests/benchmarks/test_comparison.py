@@ -1,0 +1,149 @@
+import json
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from benchmarks import comparison_page, fidelity
+from benchmarks.comparison import check_same, side_by_side, surely_best
+from benchmarks.evaluation_folder import read_folder
+from benchmarks.shown_figures import Figure
+from tests.benchmarks import evaluations as made
+from tests.benchmarks.test_report import Page
+from world_model.errors import DataError
+
+
+def two(tmp_path, first, second, kind="fidelity", **settings):
+    made.write(tmp_path / "a", kind, first, "good@1#0")
+    made.write(tmp_path / "b", kind, second, "bad@1#1", **settings)
+    return [read_folder(tmp_path / name) for name in "ab"]
+
+
+def figure(low, high):
+    return Figure("k", "t", "", {"estimate": None if low is None else (low + high) / 2,
+                                 "low": low, "high": high}, "n")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("intervals", "better", "best"),
+    [
+        ([(1, 2), (3, 4)], "higher", 1),
+        ([(1, 2), (3, 4)], "lower", 0),
+        ([(1, 2), (3, 4)], "", None),
+        ([(1, 3), (2, 4)], "higher", None),  # overlap
+        ([(1, 2), (2, 3)], "higher", None),  # touch
+        ([(1, 2), (5, 6), (5.5, 7)], "higher", None),  # the first is surely not, which is no matter
+        ([(1, 2), (1, 3), (5, 6)], "higher", 2),
+        ([(0.9, 1.1), (1.5, 2)], "one", 0),
+        ([(0.5, 0.7), (1.5, 1.7)], "one", None),  # one below, one above: no nearer
+        ([(1, 2)], "higher", None),
+        ([(1, 2), (None, None)], "higher", None),
+    ],
+)
+def test_best_is_only_who_surely_is(intervals, better, best):
+    assert surely_best([figure(*ends) for ends in intervals], better) == best
+
+
+def test_a_world_that_was_not_measured_does_not_stand_in_the_way():
+    assert surely_best([figure(1, 2), None, figure(3, 4)], "higher") == 2
+
+
+def test_worlds_side_by_side(tmp_path):
+    better, worse = made.fidelity(psnr=30), made.fidelity(psnr=20, ends=1.05)
+    names, rows = side_by_side(two(tmp_path, better, worse))["fidelity"]
+    assert names == ["good@1#0, 1 step", "bad@1#1, 1 step"]
+    by_title = {row.title: row for row in rows}
+    psnr = by_title["PSNR, step 4, dB"]
+    assert [f.interval["estimate"] for f in psnr.figures] == [30, 20]
+    assert psnr.best == 0
+    assert by_title["energy score, step 4, grey levels"].best is None  # equal
+    ends = "ends of episodes expected on imagined frames, as a multiple of the real ones"
+    assert by_title[ends].best is None  # 1 and 1.05: overlap
+
+
+def test_numbers_of_steps_are_columns(tmp_path):
+    first = {"1": made.fidelity(psnr=20), "2": made.fidelity(psnr=30)}
+    names, rows = side_by_side(two(tmp_path, first, made.fidelity(psnr=10)))["fidelity"]
+    assert names == ["good@1#0, 1 step", "good@1#0, 2 steps", "bad@1#1, 1 step"]
+    assert rows[0].best == 1
+
+
+def test_one_world_twice_is_told_apart_by_its_folder(tmp_path):
+    folders = two(tmp_path, made.fidelity(), made.fidelity())
+    names, _ = side_by_side([folders[0], replace(folders[0], path=tmp_path / "c")])["fidelity"]
+    assert names == [f"good@1#0 ({tmp_path / name}), 1 step" for name in "ac"]
+
+
+@pytest.mark.parametrize("setting", ["split", "seed", "clips", "horizon", "rollouts"])
+def test_another_protocol_is_refused(tmp_path, setting):
+    other = "train" if setting == "split" else 77
+    folders = two(tmp_path, made.fidelity(), made.fidelity(), **{setting: other})
+    with pytest.raises(DataError, match=rf"{setting}: \S+ and {other}\. Measure one"):
+        side_by_side(folders)
+
+
+def test_other_data_are_refused(tmp_path):
+    folders = two(tmp_path, made.fidelity(), made.fidelity())
+    made.change(
+        tmp_path / "b" / "fidelity.json", data={"content_hash": "beef", "split": "validation"}
+    )
+    folders = [folders[0], read_folder(tmp_path / "b")]
+    with pytest.raises(DataError, match="data set: d00d and beef"):
+        side_by_side(folders)
+
+
+def test_other_policies_are_refused(tmp_path):
+    other = made.ranking()
+    other["policies"]["left"] = other["policies"].pop("noop")
+    with pytest.raises(DataError, match="policies:"):
+        check_same("ranking", two(tmp_path, made.ranking(), other, "ranking"))
+
+
+def test_sampler_device_and_batch_are_free(tmp_path):
+    free = {"steps": [1], "sampler": "euler", "device": "cuda", "batch": 4, "own_steps": 3}
+    assert side_by_side(two(tmp_path, made.fidelity(), made.fidelity(), **free))
+
+
+def test_nothing_in_common(tmp_path):
+    made.write(tmp_path / "a", "fidelity", made.fidelity())
+    made.write(tmp_path / "b", "ranking", made.ranking())
+    folders = [read_folder(tmp_path / name) for name in "ab"]
+    with pytest.raises(DataError, match="no part in common"):
+        side_by_side(folders)
+    with pytest.raises(DataError, match="two evaluations or more"):
+        side_by_side(folders[:1])
+
+
+def test_the_page(tmp_path):
+    folders = two(tmp_path, made.fidelity(psnr=30), made.fidelity(psnr=20))
+    made.write(tmp_path / "a", "stability", made.stability(), "good@1#0")
+    folders[0] = read_folder(tmp_path / "a")
+    content = comparison_page.render(folders, side_by_side(folders))
+    page = Page(content)
+    assert "good@1 beside bad@1" in page.words
+    best = [attrs for attrs in page.all("td") if attrs.get("class") == "best"]
+    assert len(best) == 4  # PSNR, and PSNR of what changed, each at steps 1 and 4
+    assert "stability was measured in" in page.words
+    assert "src=" not in content
+
+
+def test_the_command(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    two(tmp_path, made.fidelity(), made.fidelity(psnr=20))
+    assert fidelity.main(["--compare", "a", "b"]) == 0
+    assert "PSNR" in capsys.readouterr().out
+    assert (tmp_path / "runs" / "comparison.html").is_file()
+    assert fidelity.main(["--compare", "a", "b", "--out", "here"]) == 0
+    assert (tmp_path / "here" / "comparison.html").is_file()
+
+
+def test_names_are_no_markup(tmp_path):
+    made.write(tmp_path / "a", "fidelity", made.fidelity(), "[bold]x<b>@1#0")
+    made.write(tmp_path / "b", "fidelity", made.fidelity(), "y@1#0")
+    folders = [read_folder(tmp_path / name) for name in "ab"]
+    tables = side_by_side(folders)
+    console = Console(width=200, record=True, quiet=True)
+    with console.capture() as captured:
+        console.print(comparison_page.terminal_table("fidelity", *tables["fidelity"]))
+    assert json.dumps(captured.get())
+    assert "<b>" not in comparison_page.render(folders, tables)

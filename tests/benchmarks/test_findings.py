@@ -1,0 +1,88 @@
+"""Each fault is named, and nothing that the interval leaves open is."""
+
+import pytest
+
+from benchmarks.evaluation_folder import EvaluationFolder
+from benchmarks.findings import findings
+from tests.benchmarks import evaluations as made
+
+
+def verdicts(**documents):
+    folder = EvaluationFolder(
+        None,
+        {kind: {"world": "toy@1#0", "settings": {}, "results": results}
+         for kind, results in documents.items()},
+    )  # fmt: skip
+    return [(finding.verdict, finding.sentence) for finding in findings(folder)]
+
+
+def only(verdict, found):
+    return " ".join(sentence for kind, sentence in found if kind == verdict)
+
+
+def test_a_good_world_has_no_fault():
+    found = verdicts(fidelity=made.fidelity(), ranking=made.ranking(), stability=made.stability())
+    assert {verdict for verdict, _ in found} == {"good"}
+    assert len(found) == 7
+
+
+@pytest.mark.parametrize(
+    ("documents", "sentence"),
+    [
+        ({"fidelity": made.fidelity(gain=-2)}, r"further from what really happened"),
+        ({"fidelity": made.fidelity(balls=2.5)}, "too many balls, 2.50 [2.40, 2.60] times"),
+        ({"fidelity": made.fidelity(balls=0.5)}, "too few balls, 0.50 [0.40, 0.60] times"),
+        ({"fidelity": made.fidelity(recall=0.1)}, "few balls are where they really were"),
+        ({"fidelity": made.fidelity(ends=0.3)}, "too forgiving: it expects 0.30 [0.20, 0.40]"),
+        ({"fidelity": made.fidelity(ends=3)}, "too deadly"),
+        ({"ranking": made.ranking(spearman=-0.8)}, "does not rank policies"),
+        ({"ranking": made.ranking(factor=3)}, "returns are too high, 3.00"),
+        ({"ranking": made.ranking(factor=0.3)}, "returns are too low, 0.30"),
+        ({"stability": made.stability(share=0.5)}, "do not stay like those of training"),
+    ],
+)
+def test_each_fault_is_named(documents, sentence):
+    assert sentence in only("bad", verdicts(**documents))
+    assert only("bad", verdicts(**documents)).count(".") < 12  # and few others with it
+
+
+def test_what_the_interval_leaves_open_is_open():
+    results = made.fidelity(gain=0.05)
+    assert "cannot be told" in only("open", verdicts(fidelity=results))
+    results["psnr_gain_over"]["repeat_last"][:2] = [made.interval(1.0), made.interval(2.0)]
+    assert "at some steps only (steps 1 to 2;" in only("open", verdicts(fidelity=results))
+    ranking = made.ranking()
+    ranking["spearman"] = made.interval(0.5, 0.3)
+    assert "is open: Spearman" in only("open", verdicts(ranking=ranking))
+
+
+def test_few_episodes_prove_nothing():
+    found = verdicts(fidelity=made.fidelity(balls=2.5, episodes=2))
+    assert {verdict for verdict, _ in found} == {"open"}
+    assert "too many balls" in only("open", found)
+    assert "Too few episodes (2)" in only("open", found)
+
+
+def test_blur_that_would_help_is_a_fault():
+    results = made.fidelity()
+    results["psnr_gain_over"]["blurred"] = [*made.curve(1.0)[:2], *made.curve(-1.0)[:2]]
+    assert "from step 3 on (by 1.00 [0.90, 1.10] dB at step 4)" in only(
+        "bad", verdicts(fidelity=results)
+    )
+
+
+def test_ends_that_are_not_there_are_not_judged():
+    results = made.fidelity()
+    results["hazard"]["imagined"].update(ends=0, scores=None, ratio=made.interval(1.0))
+    assert "not put to the test" in only("open", verdicts(fidelity=results))
+
+
+def test_another_best_policy_and_broken_numbers():
+    ranking, stability = made.ranking(), made.stability()
+    ranking["best"]["imagined"] = "noop"
+    stability["bad_numbers"] = 3
+    stability["memory_mb"]["growth_per_1000_steps"] = 40.0
+    bad = only("bad", verdicts(ranking=ranking, stability=stability))
+    assert "noop, in the real game sweep" in bad
+    assert "3 checks" in bad
+    assert "Memory grows by 40.0 MB" in bad
