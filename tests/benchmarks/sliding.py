@@ -159,8 +159,10 @@ class SlidingOutcome(torch.nn.Module):
     def termination_logits(self, memory: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
         return self.world_of[0].chance_of_the_end(memory[:, 0], actions).logit(eps=1e-9)
 
-    def forward_sequence(self, frames: torch.Tensor, actions: torch.Tensor, _: Any) -> Any:
-        memory = self.initial_memory(len(frames))
+    def forward_sequence(
+        self, frames: torch.Tensor, actions: torch.Tensor, _: Any, memory: Any = None
+    ) -> Any:
+        memory = self.initial_memory(len(frames)) if memory is None else memory
         for t in range(frames.shape[1]):
             memory = self.observe(memory, frames[:, t], actions[:, t])
         return SimpleNamespace(memory=memory)
