@@ -251,7 +251,7 @@ def measure(options: EvaluateOptions, console: Console) -> int:
     world = load_rollout(options.world, options.device)[0]
     reasons: dict[str, str] = {}
     errors: list[NFDError] = []
-    asked = [part for part in runs if part in options.measure]
+    asked = list(dict.fromkeys(options.measure))
     for part in asked:
         try:
             runs[part](options, console, world)
