@@ -29,6 +29,10 @@ class Column:
 
     name: str
     """What stands above the column."""
+    folder: EvaluationFolder
+    """Where it was measured."""
+    steps: str
+    """Number of sampling steps; empty where the part has one only."""
     figures: Mapping[str, Figure]
     """By key."""
 
@@ -116,7 +120,8 @@ def columns_of(part: str, folders: Sequence[EvaluationFolder]) -> list[Column]:
             plural = "" if steps == "1" else "s"
             name = f"{world}{place}" + (f", {steps} step{plural}" if steps else "")
             figures = figures_of(folder, part, steps or None)
-            columns.append(Column(name, {figure.key: figure for figure in figures}))
+            by_key = {figure.key: figure for figure in figures}
+            columns.append(Column(name, folder, steps, by_key))
     return columns
 
 

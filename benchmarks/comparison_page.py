@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.comparison import Row, protocol_of, side_by_side
+from benchmarks.comparison import Row, columns_of, protocol_of, side_by_side
 from benchmarks.evaluation_folder import EvaluationFolder, find_evaluation
 from benchmarks.html_charts import Line, curves
 from benchmarks.html_page import Html, details, fill, join, page, paragraph, section, table
@@ -112,11 +112,9 @@ def _curves(folders: Sequence[EvaluationFolder]) -> Html:
     charts = []
     for group, who, title, unit in CURVES:
         lines = []
-        for folder in folders:
-            for steps in folder.steps("fidelity"):
-                curve = folder.results("fidelity", steps)[group][who]
-                world = str(folder.documents["fidelity"]["world"])
-                lines.append(Line(f"{world}, {steps}", list(enumerate(curve, 1))))
+        for column in columns_of("fidelity", folders):
+            curve = column.folder.results("fidelity", column.steps)[group][who]
+            lines.append(Line(column.name, list(enumerate(curve, 1))))
         charts.append(curves(lines, title, "steps imagined", unit))
     return fill('<div class="grid">$it</div>', it=join(charts))
 

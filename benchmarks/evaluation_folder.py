@@ -41,7 +41,7 @@ class EvaluationFolder:
     def steps(self, part: str) -> list[str]:
         """Numbers of sampling steps that a part was measured with; ``[""]`` where it has one."""
         by_steps = self.documents.get(part, {}).get("results", {}).get("by_steps")
-        return [""] if by_steps is None else sorted(by_steps, key=int)
+        return [""] if by_steps is None else sorted(by_steps, key=lambda s: (len(s), s))
 
     def own_steps(self, part: str) -> str:
         """The number of steps that stands for the world: its own, or else the largest."""

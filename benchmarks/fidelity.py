@@ -258,7 +258,7 @@ def measure(options: EvaluateOptions, console: Console) -> int:
     }
     reasons: dict[str, str] = {}
     errors: list[NFDError] = []
-    asked = [part for part in runs if part in options.measure]
+    asked = list(dict.fromkeys(options.measure))
     for part in asked:
         try:
             runs[part]()

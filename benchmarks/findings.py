@@ -15,8 +15,7 @@ from benchmarks.shown_figures import agreement_of_returns, fewest_episodes
 
 Verdict = Literal["bad", "open", "good"]
 ENOUGH_IN_RANGE = 0.95
-"""Of the frames of a long episode: 98.5 % of training frames are within all three ranges, if these
-were independent."""
+"""Of the frames of a long episode, where each usual range holds 99 % of training frames."""
 FLAT_MB = 1.0
 """Growth of memory per 1,000 steps that is no leak."""
 RANKS_WELL = 0.5

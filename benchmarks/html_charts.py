@@ -59,7 +59,7 @@ def curves(lines: Sequence[Line], title: str, x_label: str, y_label: str = "") -
         if not points:
             continue
         paint = "var(--grey)" if line.grey else f"var(--c{colour % 5})"
-        dash = DASHES[2 * line.dotted if line.grey else colour % 5]
+        dash = DASHES[2 * line.dotted if line.grey else (colour + colour // 5) % 5]
         colour += not line.grey
         over = [f"{axes.x(x)},{axes.y(_ends(p)[1])}" for x, p in points]
         under = [f"{axes.x(x)},{axes.y(_ends(p)[0])}" for x, p in reversed(points)]

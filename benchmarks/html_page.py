@@ -39,13 +39,16 @@ figure{margin:0;min-width:0}
 figure img,figure video{display:block;max-width:100%;height:auto;background:#12141c;
 border-radius:.35rem}
 figure img.plot{background:#fff}
+figure img.strip{max-width:none;width:max(100%,44rem)}
 .scroll{overflow-x:auto;max-width:100%}
 .scroll:focus-visible,summary:focus-visible,a:focus-visible{outline:2px solid var(--c0)}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;padding:.25rem 0}
 th,td{padding:.25rem .7rem .25rem 0;border-bottom:1px solid var(--line);text-align:right;
 white-space:nowrap;vertical-align:top}
-th:first-child,td:first-child{text-align:left}tbody th{font-weight:400}
+th:first-child,td:first-child{text-align:left}
+thead th{white-space:normal;overflow-wrap:anywhere;vertical-align:bottom}
+tbody th{font-weight:400;white-space:normal;min-width:11rem}
 td.words{white-space:normal;text-align:left;overflow-wrap:anywhere}
 td.best{color:var(--good);font-weight:700}
 summary{cursor:pointer;padding:.35rem 0}
@@ -125,6 +128,11 @@ def paragraph(content: object, kind: str = "") -> Html:
     return fill("<p$kind>$content</p>", kind=_class(kind), content=content)
 
 
+def block(*parts: object) -> Html:
+    """Parts that belong together, one cell of a grid."""
+    return fill("<div>$it</div>", it=join(parts))
+
+
 def bullets(items: Sequence[tuple[str, object]]) -> Html:
     """A list of (class, content)."""
     rows = [fill("<li$kind>$item</li>", kind=_class(kind), item=item) for kind, item in items]
@@ -171,11 +179,16 @@ def table(
 
 
 def picture(path: Path, alt: str, caption: object = "", kind: str = "") -> Html:
-    """A picture with its caption, inline."""
+    """A picture with its caption, inline; a ``strip`` is scrolled where the page is narrow."""
     source = data_uri(path)
     if source is None:
         return _named(path, alt)
     shown = fill('<img src="$source" alt="$alt"$kind>', source=source, alt=alt, kind=_class(kind))
+    if kind == "strip":
+        shown = fill(
+            '<div class="scroll" tabindex="0" role="group" aria-label="strip of frames">$it</div>',
+            it=shown,
+        )
     return _figure(shown, caption)
 
 

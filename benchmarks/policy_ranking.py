@@ -73,7 +73,11 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
             out / "ranking.json",
             "ranking",
             world=world.model_id,
-            settings={**options.figures(), "first_seed": EVALUATION_SEED},
+            settings={
+                **options.figures(),
+                "first_seed": EVALUATION_SEED,
+                "own_steps": int(world.config.sampling_steps),
+            },
             results=results,
             seconds=time.perf_counter() - started,
         )

@@ -12,10 +12,10 @@ from typing import Any
 from benchmarks.evaluation_folder import EvaluationFolder, command_of, read_folder
 from benchmarks.findings import findings
 from benchmarks.html_page import Html, bullets, details, fill, join, page, paragraph, section, table
+from benchmarks.report_pictures import pictures_section
 from benchmarks.report_sections import (
     fidelity_section,
     other_section,
-    pictures_section,
     ranking_section,
     stability_section,
 )

@@ -1,16 +1,25 @@
-"""The sections of an evaluation's page: curves, films, policies, one long episode."""
+"""The sections of an evaluation's page: curves, policies, one long episode."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from benchmarks.evaluation_folder import EvaluationFolder
 from benchmarks.fidelity_report import NAMES
 from benchmarks.fidelity_report import text as interval_text
 from benchmarks.html_charts import Line, curves, scatter
-from benchmarks.html_page import Html, details, fill, film, join, paragraph, picture, section, table
+from benchmarks.html_page import (
+    Html,
+    block,
+    details,
+    fill,
+    join,
+    paragraph,
+    picture,
+    section,
+    table,
+)
 from benchmarks.shown_figures import Figure, counted, figures_of
 
 BASELINES = ("repeat_last", "real_frames")
@@ -77,47 +86,7 @@ def curve_with_numbers(part: Curves, title: str, unit: str, n: Sequence[str]) ->
     ]
     header = ["step", *map(_label, part), "n"]
     chart = curves(lines, title, "steps imagined", unit)
-    return _block(chart, details("Numbers", table(header, rows, f"{title}, 95 % intervals")))
-
-
-def pictures_section(folder: EvaluationFolder, steps: str) -> Html:
-    """Films and strips of the best, the median and the worst clip, and of counterfactual pairs."""
-    shown = folder.results("fidelity", steps).get("pictures", {})
-    clips = [_clip(folder.path, clip) for clip in shown.get("clips", [])]
-    long = folder.path / f"rollout-{steps}.mp4"
-    strip = folder.path / f"clips-{steps}.png"
-    others = []
-    if long.is_file():
-        others.append(
-            film(long, "Film of a long rollout: real, imagined, difference",
-                 "The rollout that lasts longest, from the start of an episode.")
-        )  # fmt: skip
-    if strip.is_file():
-        others.append(
-            picture(strip, "Strips of lively clips: real, imagined and difference, by step",
-                    "Clips in which much happens.")
-        )  # fmt: skip
-    pairs = [_pair(folder.path, pair) for pair in shown.get("counterfactuals", [])]
-    if not (clips or others or pairs):
-        return section(f"films-{steps}", "Films", paragraph("None were left: --no-pictures."))
-    return section(
-        f"films-{steps}",
-        f"Films, in {steps} sampling step{'s' if steps != '1' else ''}",
-        paragraph(
-            "Difference: imagined minus real around grey, doubled. Best, median and worst are "
-            "chosen by the mean squared error over all steps; where little moves, little is wrong."
-        ),
-        *clips,
-        *([Html("<h3>More clips</h3>"), *others] if others else []),
-        Html("<h3>Same start, same noise, other actions</h3>") if pairs else "",
-        paragraph(
-            "Each row holds one action all the time. What differs is what the world makes of "
-            "the action."
-        )
-        if pairs
-        else "",
-        *pairs,
-    )
+    return block(chart, details("Numbers", table(header, rows, f"{title}, 95 % intervals")))
 
 
 def ranking_section(folder: EvaluationFolder, steps: str) -> Html:
@@ -177,7 +146,7 @@ def stability_section(folder: EvaluationFolder) -> Html:
         picture(folder.path / name, alt, alt, kind)
         for name, alt, kind in (
             ("stability.png", "Statistics of the frames and memory over the episode", "plot"),
-            ("stability-frames.png", "Frames of the episode, further and further apart", ""),
+            ("stability-frames.png", "Frames of the episode, further and further apart", "strip"),
         )
         if (folder.path / name).is_file()
     ]
@@ -216,36 +185,6 @@ def other_section(folder: EvaluationFolder, part: str) -> Html:
     return section(part, part.replace("-", " ").capitalize(), *tables, *shown)
 
 
-def _clip(root: Path, clip: Mapping[str, Any]) -> Html:
-    words = (
-        f"The {clip['role']} clip: PSNR {clip['psnr']:.1f} dB over {clip['steps']} steps, with the "
-        f"last frame repeated {clip['psnr_repeat_last']:.1f} dB (one clip of {clip['of']}; episode "
-        f"{clip['episode']}, from frame {clip['start']} on)"
-    )
-    return _block(
-        fill("<h3>$it clip</h3>", it=str(clip["role"]).capitalize()),
-        film(
-            _inside(root, clip["film"]), f"Film, real, imagined, difference. {words}", words + "."
-        ),
-        picture(_inside(root, clip["strip"]), f"Strip. {words}"),
-    )
-
-
-def _pair(root: Path, pair: Mapping[str, Any]) -> Html:
-    apart = ", ".join(
-        f"{part['first']} and {part['second']} {part['difference']:.1f}" for part in pair["apart"]
-    )
-    words = (
-        f"From frame {pair['start']} of episode {pair['episode']}, holding "
-        f"{', '.join(pair['actions'])}. Mean difference at step {pair['steps']}, in grey levels: "
-        f"{apart} (one start, one noise)."
-    )
-    return _block(
-        film(_inside(root, pair["film"]), f"Film of the same start. {words}", words),
-        picture(_inside(root, pair["strip"]), f"Strip of the same start. {words}"),
-    )
-
-
 def _by_step(name: str, part: Mapping[str, Any], long: Mapping[str, Any]) -> Html:
     lines = [
         Line(
@@ -258,7 +197,7 @@ def _by_step(name: str, part: Mapping[str, Any], long: Mapping[str, Any]) -> Htm
     n = f"{long['rollouts']} episodes, {long['frames']} frames"
     rows = [[who, interval_text(part[who], 2), n] for who in ("imagined", "real", "ratio")]
     title = f"{name}s a frame, long rollouts"
-    return _block(
+    return block(
         curves(lines, title, "steps imagined"),
         details("Numbers", table(["", "mean over all steps", "n"], rows, title)),
     )
@@ -288,19 +227,10 @@ def _reliability(hazard: Mapping[str, Any]) -> Html:
     header = ["frames", "ends", "expected", "expected / real", "Brier", "of the base rate", "ECE",
               "AUROC", "n"]  # fmt: skip
     title = "Chance that a step ends the episode"
-    return _block(
+    return block(
         curves([*lines, ideal], title, "predicted", "happened"),
         details("Numbers", table(header, rows, f"{title}; scores without interval")),
     )
-
-
-def _inside(root: Path, name: Any) -> Path:
-    """The file of that name in the folder; documents may not point elsewhere."""
-    return root / Path(str(name)).name
-
-
-def _block(*parts: object) -> Html:
-    return fill("<div>$it</div>", it=join(parts))
 
 
 def _label(name: str) -> str:
