@@ -134,6 +134,8 @@ def _objects(results: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _ends(results: Mapping[str, Any]) -> Iterator[Finding]:
+    if "hazard" not in results:  # now a part of its own, "outcomes"
+        return
     hazard = results["hazard"]["imagined"]
     if not hazard["ends"]:
         yield Finding("open", "No episode ended in these clips: its ends were not put to the test.")

@@ -58,7 +58,8 @@ def fidelity_section(folder: EvaluationFolder, steps: str) -> Html:
             add({who: p[what] for who, p in part["presence"].items()}, f"{name}: {title}")
     for name, part in results["long_rollouts"]["objects"].items():
         shown.append(_by_step(name, part, results["long_rollouts"]))
-    shown.append(_reliability(results["hazard"]))
+    if "hazard" in results:  # of older documents; now it is a part of its own, "outcomes"
+        shown.append(_reliability(results["hazard"]))
     figures = figures_of(folder, "fidelity", steps)
     return section(
         f"frames-{steps}",

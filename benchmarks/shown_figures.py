@@ -118,7 +118,7 @@ def _fidelity(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterat
         title = f"{name}s shown, as a multiple of the real ones"
         n = f"{long['rollouts']} episodes, {long['frames']} frames"
         yield Figure(f"count.{name}", title, "", part["ratio"], n, "one")
-    for where, part in results["hazard"].items():
+    for where, part in results.get("hazard", {}).items():
         title = f"ends of episodes expected on {where.replace('_', ' ')} "
         n = f"{part['steps']} steps, real ends: {part['ends']}"
         frames = "frames" if where == "imagined" else ""

@@ -57,8 +57,11 @@ def test_from_the_command_line(data, tmp_path):
     arguments = ["--measure", "outcomes", "controllability", "--no-pictures", "--clips", "10"]
     arguments += ["--horizon", "3", "--sampled-clips", "4", "--reader-steps", "5"]
     main([world, "--data", str(data), "--out", str(tmp_path), *arguments])
-    files = sorted(path.name for path in tmp_path.iterdir())
+    files = sorted(path.name for path in tmp_path.glob("*.json"))
     assert files == ["controllability.json", "outcomes.json"]
+    page = (tmp_path / "report.html").read_text()
+    assert "controllability" in page
+    assert "outcomes" in page
     both = [json.loads((tmp_path / name).read_text()) for name in files]
     assert both[0]["data"] == both[1]["data"]
     assert [document["kind"] for document in both] == [
