@@ -50,8 +50,7 @@ class MinariEpisode(Recording):
 
 @dataclass(frozen=True)
 class Minari(ImportFormat):
-    """Imports Minari data sets (0.5): folders with data/metadata.json and HDF5, Arrow or Parquet
-    files."""
+    """Imports Minari data sets (0.5): folders with data/metadata.json; HDF5, Arrow and Parquet."""
 
     takes_recorded_size: ClassVar[bool] = True
 
