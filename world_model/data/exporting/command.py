@@ -15,6 +15,7 @@ from world_model.data.exporting.lerobot import export_lerobot
 from world_model.data.exporting.minari import export_minari
 from world_model.data.exporting.source import open_source
 from world_model.data.exporting.video import export_video
+from world_model.data.metadata import CODEBASE_VERSION
 from world_model.errors import DataError
 
 
@@ -68,7 +69,8 @@ def run(command: ExportCommand, console: Console, api: HubApi | None = None) -> 
         f"{command.out}: {episodes:,} episodes, {source.frames:,} frames.", soft_wrap=True
     )
     if command.push_to_hub is not None:
-        address = push(command.out, command.push_to_hub, private=command.private, api=api)
+        tag = CODEBASE_VERSION if command.format == "lerobot" else None
+        address = push(command.out, command.push_to_hub, private=command.private, tag=tag, api=api)
         console.print(address, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""Minari data sets, in HDF5 or Arrow files, read without Minari.
+"""Minari data sets, in HDF5, Arrow or Parquet files, read without Minari.
 
 An episode has N + 1 observations and N actions. Observations may be JPEGs, which is Minari's
 default for images.
@@ -50,7 +50,7 @@ class MinariEpisode(Recording):
 
 @dataclass(frozen=True)
 class Minari(ImportFormat):
-    """Imports Minari data sets (0.5): folders with data/metadata.json and HDF5 or Arrow files."""
+    """Imports Minari data sets (0.5): folders with data/metadata.json; HDF5, Arrow and Parquet."""
 
     takes_recorded_size: ClassVar[bool] = True
 
@@ -59,7 +59,7 @@ class Minari(ImportFormat):
     key: str | None = None
     """Entry of a Dict of observations that has the frames (default: the only image)."""
     fps: float | None = None
-    """Frames per second, which Minari does not tell (default: the environment's, or 20)."""
+    """Frames per second, which Minari does not tell (default: 20)."""
 
     def settings(self) -> dict[str, Any]:
         """What decides the content, beyond size and length."""
@@ -79,7 +79,7 @@ class Minari(ImportFormat):
         info = DatasetInfo(
             action_spec=spec,
             frame_shape=(*size, 3),
-            fps=self.fps or _fps(metadata) or FPS,
+            fps=self.fps or FPS,
             source={
                 "name": str(metadata.get("dataset_id") or root.parent.name),
                 "format": "minari",
@@ -102,9 +102,9 @@ class Minari(ImportFormat):
         key = self.key or _image_key(space_from_minari(metadata.get("observation_space")))
         pixels = self._pixels(space_from_minari(metadata.get("observation_space")))
         opened = (
-            ArrowEpisode(recording.actions)
-            if recording.actions.suffix == ".arrow"
-            else Hdf5Episode(recording.actions, recording.number)
+            Hdf5Episode(recording.actions, recording.number)
+            if recording.actions.suffix == ".hdf5"
+            else ArrowEpisode(recording.actions)
         )
         with opened as episode:
             rewards = episode.array("rewards")
@@ -206,9 +206,10 @@ def _frame(observed: Any, t: int, pixels: spaces.Box) -> np.ndarray:
         array = np.asarray(value)
     if array.dtype != np.uint8:
         raise CellError(f"it is {array.dtype}, not uint8")
+    as_file = array.size != int(np.prod(pixels.shape)) or not isinstance(value, pa.Scalar)
+    if array.ndim == 1 and as_file:  # raw pixels have all their dimensions, but in Arrow
+        return decode_picture(array.tobytes(), None)
     if array.size != int(np.prod(pixels.shape)):
-        if array.ndim == 1:  # the bytes of a file
-            return decode_picture(array.tobytes(), None)
         raise CellError(f"it has shape {array.shape}, not {pixels.shape}")
     array = array.reshape((*pixels.shape[:2], -1))
     return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array
@@ -221,29 +222,33 @@ def _is_list(kind: pa.DataType) -> bool:
 def _episodes(root: Path, metadata: dict[str, Any], findings: Findings) -> Iterator[MinariEpisode]:
     main = root / "main_data.hdf5"
     if metadata.get("data_format") == "hdf5" or (main.is_file() and "data_format" not in metadata):
-        numbers = hdf5_episodes(main)
-        share = main.stat().st_size // max(len(numbers), 1)
-        for number in numbers:
+        seeds = hdf5_episodes(main)
+        share = main.stat().st_size // max(len(seeds), 1)
+        for number, seed in seeds.items():
             name = f"episode_{number:06d}"
-            yield MinariEpisode(name, main, main, share=share, number=number)
+            yield MinariEpisode(name, main, main, _about(seed), share=share, number=number)
         return
+    kind = "parquet" if metadata.get("data_format") == "parquet" else "arrow"
     for number in range(int(metadata.get("total_episodes") or 0)):
         name, folder = f"episode_{number:06d}", root / str(number)
-        files = sorted(folder.glob("*.arrow"))
+        files = sorted(folder.glob(f"*.{kind}"))
         if len(files) != 1:
-            findings.dropped(UNREADABLE, f"{name} ({len(files)} arrow files)")
+            findings.dropped(UNREADABLE, f"{name} ({len(files)} {kind} files)")
             continue
         try:
             about = json.loads((folder / "metadata.json").read_bytes())
+            about = about if isinstance(about, dict) else {}
         except (OSError, ValueError, RecursionError):
             about = {}
-        info = about.get("nfd_info") if isinstance(about, dict) else None
+        info = about.get("nfd_info")
         own = isinstance(info, dict)
         yield MinariEpisode(
             name,
             files[0],
             files[0],
-            {str(k): str(v) for k, v in info.items()} if isinstance(info, dict) else {},
+            {str(k): str(v) for k, v in info.items()}
+            if isinstance(info, dict)
+            else _about(about.get("seed")),
             own,
             share=files[0].stat().st_size,
             number=number,
@@ -251,13 +256,12 @@ def _episodes(root: Path, metadata: dict[str, Any], findings: Findings) -> Itera
         )
 
 
+def _about(seed: Any) -> dict[str, str]:
+    return {"seed": str(seed)} if isinstance(seed, int) else {}
+
+
 def _environment(metadata: dict[str, Any]) -> str:
     try:
         return str(json.loads(metadata["env_spec"])["id"])
     except (KeyError, TypeError, ValueError, RecursionError):
         return "unknown"
-
-
-def _fps(metadata: dict[str, Any]) -> float | None:
-    fps = metadata.get("render_fps")
-    return float(fps) if isinstance(fps, int | float) and fps > 0 else None

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from world_model.data.importing.recordings import RecordingError
 from world_model.errors import DataError
@@ -17,7 +18,7 @@ UNREADABLE = "the file of the episode cannot be read"
 
 
 class ArrowEpisode(AbstractContextManager["ArrowEpisode"]):
-    """An episode in an Arrow file, all of whose columns are as long as the observations.
+    """An episode in an Arrow or Parquet file, whose columns are all as long as the observations.
 
     Raises:
         RecordingError: if it is damaged.
@@ -28,8 +29,7 @@ class ArrowEpisode(AbstractContextManager["ArrowEpisode"]):
 
     def __init__(self, path: Path) -> None:
         try:
-            with pa.memory_map(str(path)) as file:
-                self._table = pa.ipc.open_file(file).read_all().combine_chunks()
+            self._table = _read_table(path).combine_chunks()
         except (pa.ArrowException, OSError, ValueError) as error:
             raise RecordingError(UNREADABLE, str(error).splitlines()[0][:200]) from error
 
@@ -103,18 +103,26 @@ class Hdf5Episode(AbstractContextManager["Hdf5Episode"]):
             raise RecordingError(UNREADABLE, f"there is no {name}") from error
 
 
-def hdf5_episodes(path: Path) -> list[int]:
-    """Numbers of the episodes in the file.
+def hdf5_episodes(path: Path) -> dict[int, int | None]:
+    """Numbers of the episodes in the file, in order, and the seed of each, where it has one.
 
     Raises:
         DataError: if it cannot be read, or h5py is not there to read it.
     """
     try:
         with h5py_module().File(path, "r") as file:
-            found = [re.fullmatch(r"episode_(\d+)", name) for name in file]
-    except OSError as error:
+            found = {
+                int(match[1]): _seed(file[name].attrs.get("seed"))
+                for name in file
+                if (match := re.fullmatch(r"episode_(\d+)", name))
+            }
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}.") from None
-    return sorted(int(match[1]) for match in found if match)
+    return dict(sorted(found.items()))
+
+
+def _seed(value: Any) -> int | None:
+    return int(value) if isinstance(value, int | np.integer) else None
 
 
 def h5py_module() -> Any:
@@ -131,6 +139,13 @@ def h5py_module() -> Any:
         raise DataError(
             "this Minari data set is an HDF5 file, which needs h5py: pip install h5py"
         ) from error
+
+
+def _read_table(path: Path) -> pa.Table:
+    if path.suffix == ".parquet":
+        return pq.read_table(path, partitioning=None, use_threads=False)
+    with pa.memory_map(str(path)) as file:
+        return pa.ipc.open_file(file).read_all()
 
 
 def _hdf5_tree(found: Any) -> Any:

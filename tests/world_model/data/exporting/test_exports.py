@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub.errors import RevisionNotFoundError
 from rich.console import Console
 
 from tests.world_model.data import films
@@ -191,6 +192,11 @@ def test_an_action_without_a_frame_survives_as_video(tmp_path, data):
 # -- the command -------------------------------------------------------------------------------
 
 
+class NoTagError(RevisionNotFoundError):
+    def __init__(self, text: str) -> None:
+        Exception.__init__(self, text)
+
+
 class FakeHub:
     def __init__(self, error: Exception | None = None) -> None:
         self.calls: list[tuple] = []
@@ -205,16 +211,26 @@ class FakeHub:
         files = sorted(p.name for p in Path(folder_path).rglob("*") if p.is_file())
         self.calls.append(("upload", repo_id, files, settings))
 
+    def delete_tag(self, repo_id, **settings):
+        self.calls.append(("delete", repo_id, settings))
+        raise NoTagError("there is none yet")
+
+    def create_tag(self, repo_id, **settings):
+        self.calls.append(("tag", repo_id, settings))
+
 
 def test_results_are_pushed_to_the_hub(tmp_path, data):
     hub = FakeHub()
     export(data, "lerobot", tmp_path / "out", api=hub, push_to_hub="me/set", private=True)
-    create, upload = hub.calls
+    create, upload, _, tag = hub.calls
     assert create[1:] == (
         "me/set", {"repo_type": "dataset", "private": True, "exist_ok": True}
     )  # fmt: skip
     assert {"README.md", "info.json", "tasks.parquet"} <= set(upload[2])
     assert upload[3] == {"repo_type": "dataset"}
+    assert tag == ("tag", "me/set", {"tag": "v3.0", "repo_type": "dataset"})
+    export(data, "minari", tmp_path / "minari", api=hub, push_to_hub="me/other")
+    assert [call[0] for call in hub.calls[4:]] == ["create", "upload"]
     with pytest.raises(DataError, match=r"could not upload .* to me/set: no route"):
         export(
             data, "lerobot", tmp_path / "x", api=FakeHub(OSError("no route")), push_to_hub="me/set"

@@ -132,6 +132,18 @@ def test_jpegs_among_other_observations(tmp_path, kind):
         run(tmp_path / "in", tmp_path / "other", key="speed")
 
 
+def jpegs_as_large_as_pixels(episode: int, steps: int) -> np.ndarray:
+    """Files filled up to the size of their pixels, which must not be taken for these."""
+    files = [jpeg(frame).ljust(HEIGHT * WIDTH * 3, b"\0") for frame in pixels(episode, steps)]
+    return np.stack([np.frombuffer(file, np.uint8) for file in files])
+
+
+class FakeGroup(dict):
+    """What of an h5py.Group is used."""
+
+    attrs = {"seed": np.int64(5)}
+
+
 class FakeFile(dict):
     """What of an h5py.File is used."""
 
@@ -156,13 +168,13 @@ def test_hdf5_files(tmp_path, monkeypatch):
         run(tmp_path / "in", tmp_path / "out")
     steps = 11
     FakeFile.content = {
-        f"episode_{i}": {
-            "observations": pixels(i, steps),
-            "actions": np.arange(steps) % 4,
-            "rewards": np.ones(steps),
-            "terminations": np.arange(steps) == steps - 1,
-            "truncations": np.zeros(steps, bool),
-        }
+        f"episode_{i}": FakeGroup(
+            observations=pixels(i, steps) if i == 9 else jpegs_as_large_as_pixels(i, steps),
+            actions=np.arange(steps) % 4,
+            rewards=np.ones(steps),
+            terminations=np.arange(steps) == steps - 1,
+            truncations=np.zeros(steps, bool),
+        )
         for i in (10, 9)
     }
     monkeypatch.setitem(sys.modules, "h5py", types.SimpleNamespace(File=FakeFile))
@@ -170,6 +182,7 @@ def test_hdf5_files(tmp_path, monkeypatch):
     assert [numbers_of(store, i)[0] for i in range(2)] == [900, 1000]
     np.testing.assert_array_equal(store.episode(0).actions[:, 0], np.arange(steps) % 4)
     assert store.terminated.sum() == 2
+    assert store.episode(0).info["seed"] == "5"
 
 
 def test_bad_episodes_are_one_line_each(tmp_path):

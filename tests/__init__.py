@@ -1,0 +1,1 @@
+"""A package, since one of that name comes with opensimplex, which Crafter needs."""
