@@ -17,10 +17,10 @@ def tables(results: Mapping[str, Any], title: str) -> list[Table]:
     """One table by horizon, one for what a reader of actions sees."""
     horizons = [h for h in SHOWN if h <= len(results["gain"])]
     by_horizon = horizon_table(f"{title}: control", horizons)
-    section(by_horizon, "PSNR gain, dB", {"true over other actions": results["gain"]}, horizons)
+    section(by_horizon, "PSNR gain, dB", {"over other actions": results["gain"]}, horizons)
     parting = results["divergence"]
     apart = {"by other actions": parting["by_actions"], "by other noise": parting["by_noise"]}
-    section(by_horizon, "futures part, grey levels", apart, horizons)
+    section(by_horizon, "apart, grey levels", apart, horizons)
     section(by_horizon, "", {"share of actions": parting["share"]}, horizons, digits=2)
     reading = read_parts(results)
     for name, part in reading.items():
@@ -71,7 +71,7 @@ def _reading_table(name: str, part: Mapping[str, Any]) -> Table:
         padding=(0, 1, 0, 0),
     )
     table.add_column("95 % intervals", no_wrap=True)
-    for column in ("imagined frames", "real frames (ceiling)", "other actions (floor)"):
+    for column in ("imagined", "real (ceiling)", "shuffled (floor)"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_row("macro F1", *(text(part[k], 2) for k in ("imagined", "ceiling", "floor")))
     for label, recalls in part["recall"].items():

@@ -246,8 +246,7 @@ def _figures(tables: dict[str, np.ndarray], part: Choice, episodes: np.ndarray) 
 def macro_f1(confusion: np.ndarray, present: np.ndarray) -> np.ndarray:
     """Mean F1 of the classes that are ``present``, of counts (R, true, read); NaN of none."""
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    scores = 2 * hits / (confusion.sum(-1) + confusion.sum(-2))
-    scores = scores[:, present]
+    scores = 2 * hits[:, present] / (confusion.sum(-1) + confusion.sum(-2))[:, present]
     # A class that a bootstrap sample lacks does not count in it.
     known = ~np.isnan(scores)
     return np.where(known, scores, 0.0).sum(-1) / known.sum(-1)

@@ -146,14 +146,12 @@ def _row(table: Table, label: str, intervals: list[Any]) -> None:
 def _text(interval: Mapping[str, Any] | None) -> str:
     if interval is None or interval["estimate"] is None:
         return "-"
+    # A Brier score of 0.0123 is no 0.01; all three numbers in the same digits.
+    small = 0 < abs(interval["estimate"]) < 0.1
+    shown = (lambda value: f"{value:.4f}") if small else format_number
     low, high = interval["low"], interval["high"]
-    ends = "" if None in (low, high) else f" [{_number(low)}, {_number(high)}]"
-    return _number(interval["estimate"]) + ends
-
-
-def _number(value: float) -> str:
-    """Small figures keep three digits: a Brier score of 0.0123 is no 0.01."""
-    return f"{value:.4f}" if 0 < abs(value) < 0.1 else format_number(value)
+    ends = "" if None in (low, high) else f" [{shown(low)}, {shown(high)}]"
+    return shown(interval["estimate"]) + ends
 
 
 def _at(part: Any, place: tuple[str, ...]) -> Any:
