@@ -45,7 +45,8 @@ def findings(folder: EvaluationFolder) -> list[Finding]:
         episodes = fewest_episodes(folder)
         found += of_clips if episodes is None else [_weigh(f, episodes) for f in of_clips]
     if ranking := folder.results("ranking"):
-        found += _ranking(ranking)
+        played = min(side["real"]["episodes"] for side in ranking["policies"].values())
+        found += [_weigh(finding, played) for finding in _ranking(ranking)]
     if stability := folder.results("stability"):
         found += _stability(stability)
     order = ("bad", "open", "good")

@@ -121,13 +121,15 @@ def scatter(
         under, over = (axes.y(end) for end in _ends(y))
         # Names of points at the right edge stand to the left of them.
         anchor, shift = ("end", -6) if cx > WIDTH * 0.7 else ("start", 6)
+        # And of those at the top edge below them.
+        lift = 14 if cy < TOP + 14 else -5
         drawn.append(
             fill(
                 '<path d="M$left $cy H$right M$cx $under V$over" stroke="var(--c0)" '
                 'stroke-opacity=".55"/><circle cx="$cx" cy="$cy" r="3.5" fill="var(--c0)"/>'
                 '<text x="$tx" y="$ty" text-anchor="$anchor">$name</text>',
                 left=left, right=right, under=under, over=over, cx=cx, cy=cy,
-                tx=cx + shift, ty=cy - 5, anchor=anchor, name=name,
+                tx=cx + shift, ty=cy + lift, anchor=anchor, name=name,
             )
         )  # fmt: skip
     spoken = "; ".join(f"{n} {x['estimate']:.3g} and {y['estimate']:.3g}" for n, x, y in shown)

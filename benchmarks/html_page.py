@@ -55,7 +55,7 @@ summary{cursor:pointer;padding:.35rem 0}
 code{font:.9em ui-monospace,Menlo,Consolas,monospace}
 pre{background:var(--card);padding:.6rem;border-radius:.35rem;white-space:pre-wrap;
 overflow-wrap:anywhere}
-svg{display:block;width:100%;height:auto}
+svg{display:block;width:100%;max-width:34rem;height:auto}
 svg text{fill:var(--soft);font-size:11px}svg .title{fill:var(--ink);font-size:12px;font-weight:600}
 svg .axis{stroke:var(--line);fill:none}
 .legend{list-style:none;display:flex;flex-wrap:wrap;gap:.1rem .9rem;margin:.2rem 0;padding:0;

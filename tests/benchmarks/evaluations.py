@@ -76,10 +76,10 @@ def ranking(spearman: float = 0.9, factor: float = 1.0) -> dict[str, Any]:
     for name, mean in (("noop", 10.0), ("uniform", 20.0), ("sweep", 40.0)):
         sides = {}
         for side, times in (("real", 1.0), ("imagined", factor)):
-            returns = [times * (mean + spread) for spread in (-1.0, 0.0, 1.0)]
+            returns = [times * (mean + spread) for spread in 4 * (-1.0, 0.0, 1.0)]
             sides[side] = {
                 "environment": f"toy ({side})",
-                "episodes": 3,
+                "episodes": 12,
                 "mean_return": interval(times * mean, 1.0),
                 "mean_length": 5.0,
                 "returns": returns,

@@ -61,6 +61,10 @@ def test_few_episodes_prove_nothing():
     assert {verdict for verdict, _ in found} == {"open"}
     assert "too many balls" in only("open", found)
     assert "Too few episodes (2)" in only("open", found)
+    ranking = made.ranking(factor=3)
+    for sides in ranking["policies"].values():
+        sides["real"]["episodes"] = 2
+    assert {verdict for verdict, _ in verdicts(ranking=ranking)} == {"open"}
 
 
 def test_blur_that_would_help_is_a_fault():
