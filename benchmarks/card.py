@@ -111,7 +111,9 @@ def _tables(folder: EvaluationFolder) -> Iterator[str]:
             continue
         by_key = {steps: {f.key: f for f in figures} for steps, figures in columns.items()}
         heads = [f"{steps} step{'' if steps == '1' else 's'}" if steps else "" for steps in columns]
-        lines = [f"| {part}, 95 % intervals | {' | '.join(heads)} | n |",
+        alone = all(f.ends == "no interval" for figures in columns.values() for f in figures)
+        what = part if alone else f"{part}, 95 % intervals"
+        lines = [f"| {what} | {' | '.join(heads)} | n |",
                  f"|---|{'---|' * len(heads)}---|"]  # fmt: skip
         for key in keys:
             found = [by_key[steps].get(key) for steps in columns]

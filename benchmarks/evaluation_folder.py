@@ -15,6 +15,12 @@ from world_model.errors import DataError, WorldNotFoundError
 from world_model.registry import find_world
 
 PREFIX = "benchmark/"
+ONLY_FOR = {
+    "fidelity": ("clips", "horizon", "samples", "sampled_clips", "rollouts", "rollout_steps"),
+    "ranking": ("policies", "episodes"),
+    "stability": ("stable_steps",),
+}
+"""Options that decide nothing in the other ones of these parts."""
 PARTS: tuple[str, ...] = get_args(Part)
 """What ``nfd evaluate --measure`` knows."""
 
@@ -130,6 +136,8 @@ def command_of(document: Mapping[str, Any]) -> str:
     for option in fields(EvaluateOptions):
         name, value = option.name, settings.get(option.name)
         if name in ("world", "data", "out", "measure") or name not in settings:
+            continue
+        if part in ONLY_FOR and any(name in ONLY_FOR[p] for p in ONLY_FOR if p != part):
             continue
         default = list(option.default) if isinstance(option.default, tuple) else option.default
         if value == default:

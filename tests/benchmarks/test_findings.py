@@ -89,4 +89,7 @@ def test_another_best_policy_and_broken_numbers():
     bad = only("bad", verdicts(ranking=ranking, stability=stability))
     assert "noop, in the real game sweep" in bad
     assert "3 checks" in bad
+    assert "Memory" not in bad  # 1,000 steps: still loading
+    stability["steps"] = 2000
+    bad = only("bad", verdicts(stability=stability))
     assert "Memory grows by 40.0 MB" in bad

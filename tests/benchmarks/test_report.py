@@ -96,7 +96,7 @@ def test_every_curve_has_its_numbers(folder):
 def test_how_to_repeat_it(folder):
     words = Page(render_report(read_folder(folder))).words
     assert "nfd evaluate toy@1 --clips 40 --horizon 4" in words
-    assert "nfd evaluate toy@1 --measure ranking" in words
+    assert "nfd evaluate toy@1 --measure ranking How ranking was" in words
     assert "benchmarks/PROTOCOL.md" in words
     assert "torch" in words
     assert command_of(
