@@ -202,8 +202,8 @@ def _protocol(folder: EvaluationFolder) -> Html:
         fill(
             "<p>The fixed protocol, with splits, seeds, numbers of clips and episodes, and how "
             "intervals are made, is <code>benchmarks/PROTOCOL.md</code>. Commands below take the "
-            "data set from <code>data/NAME</code>; name another folder with <code>--data</code>, and "
-            "the folder of the world where it is none that comes with the package."
+            "data set from <code>data/NAME</code>; name another folder with <code>--data</code>, "
+            "and the folder of the world where it is none that comes with the package."
             "</p>"
         ),
         *parts,
