@@ -81,8 +81,8 @@ def binary_metrics(probability: np.ndarray, happened: np.ndarray) -> BinaryMetri
 def equal_bins(values: np.ndarray, bins: int) -> np.ndarray:
     """int (n,), the one of ``bins`` equally filled bins of each value; equal ones share theirs.
 
-    >>> equal_bins(np.array([0.1, 0.9, 0.2, 0.2]), 2)
-    array([0, 1, 0, 0])
+    >>> equal_bins(np.array([0.1, 0.9, 0.2, 0.2]), 4)
+    array([0, 3, 2, 2])
     """
     return ((_midranks(values) - 0.5) / len(values) * bins).astype(int)
 
