@@ -8,6 +8,7 @@ import pytest
 from agents.presets import CRAFTER
 
 crafter = pytest.importorskip("crafter")
+pytestmark = pytest.mark.slow  # a world of Crafter takes a second to make
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_a_seed_says_what_happens(game):
     for waste in (0, 3000):
         kept = [bytearray(i % 977) for i in range(waste)]  # other addresses from here on
         frames = [game.reset(seed=0)[0]]
-        for t in range(120):
+        for t in range(60):
             frames.append(game.step(1 + t // 4 % 4)[0])
         world = game._game._world
         where = [(type(o).__name__, *o.pos.tolist()) for o in world.objects]

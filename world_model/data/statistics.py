@@ -42,16 +42,19 @@ class PixelCounts:
 def running_stats(
     episodes: Sequence[EpisodeStream], pixels: PixelCounts, info: DatasetInfo
 ) -> dict[str, dict[str, Any]]:
-    """Running sums per column."""
+    """Running sums per column, of numbers and pixels."""
+    return column_stats(episodes, info) | {IMAGE_KEY: pixels.stats()}
+
+
+def column_stats(episodes: Sequence[EpisodeStream], info: DatasetInfo) -> dict[str, dict[str, Any]]:
+    """Running sums per column of numbers."""
     arrays = {
         "action": np.concatenate([e.actions for e in episodes]),
         "next.reward": np.concatenate([e.rewards for e in episodes])[:, None],
     }
     if info.state_names:
         arrays["observation.state"] = np.concatenate([e.state for e in episodes])
-    stats = {name: _moments(array.astype(np.float64)) for name, array in arrays.items()}
-    stats[IMAGE_KEY] = pixels.stats()
-    return stats
+    return {name: _moments(array.astype(np.float64)) for name, array in arrays.items()}
 
 
 def _moments(array: np.ndarray) -> dict[str, Any]:

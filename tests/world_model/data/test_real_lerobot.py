@@ -192,3 +192,21 @@ def test_lerobot_reads_our_own_data_sets_and_agrees_on_their_statistics(tmp_path
             assert ours.shape[0] == theirs[statistic].shape[0], (name, statistic)
             np.testing.assert_allclose(ours.ravel(), theirs[statistic].ravel(), atol=1e-6)
     assert dataset.meta.stats["observation.image"]["mean"].shape == (3, 1, 1)
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_lerobot_takes_exports_apart_and_knows_the_statistics_of_the_parts(tmp_path, kind):
+    from lerobot.datasets.dataset_tools import delete_episodes
+
+    info = replace(INFO, label_classes={}) if kind == "image" else films.INFO
+    make = make_episode if kind == "image" else films.make_film
+    episodes = [make(20 * i, n, info=info) for i, n in enumerate(LENGTHS)]
+    data = write_dataset(tmp_path / "data", episodes, info, shard_episodes=2)
+    run(ExportCommand(data, "lerobot", tmp_path / "out", plain=True), Console(quiet=True))
+    part = delete_episodes(loaded(tmp_path / "out"), [1], tmp_path / "part", "me/part")
+    stats = loaded(tmp_path / "part").meta.stats
+    actions = np.concatenate([episodes[i].actions for i in (0, 2)])
+    for name, expected in (("mean", actions.mean()), ("std", actions.std()), ("max", 2.0)):
+        np.testing.assert_allclose(stats["action"][name], [expected], atol=1e-6)
+    assert stats["action"]["count"] == len(actions) == len(part)
+    assert stats["observation.images.main"]["mean"].shape == (3, 1, 1)

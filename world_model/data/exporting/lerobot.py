@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from world_model.data.exporting.episode_stats import episode_stats
 from world_model.data.exporting.source import Progress, Source
 from world_model.data.metadata import (
     EPISODES_PATH,
@@ -118,7 +119,8 @@ def _write_episodes(
         raise DataError(f"{source.root / EPISODES_PATH} is damaged: {error}.") from error
     entries = table.to_pylist()
     kept, start = [], 0
-    for entry, length in zip(entries, lengths, strict=True):
+    stats = episode_stats(source, camera)
+    for entry, length, numbers in zip(entries, lengths, stats, strict=True):
         renamed = {
             name.replace(f"videos/{IMAGE_KEY}/", f"videos/{camera}/"): value
             for name, value in entry.items()
@@ -131,6 +133,7 @@ def _write_episodes(
             "length": length,
             "dataset_from_index": start,
             "dataset_to_index": start + length,
+            **numbers,
         }
         start += length
         kept.append(renamed)

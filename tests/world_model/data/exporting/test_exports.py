@@ -100,6 +100,14 @@ def test_plain_lerobot_has_nothing_of_ours(tmp_path, data):
     assert [entry["length"] for entry in entries] == taken
     assert entries[-1]["dataset_to_index"] == sum(taken)
     assert not any(name.startswith("nfd/") for name in entries[0])
+    # LeRobot makes the statistics of parts of a data set from those of their episodes.
+    stats, whole = entries[2], json_of(out / "meta/stats.json")
+    actions = open_store(data).episode(2).actions
+    assert stats["stats/action/count"] == [len(actions)]
+    np.testing.assert_allclose(stats["stats/action/mean"], actions.mean(axis=0))
+    pixels = [entry["stats/observation.images.eye/count"][0] for entry in entries]
+    assert sum(pixels) == whole["observation.images.eye"]["count"][0]
+    assert pixels == [n * 6 * 8 for n in LENGTHS]
     back = read_back(LeRobot(source=out, out=tmp_path / "back", processes=1))
     before = open_store(data)
     for i, count in enumerate(taken):
