@@ -104,7 +104,7 @@ DEFEND = replace(
     network=replace(SMALL_GAME.network, layers=4, temporal_layers=(1, 2), mlp_width=384),
 )
 # Flat colours, and all that moves is a ball of two pixels and a paddle.
-BREAKOUT = replace(
+BALL_GAME = replace(
     PLAIN_GAME,
     network=replace(SMALL_GAME.network, width=128, layers=4, heads=2, mlp_width=256),
     flow=replace(PLAIN_GAME.flow, motion_weight=20.0, motion_reach=17),
@@ -132,8 +132,8 @@ PRESETS: dict[str, WorldPreset] = {
     "doom-health-gathering": ONE_CLASS,
     "doom-defend-the-center": DEFEND,
     "doom-keyboard-mouse": PLAIN_GAME,
-    "breakout": BREAKOUT,
-    "pong": BREAKOUT,
+    "breakout": BALL_GAME,
+    "pong": BALL_GAME,
     "crafter": PLAIN_GAME,
     "small-game": PLAIN_GAME,
     "tiny": TINY,

@@ -246,12 +246,21 @@ def few_step_flow(world: World, store: EpisodeStore, loss: str = "energy") -> Fl
     themselves.
 
     Raises:
-        ConfigError: if the data are of another shape than the world.
+        ConfigError: if the data are of another shape than the world, or of other actions.
     """
     if tuple(store.frame_shape) != tuple(world.config.frame_shape):
         raise ConfigError(
             f"{store.root} has frames of {tuple(store.frame_shape)}, {world.model_id} of "
             f"{tuple(world.config.frame_shape)}. Give the data that the world was learned from."
+        )
+    if store.action_spec != world.action_spec:
+        theirs, ours = (
+            [group.labels or group.name for group in spec.groups]
+            for spec in (store.action_spec, world.action_spec)
+        )
+        raise ConfigError(
+            f"{store.root} has the actions {theirs}, {world.model_id} has {ours}. Give the data "
+            "that the world was learned from; to go on with another game: nfd train --start-from."
         )
     taught = loss in CONSISTENCY_LOSSES
     return replace(

@@ -171,10 +171,8 @@ def _copy_weights(world: World, model: NextFrameDiffusion, spec: ActionSpec) -> 
             f"{world.model_id} cannot be begun with: it differs in {', '.join(differing)}. Choose "
             "the preset it was trained with, or start from fresh weights."
         )
+    weights = world.network.state_dict()
     if world.action_spec != spec:
-        known = world.network.state_dict()
-        fresh = {k: v for k, v in model.state_dict().items() if k.startswith("embed_action.")}
-        model.load_state_dict({**known, **fresh})
         model.embed_action.begin_with(world.network.embed_action)
-        return
-    model.load_state_dict(world.network.state_dict())
+        weights.update(model.embed_action.state_dict(prefix="embed_action."))
+    model.load_state_dict(weights)

@@ -9,11 +9,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from safetensors.torch import load_file
 
 import nfd_env  # noqa: F401  (registers the environment)
 from nfd_env.cli.main import main as nfd
 from tests.world_model.training.bars import INFO, play
+from world_model.action_spec import ActionSpec
 from world_model.data.writer import write_dataset
 from world_model.distillation.methods import MethodSettings
 from world_model.distillation.scm import ScmConfig
@@ -143,6 +145,18 @@ def test_data_of_another_shape_are_refused(quick, tmp_path):
     data = write_dataset(tmp_path / "set", episodes, other, shard_episodes=20)
     with pytest.raises(ConfigError, match=r"frames of \(8, 8, 3\), bars@1"):
         run(replace(quick, data=data, out=tmp_path / "run"))
+
+
+@pytest.mark.parametrize("names", [["stay", "left", "right", "jump"], ["stay", "right", "left"]])
+def test_data_of_other_actions_are_refused(quick, tmp_path, names):
+    """Weights may begin with another game's, but a student keeps the actions of its world."""
+    spec = ActionSpec.from_space(spaces.Discrete(len(names)), names=names)
+    episodes = [play(seed, 19) for seed in range(20)]
+    other = replace(INFO, action_spec=spec)
+    data = write_dataset(tmp_path / "set", episodes, other, shard_episodes=20)
+    with pytest.raises(ConfigError, match=r"the actions .* bars@1.*nfd train --start-from"):
+        run(replace(quick, data=data, out=tmp_path / "run"))
+    assert not (tmp_path / "run" / "world").exists()
 
 
 @pytest.mark.parametrize(
