@@ -41,11 +41,12 @@ class Finding:
 def findings(folder: EvaluationFolder) -> list[Finding]:
     """All sentences, faults first."""
     found: list[Finding] = []
-    results = folder.results("fidelity")
-    if results:
-        of_clips = [*_frames(results), *_objects(results), *_ends(results)]
-        episodes = fewest_episodes(folder)
-        found += of_clips if episodes is None else [_weigh(f, episodes) for f in of_clips]
+    of_clips: list[Finding] = []
+    if results := folder.results("fidelity"):
+        of_clips += [*_frames(results), *_objects(results)]
+    of_clips += _ends(folder.results("outcomes"))
+    episodes = fewest_episodes(folder)
+    found += of_clips if episodes is None else [_weigh(f, episodes) for f in of_clips]
     if ranking := folder.results("ranking"):
         played = min(side["real"]["episodes"] for side in ranking["policies"].values())
         found += [_weigh(finding, played) for finding in _ranking(ranking)]
@@ -137,9 +138,9 @@ def _objects(results: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _ends(results: Mapping[str, Any]) -> Iterator[Finding]:
-    if "hazard" not in results:  # now a part of its own, "outcomes"
+    if "termination" not in results:  # not measured, or a world that ends nothing by itself
         return
-    hazard = results["hazard"]["imagined"]
+    hazard = results["termination"]
     if not hazard["ends"]:
         yield Finding("open", "No episode ended in these clips: its ends were not put to the test.")
         return
@@ -152,13 +153,13 @@ def _ends(results: Mapping[str, Any]) -> Iterator[Finding]:
         equal=f"It expects about as many ends of episodes as there were ({hazard['ends']}), {{}} "
         "times.",
     )
-    scores = hazard["scores"]
-    if scores is not None and scores["brier"] >= scores["brier_base"]:
+    brier, base = (hazard["scores"][key] for key in ("brier", "brier_base"))
+    if brier["estimate"] >= base["estimate"]:
         yield Finding(
             "bad",
             "Which step ends an episode it foretells no better than the same chance for every step "
-            f"would (Brier score {scores['brier']:.4f}, base rate {scores['brier_base']:.4f}, "
-            f"{scores['count']} steps, no interval).",
+            f"would (Brier score {_text(brier, digits=4)}, base rate {base['estimate']:.4f}, "
+            f"{brier['n']} steps).",
         )
 
 

@@ -16,6 +16,7 @@ from benchmarks.report_pictures import pictures_section
 from benchmarks.report_sections import (
     fidelity_section,
     other_section,
+    outcomes_section,
     ranking_section,
     stability_section,
 )
@@ -145,6 +146,8 @@ def _sections(folder: EvaluationFolder) -> list[Html]:
         if part == "fidelity":
             films += [pictures_section(folder, steps) for steps in steps_of(part)]
             shown += [fidelity_section(folder, steps) for steps in steps_of(part)]
+        elif part == "outcomes":
+            shown += [outcomes_section(folder, steps) for steps in steps_of(part)]
         elif part == "ranking":
             shown += [ranking_section(folder, steps) for steps in steps_of(part)]
         elif part == "stability":

@@ -20,7 +20,7 @@ from benchmarks.html_page import (
     section,
     table,
 )
-from benchmarks.shown_figures import Figure, counted, figures_of
+from benchmarks.shown_figures import Figure, counted, figures_of, seen_ends
 
 BASELINES = ("repeat_last", "real_frames")
 Curves = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -33,7 +33,7 @@ def figures_table(figures: Sequence[Figure], caption: str) -> Html:
 
 
 def fidelity_section(folder: EvaluationFolder, steps: str) -> Html:
-    """Curves per horizon against the baselines, objects, ends of episodes."""
+    """Curves per horizon against the baselines, and objects."""
     document = folder.documents["fidelity"]
     results = folder.results("fidelity", steps)
     count = len(results["psnr"]["model"])
@@ -58,12 +58,10 @@ def fidelity_section(folder: EvaluationFolder, steps: str) -> Html:
             add({who: p[what] for who, p in part["presence"].items()}, f"{name}: {title}")
     for name, part in results["long_rollouts"]["objects"].items():
         shown.append(_by_step(name, part, results["long_rollouts"]))
-    if "hazard" in results:  # of older documents; now it is a part of its own, "outcomes"
-        shown.append(_reliability(results["hazard"]))
     figures = figures_of(folder, "fidelity", steps)
     return section(
         f"frames-{steps}",
-        f"Frames, objects and ends, in {steps} sampling step{'s' if steps != '1' else ''}",
+        f"Frames and objects, in {steps} sampling step{'s' if steps != '1' else ''}",
         paragraph(
             "Held-out clips are imagined again from their real beginning under the actions that "
             "were really taken. Beside the model: itself under the actions of other clips, the "
@@ -175,6 +173,22 @@ def stability_section(folder: EvaluationFolder) -> Html:
     )
 
 
+def outcomes_section(folder: EvaluationFolder, steps: str) -> Html:
+    """Ends of episodes on imagined and on real frames, and every figure of rewards and ends."""
+    results = folder.results("outcomes", steps)
+    ends = seen_ends(folder.documents["outcomes"], results)
+    shown = [_reliability(ends)] if ends else []
+    if "why_not" in results:
+        shown.append(paragraph(f"{str(results['why_not']).capitalize()}."))
+    figures = figures_of(folder, "outcomes", steps)
+    return section(
+        f"outcomes-{steps}",
+        f"Rewards and ends, in {steps} sampling step{'s' if steps != '1' else ''}",
+        fill('<div class="grid">$it</div>', it=join(shown)),
+        details("All figures", figures_table(figures, "95 % intervals over episodes")),
+    )
+
+
 def other_section(folder: EvaluationFolder, part: str) -> Html:
     """Every interval of a document of another kind."""
     tables = []
@@ -204,13 +218,12 @@ def _by_step(name: str, part: Mapping[str, Any], long: Mapping[str, Any]) -> Htm
     )
 
 
-def _reliability(hazard: Mapping[str, Any]) -> Html:
+def _reliability(ends: Mapping[str, Any]) -> Html:
     lines, rows, top = [], [], 1e-3
-    for where, part in hazard.items():
+    for where, part in ends.items():
         points = [(b["predicted"], {"estimate": b["observed"]}) for b in part["bins"]]
         top = max([top, *(x for x, _ in points)])
         lines.append(Line(f"on {_label(where)}", points))
-        scores = part["scores"] or {}
         rows.append(
             [
                 _label(where),
@@ -218,7 +231,7 @@ def _reliability(hazard: Mapping[str, Any]) -> Html:
                 f"{part['expected_ends']:.1f}",
                 interval_text(part["ratio"], 2),
                 *(
-                    f"{scores[key]:.{digits}f}" if key in scores else "-"
+                    interval_text(part["scores"][key], digits)
                     for key, digits in (("brier", 4), ("brier_base", 4), ("ece", 4), ("auroc", 2))
                 ),
                 f"{part['steps']} steps",
@@ -230,7 +243,7 @@ def _reliability(hazard: Mapping[str, Any]) -> Html:
     title = "Chance that a step ends the episode"
     return block(
         curves([*lines, ideal], title, "predicted", "happened"),
-        details("Numbers", table(header, rows, f"{title}; scores without interval")),
+        details("Numbers", table(header, rows, title)),
     )
 
 

@@ -65,7 +65,12 @@ def figures_of(folder: EvaluationFolder, part: str, steps: str | None = None) ->
     results = folder.results(part, steps)
     if not results:
         return []
-    makers = {"fidelity": _fidelity, "ranking": _ranking, "stability": _stability}
+    makers = {
+        "fidelity": _fidelity,
+        "outcomes": _outcomes,
+        "ranking": _ranking,
+        "stability": _stability,
+    }
     if part in makers:
         return list(makers[part](folder.documents[part], results))
     return list(_any(part, results))
@@ -118,12 +123,22 @@ def _fidelity(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterat
         title = f"{name}s shown, as a multiple of the real ones"
         n = f"{long['rollouts']} episodes, {long['frames']} frames"
         yield Figure(f"count.{name}", title, "", part["ratio"], n, "one")
-    for where, part in results.get("hazard", {}).items():
+
+
+def seen_ends(document: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
+    """What was found of ends of episodes, on ``imagined`` frames and on ``real_frames``."""
+    sources = {"imagined": results, "real_frames": document["results"].get("real_frames", {})}
+    return {where: part["termination"] for where, part in sources.items() if "termination" in part}
+
+
+def _outcomes(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[Figure]:
+    for where, part in seen_ends(document, results).items():
         title = f"ends of episodes expected on {where.replace('_', ' ')} "
         n = f"{part['steps']} steps, real ends: {part['ends']}"
         frames = "frames" if where == "imagined" else ""
         title = f"{title}{frames}".strip() + ", as a multiple of the real ones"
         yield Figure(f"ends.{where}", title, "", part["ratio"], n, "one")
+    yield from _any("outcomes", results)
 
 
 def _ranking(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[Figure]:

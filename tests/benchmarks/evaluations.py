@@ -22,20 +22,12 @@ def curve(value: float, width: float = 0.1) -> list[dict[str, Any]]:
     return [interval(value, width) for _ in range(HORIZON)]
 
 
-def fidelity(psnr: float = 30.0, gain: float = 2.0, balls: float = 1.0, ends: float = 1.0,
-             recall: float = 0.9, episodes: int = 20) -> dict[str, Any]:  # fmt: skip
+def fidelity(psnr: float = 30.0, gain: float = 2.0, balls: float = 1.0, recall: float = 0.9,
+             episodes: int = 20) -> dict[str, Any]:  # fmt: skip
     """Results with one number of steps."""
     presence = {
         who: {what: curve(value) for what in ("precision", "recall", "per_frame")}
         for who, value in (("real_frames", 1.0), ("model", recall), ("repeat_last", 0.5))
-    }
-    hazard = {
-        "steps": 100,
-        "ends": 10,
-        "expected_ends": 10 * ends,
-        "ratio": interval(ends),
-        "scores": {"count": 100, "brier": 0.01, "brier_base": 0.09, "ece": 0.1, "auroc": 0.9},
-        "bins": [{"predicted": 0.1, "observed": 0.1, "steps": 100}],
     }
     return {
         "psnr": {"model": curve(psnr), "repeat_last": curve(25.0), "blurred": curve(26.0)},
@@ -66,7 +58,21 @@ def fidelity(psnr: float = 30.0, gain: float = 2.0, balls: float = 1.0, ends: fl
                 }
             },
         },
-        "hazard": {"imagined": hazard, "real_frames": hazard},
+    }
+
+
+def outcomes(ends: float = 1.0, brier: float = 0.01) -> dict[str, Any]:
+    """What was found of ends on imagined frames, with one number of steps."""
+    scores = {"brier": brier, "brier_base": 0.09, "ece": 0.1, "auroc": 0.9}
+    return {
+        "termination": {
+            "steps": 100,
+            "ends": 10,
+            "expected_ends": 10 * ends,
+            "ratio": interval(ends),
+            "scores": {key: {**interval(value), "n": 100} for key, value in scores.items()},
+            "bins": [{"predicted": 0.1, "observed": 0.1, "steps": 100}],
+        }
     }
 
 
@@ -118,6 +124,8 @@ def write(folder: Path, kind: str, results: dict[str, Any], world: str = "toy@1#
     """One document."""
     if kind != "stability":
         results = {"by_steps": results if "1" in results or "2" in results else {"1": results}}
+    if kind == "outcomes":
+        results["real_frames"] = outcomes()
     write_benchmark(
         folder / f"{kind}.json",
         kind,
@@ -133,7 +141,7 @@ def write(folder: Path, kind: str, results: dict[str, Any], world: str = "toy@1#
 
 
 def write_all(folder: Path, world: str = "toy@1#abc", **settings: Any) -> Path:
-    """All three documents, and pictures."""
+    """Documents of all parts but one, and pictures."""
     results = fidelity()
     results["pictures"] = {"clips": [], "counterfactuals": []}
     for role in ("best", "median", "worst"):
@@ -144,6 +152,7 @@ def write_all(folder: Path, world: str = "toy@1#abc", **settings: Any) -> Path:
              "start": 7, "steps": 4, "of": 40, "psnr": 30.0, "psnr_repeat_last": 25.0}
         )  # fmt: skip
     write(folder, "fidelity", results, world, **settings)
+    write(folder, "outcomes", outcomes(), world, **settings)
     write(folder, "ranking", ranking(), world, **settings)
     return write(folder, "stability", stability(), world, **settings)
 

@@ -49,7 +49,7 @@ def test_a_world_that_was_not_measured_does_not_stand_in_the_way():
 
 
 def test_worlds_side_by_side(tmp_path):
-    better, worse = made.fidelity(psnr=30), made.fidelity(psnr=20, ends=1.05)
+    better, worse = made.fidelity(psnr=30), made.fidelity(psnr=20)
     names, rows = side_by_side(two(tmp_path, better, worse))["fidelity"]
     assert names == ["good@1#0, 1 step", "bad@1#1, 1 step"]
     by_title = {row.title: row for row in rows}
@@ -57,6 +57,9 @@ def test_worlds_side_by_side(tmp_path):
     assert [f.interval["estimate"] for f in psnr.figures] == [30, 20]
     assert psnr.best == 0
     assert by_title["energy score, step 4, grey levels"].best is None  # equal
+    better, worse = made.outcomes(), made.outcomes(ends=1.05)
+    _, rows = side_by_side(two(tmp_path / "ends", better, worse, "outcomes"))["outcomes"]
+    by_title = {row.title: row for row in rows}
     ends = "ends of episodes expected on imagined frames, as a multiple of the real ones"
     assert by_title[ends].best is None  # 1 and 1.05: overlap
 

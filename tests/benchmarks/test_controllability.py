@@ -62,6 +62,7 @@ def test_from_the_command_line(data, tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "controllability" in page
     assert "outcomes" in page
+    assert "Chance that a step ends the episode" in page
     both = [json.loads((tmp_path / name).read_text()) for name in files]
     assert both[0]["data"] == both[1]["data"]
     assert [document["kind"] for document in both] == [

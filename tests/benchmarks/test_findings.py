@@ -21,7 +21,10 @@ def only(verdict, found):
 
 
 def test_a_good_world_has_no_fault():
-    found = verdicts(fidelity=made.fidelity(), ranking=made.ranking(), stability=made.stability())
+    found = verdicts(
+        fidelity=made.fidelity(), outcomes=made.outcomes(), ranking=made.ranking(),
+        stability=made.stability(),
+    )  # fmt: skip
     assert {verdict for verdict, _ in found} == {"good"}
     assert len(found) == 7
 
@@ -33,8 +36,9 @@ def test_a_good_world_has_no_fault():
         ({"fidelity": made.fidelity(balls=2.5)}, "too many balls, 2.50 [2.40, 2.60] times"),
         ({"fidelity": made.fidelity(balls=0.5)}, "too few balls, 0.50 [0.40, 0.60] times"),
         ({"fidelity": made.fidelity(recall=0.1)}, "few balls are where they really were"),
-        ({"fidelity": made.fidelity(ends=0.3)}, "too forgiving: it expects 0.30 [0.20, 0.40]"),
-        ({"fidelity": made.fidelity(ends=3)}, "too deadly"),
+        ({"outcomes": made.outcomes(ends=0.3)}, "too forgiving: it expects 0.30 [0.20, 0.40]"),
+        ({"outcomes": made.outcomes(ends=3)}, "too deadly"),
+        ({"outcomes": made.outcomes(brier=0.2)}, "(Brier score 0.2000 [0.1000, 0.3000], base rate"),
         ({"ranking": made.ranking(spearman=-0.8)}, "does not rank policies"),
         ({"ranking": made.ranking(factor=3)}, "returns are too high, 3.00"),
         ({"ranking": made.ranking(factor=0.3)}, "returns are too low, 0.30"),
@@ -76,9 +80,10 @@ def test_blur_that_would_help_is_a_fault():
 
 
 def test_ends_that_are_not_there_are_not_judged():
-    results = made.fidelity()
-    results["hazard"]["imagined"].update(ends=0, scores=None, ratio=made.interval(1.0))
-    assert "not put to the test" in only("open", verdicts(fidelity=results))
+    results = made.outcomes()
+    results["termination"].update(ends=0, ratio=made.interval(1.0))
+    assert "not put to the test" in only("open", verdicts(outcomes=results))
+    assert verdicts(outcomes={"why_not": "the world has no outcome model"}) == []
 
 
 def test_another_best_policy_and_broken_numbers():
