@@ -21,8 +21,9 @@ from benchmarks.held_out import HeldOut, open_held_out
 from benchmarks.image_metrics import squared_error
 from benchmarks.intervals import counted, mean_intervals, ratio_intervals
 from benchmarks.inverse_dynamics import choices, score_reading, train_reader
+from benchmarks.plotting import has_matplotlib
 from benchmarks.progress import counting
-from benchmarks.results import describe_data, machine_line, write_benchmark
+from benchmarks.results import closing_words
 from nfd_env.loading import resolve_device
 from world_model.action_spec import ActionSpec
 
@@ -49,11 +50,10 @@ def run(
         NFDError: if the world or the data set are missing, or do not fit each other.
     """
     from benchmarks import controllability_report
-    from benchmarks.fidelity import find_out, has_matplotlib
 
     started = time.perf_counter()
     held_out = held_out or open_held_out(options, console, world)
-    world, clips, out = held_out.world, held_out.clips, find_out(options, held_out.world)
+    world, clips, out = held_out.world, held_out.clips, held_out.out
     parts = choices(world.action_spec)
     reader = None
     if parts:
@@ -92,14 +92,8 @@ def run(
                     on_frames=tell,
                 ),
             }
-    document = write_benchmark(
-        out / "controllability.json",
-        "controllability",
-        world=world.model_id,
-        data=describe_data(held_out.store, options.split),
-        settings={**options.figures(), "clips": len(clips), "diverging_clips": len(some)},
-        results={"by_steps": by_steps},
-        seconds=time.perf_counter() - started,
+    document = held_out.write(
+        "controllability", {"by_steps": by_steps}, started, diverging_clips=len(some)
     )
     for steps, results in document["results"]["by_steps"].items():
         title = f"{world.model_id}, {steps} sampling steps"
@@ -107,7 +101,7 @@ def run(
             console.print(table)
         if options.pictures and has_matplotlib(console):
             controllability_report.plot(results, out / f"controllability-{steps}.png")
-    console.print(f"{machine_line()}\n{document['seconds']:.0f} s; everything is in {out}")
+    console.print(closing_words(document, out))
     return document
 
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from benchmarks.fidelity_report import SHOWN, curves, horizon_table, section, text
 from benchmarks.plotting import figure, save
+from benchmarks.tables import interval_table
 
 
 def tables(results: Mapping[str, Any], title: str) -> list[Table]:
@@ -63,16 +63,10 @@ def plot(results: Mapping[str, Any], path: Path) -> None:
 
 
 def _reading_table(name: str, part: Mapping[str, Any]) -> Table:
-    table = Table(
-        title=f"inverse dynamics: {name!r} read off two frames",
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+    table = interval_table(
+        f"inverse dynamics: {name!r} read off two frames",
+        ("imagined", "real (ceiling)", "shuffled (floor)"),
     )
-    table.add_column("95 % intervals", no_wrap=True)
-    for column in ("imagined", "real (ceiling)", "shuffled (floor)"):
-        table.add_column(column, justify="right", no_wrap=True)
     table.add_row("macro F1", *(text(part[k], 2) for k in ("imagined", "ceiling", "floor")))
     for label, recalls in part["recall"].items():
         cells = (text(recalls[k], 2) for k in ("imagined", "ceiling"))

@@ -30,13 +30,14 @@ from agents.statistics import rank_agreement, rank_agreement_difference
 from benchmarks.clips import Clips, cut_clips, remember_the_past
 from benchmarks.distillation_report import describe, plot, table
 from benchmarks.dreaming import imagine, noise_seeds
-from benchmarks.fidelity import check_fit, has_matplotlib
 from benchmarks.fidelity_measures import measure_frames
 from benchmarks.frechet import FeatureSpace, frechet_distance, spread_frames
 from benchmarks.hazard import score_hazard
+from benchmarks.held_out import check_fit
+from benchmarks.plotting import has_matplotlib
 from benchmarks.policy_ranking import STREAMS, play_real
 from benchmarks.ranking_episodes import play_all
-from benchmarks.results import describe_data, machine_line, plain, write_benchmark
+from benchmarks.results import closing_words, describe_data, plain, write_benchmark
 from world_model.data import open_store_for
 from world_model.data.locating import find_dataset
 from world_model.errors import NFDError
@@ -208,7 +209,7 @@ def run(options: DistillationOptions, console: Console) -> dict[str, Any]:
     console.print(table(rows))
     if options.pictures and has_matplotlib(console):
         plot(rows, options.out / "distillation.png", f"{GROUPS[-1][0]}-{GROUPS[-1][1]}")
-    console.print(f"{machine_line()}\n{document['seconds']:.0f} s; everything is in {options.out}")
+    console.print(closing_words(document, options.out))
     return document
 
 

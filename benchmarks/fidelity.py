@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,11 +19,12 @@ from rich.console import Console
 
 from benchmarks.clips import Clips, clips_from_starts
 from benchmarks.fidelity_measures import find_classes, measure_all
-from benchmarks.held_out import HeldOut, open_held_out
+from benchmarks.held_out import HeldOut, find_out, open_held_out
+from benchmarks.plotting import has_matplotlib
 from benchmarks.progress import counting
-from benchmarks.results import describe_data, machine_line, write_benchmark
+from benchmarks.results import closing_words
 from nfd_env.loading import load_rollout
-from world_model.errors import ContextError, NFDError
+from world_model.errors import NFDError
 
 Part = Literal["fidelity", "outcomes", "controllability", "ranking", "stability"]
 
@@ -116,7 +116,7 @@ def run(
     )
     classes = find_classes(store, options.split, options.seed)
     by_steps: dict[str, Any] = {}
-    out = find_out(options, world)
+    out = held_out.out
     for steps in held_out.steps:
         rollout = held_out.rollout(steps)
         total = held_out.frames_to_dream(steps) + _frames(options, clips, long_clips)
@@ -147,58 +147,14 @@ def run(
                     options.batch,
                 ),
             }  # fmt: skip
-    document = write_benchmark(
-        out / "fidelity.json",
-        "fidelity",
-        world=world.model_id,
-        data=describe_data(store, options.split),
-        settings={
-            **options.figures(),
-            "context": context,
-            "clips": len(clips),
-            "own_steps": int(world.config.sampling_steps),
-        },
-        results={"by_steps": by_steps},
-        seconds=time.perf_counter() - started,
-    )
+    document = held_out.write("fidelity", {"by_steps": by_steps}, started)
     for steps, results in document["results"]["by_steps"].items():
         for table in fidelity_report.tables(results, f"{world.model_id}, {steps} sampling steps"):
             console.print(table)
         if options.pictures and has_matplotlib(console):
             fidelity_report.plot(results, out / f"fidelity-{steps}.png")
-    console.print(f"{machine_line()}\n{document['seconds']:.0f} s; everything is in {out}")
+    console.print(closing_words(document, out))
     return document
-
-
-def find_out(options: EvaluateOptions, world: Any) -> Path:
-    """Folder for the results."""
-    return options.out or Path("runs") / f"evaluate-{world.config.name}"
-
-
-def check_fit(store: Any, world: Any) -> None:
-    """Refuses a data set whose frames or actions the world does not know.
-
-    Raises:
-        ContextError: if they differ.
-    """
-    if tuple(store.frame_shape) != tuple(world.config.frame_shape):
-        raise ContextError(
-            f"the data set has frames of {tuple(store.frame_shape)}, the world {world.model_id} of "
-            f"{tuple(world.config.frame_shape)}. Give the data set that it was learned from."
-        )
-    if store.action_spec.space != world.action_spec.space:
-        raise ContextError(
-            f"the data set's actions are {store.action_spec.space}, those of the world "
-            f"{world.model_id} {world.action_spec.space}."
-        )
-
-
-def has_matplotlib(console: Console) -> bool:
-    """Whether plots can be drawn; says so once where they cannot."""
-    if find_spec("matplotlib") is None:
-        console.print('No plots without matplotlib: pip install "nfd-world[report]"')
-        return False
-    return True
 
 
 def _frames(options: EvaluateOptions, clips: Clips, long_clips: Clips) -> int:

@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from benchmarks.plotting import COLOURS, GREY, figure, save
+from benchmarks.tables import interval_table
 
 SHOWN = (1, 4, 16)
 """Horizons that tables show."""
@@ -150,17 +151,7 @@ def text(interval: Mapping[str, Any] | None, digits: int = 1) -> str:
 
 def horizon_table(title: str, horizons: Sequence[int]) -> Table:
     """An empty table with a column for each horizon."""
-    table = Table(
-        title=title,
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("95 % intervals", no_wrap=True)
-    for horizon in horizons:
-        table.add_column(f"step {horizon}", justify="right", no_wrap=True)
-    return table
+    return interval_table(title, (f"step {horizon}" for horizon in horizons))
 
 
 def section(

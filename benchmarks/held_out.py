@@ -5,8 +5,10 @@ Several parts look at the same imagined clips; they are imagined once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +16,12 @@ from rich.console import Console
 
 from benchmarks.clips import Clips, cut_clips, remember_the_past
 from benchmarks.dreaming import Dream, imagine_twice, make_rollout
+from benchmarks.results import describe_data, write_benchmark
 from nfd_env.loading import load_rollout
 from world_model.data import open_store_for
 from world_model.data.locating import find_dataset
 from world_model.data.store import EpisodeStore
+from world_model.errors import ContextError
 
 if TYPE_CHECKING:
     from benchmarks.fidelity import EvaluateOptions
@@ -36,6 +40,11 @@ class HeldOut:
     clips: Clips
     """Clips of the split, with what the outcome model knows of the time before them."""
     _dreams: dict[int, tuple[Dream, np.ndarray]] = field(default_factory=dict)
+
+    @property
+    def out(self) -> Path:
+        """Folder for the results."""
+        return find_out(self.options, self.world)
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -62,6 +71,34 @@ class HeldOut:
             )
         return self._dreams[steps]
 
+    def write(
+        self, kind: str, results: Mapping[str, Any], started: float, **settings: Any
+    ) -> dict[str, Any]:
+        """Writes and returns the document of one part; what was not found is None in it.
+
+        Args:
+            kind: the part.
+            results: its figures.
+            started: when it began, by ``time.perf_counter``.
+            settings: what decides its figures beside the options, and the clips that were found.
+        """
+        config = self.world.config
+        return write_benchmark(
+            self.out / f"{kind}.json",
+            kind,
+            world=self.world.model_id,
+            data=describe_data(self.store, self.options.split),
+            settings={
+                **self.options.figures(),
+                "context": int(config.context_length),
+                "clips": len(self.clips),
+                "own_steps": int(config.sampling_steps),
+                **settings,
+            },
+            results=results,
+            seconds=time.perf_counter() - started,
+        )
+
 
 def open_held_out(options: EvaluateOptions, console: Console, world: Any = None) -> HeldOut:
     """Loads world and data set, and cuts the clips.
@@ -74,8 +111,6 @@ def open_held_out(options: EvaluateOptions, console: Console, world: Any = None)
     Raises:
         NFDError: if the world or the data set are missing, or do not fit each other.
     """
-    from benchmarks.fidelity import check_fit
-
     world = load_rollout(options.world if world is None else world, options.device)[0]
     config = world.config
     store = open_store_for(find_dataset(config, options.data), config.frame_shape, config.source)
@@ -88,3 +123,26 @@ def open_held_out(options: EvaluateOptions, console: Console, world: Any = None)
         f"({options.split}) of {store.root}, {options.horizon} steps each"
     )
     return HeldOut(options, world, store, clips)
+
+
+def find_out(options: EvaluateOptions, world: Any) -> Path:
+    """Folder for the results."""
+    return options.out or Path("runs") / f"evaluate-{world.config.name}"
+
+
+def check_fit(store: Any, world: Any) -> None:
+    """Refuses a data set whose frames or actions the world does not know.
+
+    Raises:
+        ContextError: if they differ.
+    """
+    if tuple(store.frame_shape) != tuple(world.config.frame_shape):
+        raise ContextError(
+            f"the data set has frames of {tuple(store.frame_shape)}, the world {world.model_id} of "
+            f"{tuple(world.config.frame_shape)}. Give the data set that it was learned from."
+        )
+    if store.action_spec.space != world.action_spec.space:
+        raise ContextError(
+            f"the data set's actions are {store.action_spec.space}, those of the world "
+            f"{world.model_id} {world.action_spec.space}."
+        )

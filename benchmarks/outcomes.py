@@ -17,8 +17,9 @@ from benchmarks.dreaming import Outcomes, watch
 from benchmarks.hazard import count_ends, hazard_intervals
 from benchmarks.held_out import HeldOut, open_held_out
 from benchmarks.intervals import counted, mean_intervals
+from benchmarks.plotting import has_matplotlib
 from benchmarks.progress import counting
-from benchmarks.results import describe_data, machine_line, write_benchmark
+from benchmarks.results import closing_words
 from benchmarks.reward_scores import score_returns, score_rewards
 from world_model.world import World
 
@@ -45,11 +46,10 @@ def run(
         NFDError: if the world or the data set are missing, or do not fit each other.
     """
     from benchmarks import outcomes_report
-    from benchmarks.fidelity import find_out, has_matplotlib
 
     started = time.perf_counter()
     held_out = held_out or open_held_out(options, console, world)
-    world, clips, out = held_out.world, held_out.clips, find_out(options, held_out.world)
+    world, clips, out = held_out.world, held_out.clips, held_out.out
     threshold = world_threshold(world)
     real = watch(world, clips)
     results: dict[str, Any] = {
@@ -65,15 +65,7 @@ def run(
         with counting(console, f"{steps} sampling steps", total) as tell:
             dream, _ = held_out.dreams(steps, tell)
         results["by_steps"][str(steps)] = score(dream, clips, threshold, imagined=True)
-    document = write_benchmark(
-        out / "outcomes.json",
-        "outcomes",
-        world=world.model_id,
-        data=describe_data(held_out.store, options.split),
-        settings={**options.figures(), "clips": len(clips)},
-        results=results,
-        seconds=time.perf_counter() - started,
-    )
+    document = held_out.write("outcomes", results, started)
     results = document["results"]
     for steps in results["by_steps"]:
         title = f"{world.model_id}, {steps} sampling steps"
@@ -81,7 +73,7 @@ def run(
             console.print(table)
         if options.pictures and has_matplotlib(console):
             outcomes_report.plot(results, steps, out / f"outcomes-{steps}.png")
-    console.print(f"{machine_line()}\n{document['seconds']:.0f} s; everything is in {out}")
+    console.print(closing_words(document, out))
     return document
 
 

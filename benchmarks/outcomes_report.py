@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from agents.statistics import format_number
 from benchmarks.plotting import COLOURS, GREY, figure, save
+from benchmarks.tables import interval_table
 
 SOURCES = {"imagined": "imagined frames", "real_frames": "real frames"}
 REWARD_ROWS = (
@@ -51,7 +51,10 @@ def sources(results: Mapping[str, Any], steps: str) -> dict[str, Mapping[str, An
 def tables(results: Mapping[str, Any], steps: str, title: str) -> list[Table]:
     """One table for rewards, one for the ends; imagined frames beside real ones."""
     parts = sources(results, steps)
-    rewards, ends = (_table(f"{title}: {what}", parts) for what in ("rewards", "ends of episodes"))
+    columns = [SOURCES[name] for name in parts]
+    rewards, ends = (
+        interval_table(f"{title}: {what}", columns) for what in ("rewards", "ends of episodes")
+    )
     for label, place in REWARD_ROWS:
         _row(rewards, label, [_at(part["reward"], place) for part in parts.values()])
     until = [_at(part, ("return_until_the_end", "mae")) for part in parts.values()]
@@ -121,20 +124,6 @@ def _returns(ax: Any, clips: Mapping[str, Any]) -> None:
     ax.set_title("return of each clip, until the end")
     ax.set_xlabel("real")
     ax.set_ylabel("imagined (expected)")
-
-
-def _table(title: str, parts: Mapping[str, Any]) -> Table:
-    table = Table(
-        title=title,
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("95 % intervals", no_wrap=True)
-    for name in parts:
-        table.add_column(SOURCES[name], justify="right", no_wrap=True)
-    return table
 
 
 def _row(table: Table, label: str, intervals: list[Any]) -> None:

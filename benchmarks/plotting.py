@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from world_model.storage import atomic_file
 
@@ -50,3 +53,11 @@ def save(fig: Any, path: Path) -> None:
     with atomic_file(path) as temporary:
         fig.savefig(temporary, format="png", facecolor="white")
     plt.close(fig)
+
+
+def has_matplotlib(console: Console) -> bool:
+    """Whether plots can be drawn; says so once where they cannot."""
+    if find_spec("matplotlib") is None:
+        console.print('No plots without matplotlib: pip install "nfd-world[report]"')
+        return False
+    return True

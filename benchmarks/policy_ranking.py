@@ -24,10 +24,11 @@ from agents.evaluation import Evaluation, evaluate
 from agents.policies import Policy
 from agents.results import package_version
 from agents.statistics import rank_agreement
-from benchmarks.plotting import COLOURS, GREY, figure, save
+from benchmarks.held_out import find_out
+from benchmarks.plotting import COLOURS, GREY, figure, has_matplotlib, save
 from benchmarks.progress import counting
 from benchmarks.ranking_episodes import play_all
-from benchmarks.results import machine_line, write_benchmark
+from benchmarks.results import closing_words, write_benchmark
 from nfd_env.loading import load_rollout
 from world_model.storage import atomic_file
 
@@ -44,8 +45,6 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     Raises:
         NFDError: if the world, a policy, or the real game is missing.
     """
-    from benchmarks.fidelity import find_out, has_matplotlib
-
     started = time.perf_counter()
     world = load_rollout(options.world if world is None else world, options.device)[0]
     out = find_out(options, world)
@@ -84,7 +83,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
         console.print(table(figures, f"{world.model_id}, {steps} sampling steps"))
         if options.pictures and has_matplotlib(console):
             plot(figures, out / f"ranking-{steps}.png")
-    console.print(f"{machine_line()}\n{document['seconds']:.0f} s; everything is in {out}")
+    console.print(closing_words(document, out))
     return document
 
 

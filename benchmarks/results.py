@@ -131,6 +131,11 @@ def machine_line() -> str:
     return f"{machine['processor']} ({machine['cpus']} CPUs), torch on {threads} {plural}{gpu}"
 
 
+def closing_words(document: Mapping[str, Any], out: Path) -> str:
+    """What a measurement ends with on the terminal: on what, for how long, and where it all is."""
+    return f"{machine_line()}\n{document['seconds']:.0f} s; everything is in {out}"
+
+
 def _intervals(value: Any, place: str) -> list[tuple[str, dict[str, Any]]]:
     if isinstance(value, Mapping):
         if {"estimate", "low", "high"} <= set(value):

@@ -27,8 +27,10 @@ from benchmarks.frame_statistics import (
     usual_range,
 )
 from benchmarks.frechet import FeatureSpace, spread_frames
+from benchmarks.held_out import check_fit, find_out
+from benchmarks.plotting import has_matplotlib
 from benchmarks.progress import counting
-from benchmarks.results import describe_data, machine_line, write_benchmark
+from benchmarks.results import closing_words, describe_data, write_benchmark
 from nfd_env.loading import load_rollout
 from world_model.data import open_store_for
 from world_model.data.locating import find_dataset
@@ -66,7 +68,6 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     Raises:
         NFDError: if the world or the data set is missing.
     """
-    from benchmarks.fidelity import check_fit, find_out, has_matplotlib
     from benchmarks.stability_report import length_table, plot, table, write_strip
 
     world = load_rollout(options.world if world is None else world, options.device)[0]
@@ -107,7 +108,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
         write_strip(out / "stability-frames.png", trace)
     if options.pictures and has_matplotlib(console):
         plot(trace, usual, out / "stability.png")
-    console.print(f"{machine_line()}\n{document['seconds']:.0f} s; everything is in {out}")
+    console.print(closing_words(document, out))
     return document
 
 
