@@ -98,10 +98,15 @@ SMALL_GAME = WorldPreset(
 PLAIN_GAME = replace(SMALL_GAME, flow=replace(SMALL_GAME.flow, object_weights=()))
 # Medikits and monsters are what the game is about; they are larger than fireballs.
 ONE_CLASS = replace(SMALL_GAME, flow=replace(SMALL_GAME.flow, object_weights=(5.0,)))
-# An empty arena seen from one spot: half of the network will do.
+# An empty arena seen from one spot: half of the network will do. Who turns around sees everything
+# move by 8 pixels a step in the middle of the view and by 14 at its edges.
 DEFEND = replace(
-    ONE_CLASS,
-    network=replace(SMALL_GAME.network, layers=4, temporal_layers=(1, 2), mlp_width=384),
+    SMALL_GAME,
+    network=replace(
+        SMALL_GAME.network, layers=4, temporal_layers=(1, 2), mlp_width=384, transport=(1, 14)
+    ),
+    # Monsters far away are a dozen pixels.
+    flow=replace(SMALL_GAME.flow, object_weights=(20.0,)),
 )
 # Flat colours, and all that moves is a ball of two pixels and a paddle.
 BALL_GAME = replace(
