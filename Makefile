@@ -15,7 +15,7 @@ CODE := nfd_env agents world_model benchmarks tests
 # One BLAS thread per test worker: more would fight over the same cores.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test lint docs format clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -32,12 +32,15 @@ lint: $(VENV)/.installed  ## ruff (rules and layout) and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.docs  ## the documentation as web pages, in docs/_build
+	$(BIN)/python -m sphinx -b html -W --keep-going docs docs/_build
+
 format: $(VENV)/.installed  ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:  ## remove the virtual environment, caches and build folders; never data or runs
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # `.installing` marks a set-up under way. Where one was cut short, packages may be half there
@@ -50,4 +53,8 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install $(TORCH)
 	$(BIN)/python -m pip install --quiet -e ".[doom,report,dev]"
 	@rm $(VENV)/.installing
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
 	@touch $@

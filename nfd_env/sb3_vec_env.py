@@ -174,13 +174,17 @@ class NFDWorldVecEnv(VecEnv):
         return [False for _ in self._get_indices(indices)]
 
 
-def make_sb3_vec_env(id: str = "NFD-World-v0", n_envs: int = 1, **kwargs: Any) -> NFDWorldVecEnv:
+def make_sb3_vec_env(
+    id: str = "NFD-World-v0", n_envs: int = 1, seed: int | None = None, **kwargs: Any
+) -> NFDWorldVecEnv:
     """A native stable-baselines3 ``VecEnv`` of a registered world.
 
     Args:
         id: a Gymnasium id of this package, or one that a user registered for
             ``nfd_env.env:NFDWorldEnv``.
         n_envs: number of episodes at a time.
+        seed: of the first reset, stream i with ``seed + i``, as in SB3's ``make_vec_env``; None:
+            fresh entropy.
         kwargs: arguments of :class:`NFDWorldVecEnv`; they win over those of the id.
 
     Raises:
@@ -199,4 +203,7 @@ def make_sb3_vec_env(id: str = "NFD-World-v0", n_envs: int = 1, **kwargs: Any) -
     settings = {**spec.kwargs, **kwargs}
     if spec.max_episode_steps is not None:
         settings.setdefault("max_episode_steps", spec.max_episode_steps)
-    return NFDWorldVecEnv(n_envs, **settings)
+    envs = NFDWorldVecEnv(n_envs, **settings)
+    if seed is not None:
+        envs.seed(seed)
+    return envs

@@ -58,7 +58,7 @@ def normals(
         shape: of each draw.
 
     Returns:
-        One float32 (B, *shape) for each of ``wanted``.
+        One float32 ``(B, *shape)`` for each of ``wanted``.
     """
     frames = torch.stack([index for index, _, _ in wanted])
     key = _mix64(_mix64(seeds) ^ frames)
@@ -68,7 +68,7 @@ def normals(
 
 
 def normal(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal numbers, float32 (B, *shape), from keys (B,)."""
+    """Standard normal numbers, float32 ``(B, *shape)``, from keys (B,)."""
     count = 1
     for size in shape:
         count *= size

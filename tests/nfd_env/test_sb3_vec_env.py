@@ -113,6 +113,16 @@ def test_made_by_id():
         make_sb3_vec_env("CartPole-v1")
 
 
+def test_the_seed_is_that_of_the_first_reset() -> None:
+    envs = [make_sb3_vec_env(n_envs=3, world=TOY, seed=seed) for seed in (5, 5, 6)]
+    frames = [env.reset() for env in envs]
+    np.testing.assert_array_equal(frames[0], frames[1])
+    infos = [[info["episode_seed"] for info in env.reset_infos] for env in envs]
+    assert infos[0] == infos[1]
+    assert infos[0] != infos[2]
+    assert infos[0][1:] == infos[2][:2]  # stream i has seed + i
+
+
 def test_made_by_an_id_of_the_users_own():
     gym.register(
         "TestToyWorld-v0",

@@ -30,7 +30,7 @@ class ShortcutConfig:
     """Settings of :class:`Shortcut`."""
 
     levels: int = 5
-    """Lengths of steps: 1, 1/2, 1/4, ...; half of the shortest is a step without length."""
+    """How many lengths there are: 1, 1/2, 1/4, ...; half of the shortest is one without length."""
     shortcut_fraction: float = 0.6
     """Share of frames that learn steps of some length; the others learn the mean."""
     start_fraction: float = 0.4

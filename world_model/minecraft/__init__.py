@@ -3,20 +3,20 @@
 A world is trained on the actions of its data, whose format its action spec names. An environment
 may face an agent with any of them, ``gym.make("NFD-World-v0", world=..., action_mode=...)``:
 
-=================  ======================================  =======================================
-discrete           Discrete(23)                            useful combinations: ``discrete.TABLE``
-multidiscrete      MultiDiscrete(10 3 3 3 2 2 2 2 11 11)   VPT's groups: hotbar, fore_back,
-                                                           left_right, sprint_sneak, use, drop,
-                                                           attack, jump; bins of pitch and yaw
-multidiscrete-full the same, 2 2 2 2 before the camera     inventory, ESC, swapHands, pickItem, too
-mineworld          MultiDiscrete(10 3 3 3 3 2 3 21 21)     MineWorld's groups, and the paper's:
-                                                           hotbar, fore_back, left_right,
-                                                           sprint_sneak, use_attack, jump,
-                                                           drop_pick; bins of pitch and yaw
-minerl             Dict of 23 Discrete(2) and camera,      MineRL 1.0's buttons, and the degrees
-                   Box(-180, 180, (2,))                    of pitch and yaw
-oasis              Box(25)                                 Open-Oasis's vector
-=================  ======================================  =======================================
+==================  ======================================  =======================================
+discrete            Discrete(23)                            useful combinations: ``discrete.TABLE``
+multidiscrete       MultiDiscrete(10 3 3 3 2 2 2 2 11 11)   VPT's groups: hotbar, fore_back,
+                                                            left_right, sprint_sneak, use, drop,
+                                                            attack, jump; bins of pitch and yaw
+multidiscrete-full  the same, 2 2 2 2 before the camera     inventory, ESC, swapHands, pickItem, too
+mineworld           MultiDiscrete(10 3 3 3 3 2 3 21 21)     MineWorld's groups, and the paper's:
+                                                            hotbar, fore_back, left_right,
+                                                            sprint_sneak, use_attack, jump,
+                                                            drop_pick; bins of pitch and yaw
+minerl              Dict of 23 Discrete(2) and camera,      MineRL 1.0's buttons, and the degrees
+                    Box(-180, 180, (2,))                    of pitch and yaw
+oasis               Box(25)                                 Open-Oasis's vector
+==================  ======================================  =======================================
 
 Positive pitch looks down, positive yaw to the right. stable-baselines3 takes all but the Dict.
 
