@@ -59,11 +59,12 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
                 policies,
                 world,
                 range(EVALUATION_SEED, EVALUATION_SEED + options.episodes),
-                streams=STREAMS,
+                streams=min(STREAMS, getattr(world, "max_streams", STREAMS)),
                 on_episode=lambda tell=tell: tell(1),  # type: ignore[misc]
                 device=options.device,
                 sampling_steps=steps,
                 sampler=options.sampler,
+                contexts=getattr(world, "starts", "bundled"),
             )
         figures = compare_rankings(real, imagined)
         results["by_steps"][str(steps)] = figures
