@@ -216,13 +216,16 @@ def measure(options: EvaluateOptions, console: Console) -> int:
     reasons: dict[str, str] = {}
     errors: list[NFDError] = []
     asked = list(dict.fromkeys(options.measure))
-    for part in asked:
-        try:
-            runs[part]()
-        except NFDError as error:
-            # What can be measured is; the page says why the rest is not.
-            errors.append(error)
-            reasons[part] = str(error)
+    try:
+        for part in asked:
+            try:
+                runs[part]()
+            except NFDError as error:
+                # What can be measured is; the page says why the rest is not.
+                errors.append(error)
+                reasons[part] = str(error)
+    finally:
+        getattr(world, "close", lambda: None)()  # such as games that are processes
     if len(errors) == len(asked):
         raise errors[0]
     for unmeasured, reason in reasons.items():
