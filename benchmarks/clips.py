@@ -11,7 +11,17 @@ import torch
 from world_model.data.store import EpisodeStore
 from world_model.errors import DataError
 from world_model.moments import memory_of
-from world_model.types import Context
+from world_model.types import Context, Episode
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a recorded episode came to the newest context frame of a clip."""
+
+    seed: int | None
+    """Of the episode; None where it was recorded without."""
+    actions: np.ndarray
+    """float32 (A, K), all of them since the episode's start."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,8 @@ class Clips:
     """int64 (N,), the episode in the data set."""
     starts: np.ndarray
     """int64 (N,), the first context frame's place in its episode."""
+    origins: tuple[Origin, ...] = ()
+    """How the real game comes to the newest context frame of each; none where nobody knows."""
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -75,6 +87,7 @@ class Clips:
             labels=None if self.labels is None else self.labels[chosen],
             episodes=self.episodes[chosen],
             starts=self.starts[chosen],
+            origins=tuple(self.origins[i] for i in chosen) if self.origins else (),
         )
 
 
@@ -134,6 +147,7 @@ def clips_at(
     ended = np.full((count, horizon), np.nan, np.float32)
     rewards = np.full((count, horizon), np.nan, np.float32)
     labels = None if store.labels is None else np.zeros((count, horizon, *shape[:2]), np.uint8)
+    origins = []
     for i, (index, start) in enumerate(zip(episodes.tolist(), starts.tolist(), strict=True)):
         episode = store.episode(index)
         first = start + context  # the first frame to imagine, which actions[first - 1] leads to
@@ -150,9 +164,19 @@ def clips_at(
         rewards[i, : len(ends)] = episode.rewards[first - 1 : first - 1 + horizon]
         if labels is not None and episode.labels is not None:
             labels[i, : len(real)] = episode.labels[first : first + horizon]
+        origins.append(_origin(episode, first - 1))
     given = Context(torch.from_numpy(seen), torch.from_numpy(produced))
     where = np.asarray(episodes)
-    return Clips(given, actions, frames, known, ended, rewards, labels, where, starts)
+    return Clips(
+        given, actions, frames, known, ended, rewards, labels, where, starts, tuple(origins)
+    )
+
+
+def _origin(episode: Episode, steps: int) -> Origin:
+    """How ``episode`` came to its frame ``steps``."""
+    seed = episode.info.get("seed", "")
+    # A copy: the clips may outlive the files that the episode is a view of.
+    return Origin(int(seed) if seed.isdecimal() else None, np.array(episode.actions[:steps]))
 
 
 def remember_the_past(clips: Clips, store: EpisodeStore, world: Any) -> Clips:

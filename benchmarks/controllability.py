@@ -1,8 +1,9 @@
 """``nfd evaluate --measure controllability``: do actions do in the world what they really do?
 
-Three answers that fail in different ways: whether the true actions explain the real frames better
-than others do (gain), whether the action can be read off what is imagined (inverse dynamics), and
-whether other actions lead to other futures, more than other noise does (divergence).
+Four answers that fail in different ways: whether the true actions explain the real frames better
+than others do (gain), whether the action can be read off what is imagined (inverse dynamics),
+whether other actions lead to other futures, more than other noise does (divergence), and whether
+these are the futures that they have in the real game (counterfactual).
 """
 
 from __future__ import annotations
@@ -15,6 +16,14 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.clips import Clips
+from benchmarks.counterfactual import (
+    REAL_CLIPS,
+    RealFutures,
+    find_games,
+    measure_counterfactual,
+    play_courses,
+    write_pairs,
+)
 from benchmarks.dreaming import OnFrames, imagine, noise_seeds
 from benchmarks.fidelity_measures import frame_psnr
 from benchmarks.held_out import HeldOut, open_held_out
@@ -26,6 +35,7 @@ from benchmarks.progress import counting
 from benchmarks.results import closing_words
 from nfd_env.loading import resolve_device
 from world_model.action_spec import ActionSpec
+from world_model.errors import NFDError
 
 if TYPE_CHECKING:
     from benchmarks.fidelity import EvaluateOptions
@@ -70,11 +80,14 @@ def run(
         np.linspace(0, len(clips) - 1, min(options.sampled_clips, len(clips))).astype(int)
     )
     names, courses = courses_of_action(some, world.action_spec, options.seed)
+    real, why_not = play_really(world, some, courses, console)
     by_steps: dict[str, Any] = {}
     for steps in held_out.steps:
         total = held_out.frames_to_dream(steps) + (len(courses) + 1) * some.ended.size
         with counting(console, f"{steps} sampling steps", total) as tell:
             dream, shuffled = held_out.dreams(steps, tell)
+            rollout, noise = held_out.rollout(steps), options.seed + 3
+            futures = imagine_courses(rollout, some, courses, noise, options.batch, tell)
             by_steps[str(steps)] = {
                 "gain": measure_gain(clips, dream.frames, shuffled),
                 "inverse_dynamics": (
@@ -83,15 +96,25 @@ def run(
                     else score_reading(reader, clips, dream.frames, options.seed)
                 ),
                 "divergence": measure_divergence(
-                    held_out.rollout(steps),
+                    rollout,
                     some,
                     names,
                     courses,
-                    seed=options.seed + 3,
+                    seed=noise,
                     batch=options.batch,
                     on_frames=tell,
+                    futures=futures,
                 ),
+                "counterfactual": {"why_not": why_not},
             }
+        if real is not None:
+            same, imagined = some.take(real.chosen), futures[:, real.chosen]
+            by_steps[str(steps)]["counterfactual"] = measure_counterfactual(
+                real, same, imagined, names
+            )
+            if options.pictures:
+                picture = out / f"controllability-{steps}-counterfactual.png"
+                write_pairs(picture, real, same, imagined, names)
     document = held_out.write(
         "controllability", {"by_steps": by_steps}, started, diverging_clips=len(some)
     )
@@ -132,6 +155,43 @@ def courses_of_action(
     return names, [clips.actions[lender] for lender in lenders]
 
 
+def play_really(
+    world: Any, clips: Clips, courses: list[np.ndarray], console: Console
+) -> tuple[RealFutures | None, str]:
+    """What the courses lead to in the real game, or None and why nobody can tell."""
+    if len(courses) < 2:
+        return None, "there is but one thing to do"
+    try:
+        games = find_games(world)
+        total = min(len(clips), REAL_CLIPS) * clips.horizon * len(courses)
+        try:
+            with counting(console, "the real game under other actions", total) as tell:
+                return play_courses(games, clips, courses, tell), ""
+        finally:
+            games.close()
+    except NFDError as error:
+        console.print(f"counterfactuals were not measured: {error}", style="red", markup=False)
+        return None, str(error)
+
+
+def imagine_courses(
+    rollout: Any,
+    clips: Clips,
+    courses: list[np.ndarray],
+    seed: int,
+    batch: int,
+    on_frames: OnFrames | None = None,
+) -> np.ndarray:
+    """The clips under each course of action, by equal noise: uint8 (A, N, H, h, w, 3)."""
+    noise = noise_seeds(2 * len(clips), seed)[: len(clips)]
+    return np.stack(
+        [
+            imagine(rollout, clips, noise, actions=actions, batch=batch, on_frames=on_frames).frames
+            for actions in courses
+        ]
+    )
+
+
 def measure_divergence(
     rollout: Any,
     clips: Clips,
@@ -141,6 +201,7 @@ def measure_divergence(
     seed: int,
     batch: int,
     on_frames: OnFrames | None = None,
+    futures: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """How far futures of the same context part: by other actions, and by other noise.
 
@@ -152,6 +213,7 @@ def measure_divergence(
         seed: of the noise; every context has two, and the second one is tried with one course.
         batch: streams at a time.
         on_frames: told of every frame.
+        futures: what :func:`imagine_courses` made of the same, where somebody needed it before.
 
     Returns:
         Root mean square distances in grey levels by horizon, ``by_actions`` (equal noise) and
@@ -159,16 +221,14 @@ def measure_divergence(
         actions do nothing, 1/2 where they do no more than noise, 1 where nothing is left to it
         (None where nothing parts at all); and ``pairs`` of courses at the last horizon.
     """
-    noise, other_noise = noise_seeds(2 * len(clips), seed).reshape(2, -1)
-    futures = [
-        imagine(rollout, clips, noise, actions=actions, batch=batch, on_frames=on_frames).frames
-        for actions in courses
-    ]
+    other_noise = noise_seeds(2 * len(clips), seed)[len(clips) :]
+    if futures is None:
+        futures = imagine_courses(rollout, clips, courses, seed, batch, on_frames)
     # The courses take turns: as many clips try each with other noise.
     turn = np.arange(len(clips)) % len(courses)
     own = np.stack(courses)[turn, np.arange(len(clips))]
     again = imagine(rollout, clips, other_noise, actions=own, batch=batch, on_frames=on_frames)
-    first = np.stack(futures)[turn, np.arange(len(clips))]
+    first = futures[turn, np.arange(len(clips))]
 
     def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.sqrt(squared_error(a, b))  # (N, H)

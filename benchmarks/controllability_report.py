@@ -32,7 +32,9 @@ def tables(results: Mapping[str, Any], title: str) -> list[Table]:
     by_horizon.caption = (
         f"Futures of {parting['clips']} contexts under {', '.join(parting['courses'])}."
     )
-    return [by_horizon, *(_reading_table(name, part) for name, part in reading.items())]
+    found = [by_horizon, *(_reading_table(name, part) for name, part in reading.items())]
+    told = results["counterfactual"]
+    return found if "why_not" in told else [*found, _counterfactual_table(told, horizons)]
 
 
 def read_parts(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,4 +79,19 @@ def _reading_table(name: str, part: Mapping[str, Any]) -> Table:
         if between is None
         else f"From floor to ceiling: {text(between, 2)}; {part['imagined']['n']} pairs of frames."
     )
+    return table
+
+
+def _counterfactual_table(told: Mapping[str, Any], horizons: list[int]) -> Table:
+    table = horizon_table("counterfactual: against the real game under the same actions", horizons)
+    section(table, "PSNR, dB", told["psnr"], horizons)
+    section(table, "PSNR, changed, dB", told["psnr_changed"], horizons)
+    section(table, "PSNR gain, dB", {"over other actions": told["gain"]}, horizons)
+    apart = {"real futures": told["real_apart"], "imagined ones": told["imagined_apart"]}
+    section(table, "apart, grey levels", apart, horizons)
+    section(table, "", {"effect explained": told["effect_explained"]}, horizons, digits=2)
+    table.caption = (
+        f"{told['clips']} of {told['tried']} clips, restored in the real game, under "
+        f"{', '.join(told['courses'])}. {told['not_restored'] or ''}"
+    ).strip()
     return table

@@ -11,7 +11,6 @@ import torch
 
 from benchmarks.clips import Clips
 from nfd_env.loading import load_rollout
-from world_model.types import Context
 
 OnFrames = Callable[[int], None]
 """Called with the number of frames that were just imagined, for progress."""
@@ -48,25 +47,21 @@ def imagine(
     """Imagines every clip from its context on; nothing real is seen after it.
 
     Args:
-        rollout: what imagines, see :class:`world_model.protocol.RolloutProtocol`.
+        rollout: what imagines, see :class:`world_model.protocol.RolloutProtocol`. One that needs
+            more than frames to begin with has a method ``begin_clips(clips, seeds)`` as well.
         clips: contexts, and the actions that were taken.
         seeds: int64 (N,), noise seed of each clip.
         actions: float32 (N, H, K) to take instead of the clips' own.
-        batch: streams at a time.
+        batch: streams at a time; fewer where the rollout has ``max_streams``.
         on_frames: see :data:`OnFrames`.
     """
+    batch = min(batch, getattr(rollout, "max_streams", batch))
     actions = clips.actions if actions is None else actions
     frames = np.empty_like(clips.frames)
     rewards, probability = (np.empty(clips.ended.shape, np.float32) for _ in range(2))
     for first in range(0, len(clips), batch):
         part = slice(first, first + batch)
-        memory = clips.context.outcome_memory
-        context = Context(
-            clips.context.frames[part],
-            clips.context.actions[part],
-            None if memory is None else memory[part],
-        )
-        state = rollout.begin(context, torch.from_numpy(np.array(seeds[part], np.int64)))
+        state = begin(rollout, clips, seeds, np.arange(len(clips))[part])
         for h in range(clips.horizon):
             state, outcome = rollout.advance(state, torch.from_numpy(actions[part, h].copy()))
             frames[part, h] = outcome.frames.cpu().numpy()
@@ -75,6 +70,14 @@ def imagine(
             if on_frames is not None:
                 on_frames(len(outcome.frames))
     return Dream(rewards, probability, frames)
+
+
+def begin(rollout: Any, clips: Clips, seeds: np.ndarray, chosen: np.ndarray) -> Any:
+    """The state in which ``rollout`` begins some of the clips."""
+    some, noise = clips.take(chosen), torch.from_numpy(np.array(seeds[chosen], np.int64))
+    if hasattr(rollout, "begin_clips"):
+        return rollout.begin_clips(some, noise)
+    return rollout.begin(some.context, noise)
 
 
 @torch.no_grad()

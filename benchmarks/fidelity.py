@@ -20,10 +20,10 @@ from rich.console import Console
 from benchmarks.clips import Clips, clips_from_starts
 from benchmarks.fidelity_measures import find_classes, measure_all
 from benchmarks.held_out import HeldOut, find_out, open_held_out
+from benchmarks.opening import open_world
 from benchmarks.plotting import has_matplotlib
 from benchmarks.progress import counting
 from benchmarks.results import closing_words
-from nfd_env.loading import load_rollout
 from world_model.errors import NFDError
 
 Part = Literal["fidelity", "outcomes", "controllability", "ranking", "stability"]
@@ -34,7 +34,8 @@ class EvaluateOptions:
     """Measures how faithful a world is, on episodes that it was not trained on."""
 
     world: Annotated[str, tyro.conf.Positional] = "doom-take-cover"
-    """Name, folder or hub id of a world, or module:function that makes one."""
+    """Name, folder or hub id of a world, or module:function that makes one. perfect:WORLD is the
+    real game that it was learned from, in its place."""
     data: Path | None = None
     """Folder of the data set that the world was learned from (default: data/NAME, by the name of
     the world, of its recordings or of their preset)."""
@@ -198,7 +199,7 @@ def measure(options: EvaluateOptions, console: Console) -> int:
     from benchmarks.report import write_report
     from benchmarks.stability import run as run_stability
 
-    world = load_rollout(options.world, options.device)[0]
+    world = open_world(options.world, options.device)
 
     @cache
     def held_out() -> HeldOut:
@@ -215,13 +216,16 @@ def measure(options: EvaluateOptions, console: Console) -> int:
     reasons: dict[str, str] = {}
     errors: list[NFDError] = []
     asked = list(dict.fromkeys(options.measure))
-    for part in asked:
-        try:
-            runs[part]()
-        except NFDError as error:
-            # What can be measured is; the page says why the rest is not.
-            errors.append(error)
-            reasons[part] = str(error)
+    try:
+        for part in asked:
+            try:
+                runs[part]()
+            except NFDError as error:
+                # What can be measured is; the page says why the rest is not.
+                errors.append(error)
+                reasons[part] = str(error)
+    finally:
+        getattr(world, "close", lambda: None)()  # such as games that are processes
     if len(errors) == len(asked):
         raise errors[0]
     for unmeasured, reason in reasons.items():

@@ -53,18 +53,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     document: dict[str, Any] = {}
     results: dict[str, Any] = {"by_steps": {}}
     for steps in options.steps or (int(world.config.sampling_steps),):
-        total = len(policies) * options.episodes
-        with counting(console, f"imagined episodes, {steps} sampling steps", total) as tell:
-            imagined = play_all(
-                policies,
-                world,
-                range(EVALUATION_SEED, EVALUATION_SEED + options.episodes),
-                streams=STREAMS,
-                on_episode=lambda tell=tell: tell(1),  # type: ignore[misc]
-                device=options.device,
-                sampling_steps=steps,
-                sampler=options.sampler,
-            )
+        imagined = play_imagined(policies, world, steps, options, console)
         figures = compare_rankings(real, imagined)
         results["by_steps"][str(steps)] = figures
         # Written after every number of steps: an interrupted run keeps what it has.
@@ -144,6 +133,32 @@ def play_real(
             _write_cache(cache, key, known)
         evaluations.append(known[policy.name])
     return evaluations
+
+
+def play_imagined(
+    policies: Sequence[Policy], world: Any, steps: int, options: EvaluateOptions, console: Console
+) -> list[Evaluation]:
+    """The policies in the imagined game, by worlds that play themselves or in one batch."""
+    seeds = range(EVALUATION_SEED, EVALUATION_SEED + options.episodes)
+    with counting(console, f"imagined episodes, {steps} sampling steps",
+                  len(policies) * len(seeds)) as tell:  # fmt: skip
+        if hasattr(world, "play"):
+            evaluations = []
+            for policy in policies:
+                evaluations.append(world.play(policy, seeds))
+                tell(len(seeds))
+            return evaluations
+        return play_all(
+            policies,
+            world,
+            seeds,
+            streams=min(STREAMS, getattr(world, "max_streams", STREAMS)),
+            on_episode=lambda: tell(1),
+            device=options.device,
+            sampling_steps=steps,
+            sampler=options.sampler,
+            contexts=getattr(world, "starts", "bundled"),
+        )
 
 
 def table(figures: dict[str, Any], title: str) -> Table:

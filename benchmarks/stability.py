@@ -34,6 +34,7 @@ from benchmarks.results import closing_words, describe_data, write_benchmark
 from nfd_env.loading import load_rollout
 from world_model.data import open_store_for
 from world_model.data.locating import find_dataset
+from world_model.errors import NFDError
 
 if TYPE_CHECKING:
     from benchmarks.fidelity import EvaluateOptions
@@ -66,11 +67,15 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     """Plays the episode, writes JSON, plot and strip, prints the table, returns the results.
 
     Raises:
-        NFDError: if the world or the data set is missing.
+        NFDError: if the world or the data set is missing, or its episodes cannot be endless.
     """
     from benchmarks.stability_report import length_table, plot, table, write_strip
 
     world = load_rollout(options.world if world is None else world, options.device)[0]
+    if not getattr(world, "goes_on", True):
+        raise NFDError(
+            f"{world.model_id} ends its episodes by itself; stability needs an endless one."
+        )
     config = world.config
     store = open_store_for(find_dataset(config, options.data), config.frame_shape, config.source)
     check_fit(store, world)

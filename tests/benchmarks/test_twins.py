@@ -1,8 +1,16 @@
 """Every broken twin fails the metrics that speak of its fault, and no others."""
 
+from functools import partial
+
+import gymnasium as gym
 import pytest
 
-from tests.benchmarks import twins
+import nfd_env  # noqa: F401 - registers the ids
+from benchmarks.diamond_env import DiamondWorld
+from benchmarks.imagined_env import EnvWorld
+from benchmarks.real_world import RealWorld
+from tests.benchmarks import sliding, sliding_game, twins
+from tests.benchmarks.diamond_style import WorldModelEnv
 
 IMAGINED = {name for name in twins.METRICS if name.endswith(", imagined")}
 OVER_THE_CLIP = {"return until the end: error", "steps lived: error"}
@@ -25,7 +33,8 @@ EXPECTED = {
     "actions ignored": ASTRAY | {"frames equal to the last"},
     "rewards a step late": REWARDS | {"return until the end: error"},
     "never ends": ENDS | {"steps lived: error"},
-    "colours drift": FRAMES - {"PSNR, first step"} | {"brightness in its usual range"},
+    "colours drift": FRAMES - {"PSNR, first step"}
+    | {"brightness in its usual range", "counterfactual: PSNR of what changed"},
     "one memorised future": ASTRAY,
     "coin decides": ASTRAY,
     "no ball": FRAMES | CONTROL | {"frames equal to the last", "brightness in its usual range"},
@@ -42,6 +51,41 @@ def bench(tmp_path_factory):
 @pytest.mark.parametrize("name", twins.TWINS)
 def test_a_twin_fails_exactly_what_it_should(bench, name):
     assert twins.failed(twins.measure(bench, twins.TWINS[name])) == EXPECTED[name]
+
+
+def as_single(world):
+    """The twin as a Gymnasium environment."""
+    return EnvWorld(partial(gym.make, "NFD-World-v0", world=world, endless=True),
+                    name="twin", context_length=2, streams=40)  # fmt: skip
+
+
+def as_batch(world):
+    """The twin as a vector environment."""
+    make = partial(gym.make_vec, "NFD-World-v0", num_envs=40, world=world, endless=True)
+    return EnvWorld(make, name="twin", context_length=2)
+
+
+def as_diamond(world):
+    """The twin with the interface of DIAMOND's environment."""
+    return DiamondWorld(partial(WorldModelEnv, world), name="twin", frame_shape=sliding.SHAPE,
+                        actions=["stay", "right", "left"], context_length=2)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adapter", [as_single, as_batch, as_diamond])
+@pytest.mark.parametrize("name", ["perfect", "never ends", "coin decides"])
+def test_through_an_adapter_a_twin_fails_the_same(bench, name, adapter):
+    world = adapter(twins.TWINS[name])
+    figures = twins.measure_imagined(bench, world.make_rollout())
+    world.close()
+    assert twins.failed(figures, twins.IMAGINED) == EXPECTED[name] & set(twins.IMAGINED)
+
+
+@pytest.mark.slow
+def test_the_real_game_fails_nothing(bench):
+    world = RealWorld(sliding_game.world(), games=8)
+    figures = twins.measure_imagined(bench, world.make_rollout())
+    assert twins.failed(figures, twins.IMAGINED) == set()
 
 
 def test_every_metric_is_failed_by_some_twin():

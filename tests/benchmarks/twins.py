@@ -15,12 +15,15 @@ import numpy as np
 
 from benchmarks import controllability, fidelity_measures, outcomes, stability
 from benchmarks.clips import Clips, cut_clips, remember_the_past
+from benchmarks.counterfactual import RealFutures, measure_counterfactual, play_courses
 from benchmarks.dreaming import imagine_twice, sample_futures, watch
 from benchmarks.fidelity_measures import KnownClass, find_classes
 from benchmarks.frame_statistics import frame_statistics_of
 from benchmarks.inverse_dynamics import ActionReader, choices, score_reading, train_reader
+from benchmarks.real_games import RealGames
 from benchmarks.results import plain
 from tests.benchmarks.sliding import SPEC, SlidingWorld, make_dataset
+from tests.benchmarks.sliding_game import SlidingGame
 from world_model.data import open_store
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
@@ -122,6 +125,18 @@ METRICS: dict[str, Metric] = {
         lambda figure: figure["low"] is not None and figure["low"] > 0.5,
         "interval above 0.5",
     ),
+    "counterfactual: effect explained": Metric(
+        "controllability",
+        "counterfactual/effect_explained/-1",
+        lambda figure: figure["estimate"] > 0.9,
+        "above 0.9",
+    ),
+    "counterfactual: gain": Metric(
+        "controllability", "counterfactual/gain/-1", _positive, "interval above 0"
+    ),
+    "counterfactual: PSNR of what changed": Metric(
+        "controllability", "counterfactual/psnr_changed/model/-1", _equal_frames, "58.9 dB"
+    ),
     "frames equal to the last": Metric(
         "stability", "frozen_share", lambda share: share < 0.95, "below 95 %"
     ),
@@ -129,6 +144,14 @@ METRICS: dict[str, Metric] = {
         "stability", "statistics/mean/share_in_full_range", lambda share: share > 0.95, "above 95 %"
     ),
 }
+
+
+IMAGINED = {
+    name: metric
+    for name, metric in METRICS.items()
+    if metric.part != "stability" and not metric.place.startswith("real_frames/")
+}
+"""Those that need neither an eye for real frames nor endless episodes."""
 
 
 @dataclass(frozen=True)
@@ -139,23 +162,38 @@ class Bench:
     classes: Mapping[str, KnownClass]
     reader: ActionReader
     usual: np.ndarray
+    real: RealFutures
 
 
 def make_bench(folder: Path) -> Bench:
     """Records the game, cuts clips, and trains the reader of actions."""
     store = open_store(make_dataset(folder))
     clips = cut_clips(store, "validation", CLIPS, 2, HORIZON, seed=0)
+    some = clips.take(np.arange(0, len(clips), 5))
+    _, courses = controllability.courses_of_action(some, SPEC, seed=0)
     return Bench(
         clips=remember_the_past(clips, store, TWINS["perfect"]),
         classes=find_classes(store, "validation", 0),
         reader=train_reader(store, choices(SPEC), steps=150, seed=0),
         usual=frame_statistics_of(store),
+        real=play_courses(RealGames(SlidingGame, SPEC), some, courses),
     )
 
 
 def measure(bench: Bench, world: SlidingWorld) -> dict[str, Any]:
     """All figures of a twin, by part, as they would be in the JSON files."""
-    clips, rollout = bench.clips, world.make_rollout()
+    figures = measure_imagined(bench, world.make_rollout())
+    seen = watch(world, bench.clips)
+    assert seen is not None
+    figures["outcomes"]["real_frames"] = plain(outcomes.score(seen, bench.clips, 0.5))
+    trace = stability.play_long(world, LONG, seed=0)
+    figures["stability"] = plain(stability.judge(trace, bench.usual))
+    return figures
+
+
+def measure_imagined(bench: Bench, rollout: Any) -> dict[str, Any]:
+    """The figures that can be had of anything that imagines clips, by part."""
+    clips = bench.clips
     dream, shuffled = imagine_twice(rollout, clips, seed=0)
     frames = fidelity_measures.measure_frames(clips, dream.frames, shuffled)
     some = clips.take(np.arange(0, len(clips), 5))
@@ -163,32 +201,29 @@ def measure(bench: Bench, world: SlidingWorld) -> dict[str, Any]:
     frames["small_things"] = fidelity_measures.measure_small_things(
         clips, dream.frames, bench.classes
     )
-    seen = watch(world, clips)
-    assert seen is not None
     names, courses = controllability.courses_of_action(some, SPEC, seed=0)
-    trace = stability.play_long(world, LONG, seed=0)
+    imagined = controllability.imagine_courses(rollout, some, courses, 3, 64)
     return plain(
         {
             "fidelity": frames,
-            "outcomes": {
-                "imagined": outcomes.score(dream, clips, 0.5, imagined=True),
-                "real_frames": outcomes.score(seen, clips, 0.5),
-            },
+            "outcomes": {"imagined": outcomes.score(dream, clips, 0.5, imagined=True)},
             "controllability": {
                 "gain": controllability.measure_gain(clips, dream.frames, shuffled),
                 "inverse_dynamics": score_reading(bench.reader, clips, dream.frames, 0),
                 "divergence": controllability.measure_divergence(
-                    rollout, some, names, courses, seed=3, batch=64
+                    rollout, some, names, courses, seed=3, batch=64, futures=imagined
+                ),
+                "counterfactual": measure_counterfactual(
+                    bench.real, some.take(bench.real.chosen), imagined[:, bench.real.chosen], names
                 ),
             },
-            "stability": stability.judge(trace, bench.usual),
         }
     )
 
 
-def failed(figures: Mapping[str, Any]) -> set[str]:
+def failed(figures: Mapping[str, Any], metrics: Mapping[str, Metric] = METRICS) -> set[str]:
     """Names of the metrics that these figures fail."""
-    return {name for name, metric in METRICS.items() if not metric.passes(_find(figures, metric))}
+    return {name for name, metric in metrics.items() if not metric.passes(_find(figures, metric))}
 
 
 def _find(figures: Mapping[str, Any], metric: Metric) -> Any:

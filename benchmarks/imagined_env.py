@@ -1,0 +1,391 @@
+"""Anybody's imagined environment in ``nfd evaluate``: what it must offer, and what makes it fit.
+
+A function that returns ``EnvWorld(make_env, ...)`` is evaluated by name, ``nfd evaluate
+my_module:my_world``. See ``docs/evaluate-yours.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
+
+import numpy as np
+import torch
+from gymnasium.vector.utils import concatenate, create_empty_array
+
+from agents.evaluation import Evaluation, evaluate, evaluate_vector
+from agents.policies import Policy
+from world_model.action_spec import ActionSpec
+from world_model.errors import ConfigError, ContextError, NFDError
+from world_model.types import Context, StepOutcome
+from world_model.world_config import WorldConfig
+
+SEEDS = 0x7FFFFFFF
+"""What is left of a seed: environments often take 31 bits only."""
+
+
+class ImaginedEnv(Protocol):
+    """An imagined environment, as Gymnasium has them; frames are uint8 (H, W, 3).
+
+    It may be a batch of them, a ``gymnasium.vector.VectorEnv``. Then every array below has one
+    more axis in front, of ``num_envs``, and lists hold so many.
+    """
+
+    observation_space: Any
+    """Box of one frame; of a batch ``single_observation_space``."""
+    action_space: Any
+    """Of one action; of a batch ``single_action_space``."""
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts an episode.
+
+        With ``options={"frames": uint8 (C, H, W, 3), "actions": C - 1 actions}`` it goes on from
+        real frames, the newest last; ``actions[t]`` led from frame t to frame t + 1. All chance in
+        what follows should come from ``seed``.
+        """
+        ...
+
+    def step(self, action: Any) -> tuple[np.ndarray, Any, Any, Any, dict[str, Any]]:
+        """(frame, reward, terminated, truncated, info) that follow.
+
+        ``info`` may hold ``termination_probability``, in [0, 1]: else ends are judged by whether
+        there was one. Best is an environment that reports it and never ends.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """What a step brought ``B`` streams, as arrays."""
+
+    frames: np.ndarray
+    """uint8 (B, H, W, 3), of the episode that was played: not of one that began after it."""
+    rewards: np.ndarray
+    """float (B,)."""
+    terminated: np.ndarray
+    """bool (B,)."""
+    truncated: np.ndarray
+    """bool (B,)."""
+    probability: np.ndarray
+    """float (B,), that the step ends the episode."""
+
+
+class Player(Protocol):
+    """Plays ``B`` streams, at most ``streams``, side by side."""
+
+    streams: int
+
+    def begin(self, contexts: Context, seeds: Sequence[int]) -> None:
+        """Starts every stream anew."""
+        ...
+
+    def step(self, actions: np.ndarray, over: np.ndarray) -> Stepped:
+        """Steps them by actions float32 (B, K); what it says of those that are ``over`` is moot."""
+        ...
+
+    def play(self, policy: Policy, seeds: Sequence[int], environment: str) -> Evaluation:
+        """Episodes of a policy, from the environment's own starts."""
+        ...
+
+    def close(self) -> None:
+        """Closes what needs it."""
+        ...
+
+
+class SingleEnvs:
+    """Plays as many single environments as there are streams.
+
+    Args:
+        make_env: makes one, see :class:`ImaginedEnv`.
+        action_spec: encodes its actions.
+        streams: at most.
+        first: one that is made already.
+    """
+
+    def __init__(
+        self, make_env: Callable[[], Any], action_spec: ActionSpec, streams: int, first: Any = None
+    ) -> None:
+        self.make_env, self.spec, self.streams = make_env, action_spec, streams
+        self._envs: list[Any] = [] if first is None else [first]
+
+    def begin(self, contexts: Context, seeds: Sequence[int]) -> None:
+        """See :class:`Player`."""
+        while len(self._envs) < len(seeds):
+            self._envs.append(self.make_env())
+        for i, (env, seed) in enumerate(zip(self._envs, seeds, strict=False)):
+            env.reset(seed=seed, options=start_options(contexts, i, self.spec))
+
+    def step(self, actions: np.ndarray, over: np.ndarray) -> Stepped:
+        """See :class:`Player`."""
+        steps: list[Any] = [None] * len(actions)
+        for i in np.flatnonzero(~over).tolist():
+            steps[i] = self._envs[i].step(self.spec.decode(actions[i]))
+        blank = next(step for step in steps if step is not None)
+        columns = list(zip(*(blank if step is None else step for step in steps), strict=True))
+        frames, rewards, terminated, truncated, infos = columns
+        ended = np.array(terminated, bool)
+        return Stepped(
+            np.stack(frames),
+            np.array(rewards, np.float64),
+            ended,
+            np.array(truncated, bool),
+            np.array([info.get("termination_probability", e)
+                      for info, e in zip(infos, ended, strict=True)], np.float64),
+        )  # fmt: skip
+
+    def play(self, policy: Policy, seeds: Sequence[int], environment: str) -> Evaluation:
+        """See :class:`Player`."""
+        return evaluate(policy, self.make_env, seeds, streams=self.streams, environment=environment)
+
+    def close(self) -> None:
+        """See :class:`Player`."""
+        for env in self._envs:
+            env.close()
+        self._envs.clear()
+
+
+class BatchedEnv:
+    """Plays the streams of one vector environment; those that nobody needs do as the last one.
+
+    Args:
+        env: see :class:`ImaginedEnv`.
+        action_spec: encodes its actions.
+    """
+
+    def __init__(self, env: Any, action_spec: ActionSpec) -> None:
+        self.env, self.spec, self.streams = env, action_spec, int(env.num_envs)
+
+    def begin(self, contexts: Context, seeds: Sequence[int]) -> None:
+        """See :class:`Player`."""
+        rows = self._padded(range(len(seeds)))
+        single = [start_options(contexts, i, self.spec) for i in rows]
+        options = {
+            "frames": np.stack([one["frames"] for one in single]),
+            "actions": [one["actions"] for one in single],
+        }
+        self.env.reset(seed=[seeds[i] for i in rows], options=options)
+
+    def step(self, actions: np.ndarray, over: np.ndarray) -> Stepped:
+        """See :class:`Player`."""
+        n, space = len(actions), self.env.single_action_space
+        chosen = [self.spec.decode(actions[i]) for i in self._padded(range(n))]
+        batch: Any = concatenate(space, chosen, create_empty_array(space, self.streams))  # type: ignore[arg-type]
+        frames, rewards, terminated, truncated, infos = self.env.step(batch)
+        frames, ended = np.array(frames[:n]), np.array(terminated[:n], bool)
+        cut = np.array(truncated[:n], bool)
+        for i in np.flatnonzero(ended | cut).tolist():  # it may have begun the next one already
+            last = infos["final_obs"][i] if "final_obs" in infos else None
+            frames[i] = frames[i] if last is None else last
+        probability = np.asarray(infos.get("termination_probability", terminated), np.float64)
+        return Stepped(frames, np.array(rewards[:n], np.float64), ended, cut, probability[:n])
+
+    def play(self, policy: Policy, seeds: Sequence[int], environment: str) -> Evaluation:
+        """See :class:`Player`; the seeds of the streams follow from the first one."""
+        return evaluate_vector(
+            policy, self.env, len(seeds), seed=int(seeds[0]), environment=environment
+        )
+
+    def close(self) -> None:
+        """See :class:`Player`."""
+        self.env.close()
+
+    def _padded(self, rows: range) -> list[int]:
+        return [min(i, rows[-1]) for i in range(self.streams)]
+
+
+@dataclass(frozen=True)
+class EnvState:
+    """Where the streams of an environment are, which alone can go on from there.
+
+    An environment without snapshots has one present. A state can be gone on from once: the newest.
+    """
+
+    seeds: torch.Tensor
+    """int64 (B,)."""
+    over: np.ndarray
+    """bool (B,), whether the episode has ended."""
+    frames: np.ndarray
+    """uint8 (B, H, W, 3), the newest ones."""
+    turn: int
+    """Number of the steps and beginnings that the environment has seen."""
+
+    @property
+    def batch_size(self) -> int:
+        """Number of streams."""
+        return len(self.over)
+
+    def clone(self) -> EnvState:
+        """The same, as it is never written to; still only one of them can go on."""
+        return self
+
+    def to(self, device: Any) -> EnvState:
+        """The same."""
+        return self
+
+    def select(self, indices: torch.Tensor) -> NoReturn:
+        """Raises NFDError: there are no snapshots to branch from."""
+        raise NFDError(NO_SNAPSHOTS)
+
+    def scatter(self, indices: torch.Tensor, other: EnvState) -> NoReturn:
+        """Raises NFDError: there are no snapshots to return to."""
+        raise NFDError(NO_SNAPSHOTS)
+
+
+NO_SNAPSHOTS = (
+    "the environment keeps no snapshots, so its futures cannot be branched or returned to. What "
+    "needs that is not measured."
+)
+
+
+class EnvWorld:
+    """Somebody's imagined environment as ``nfd evaluate`` takes a world.
+
+    Args:
+        make_env: makes an :class:`ImaginedEnv`, single or batched.
+        name: of the world, in results.
+        context_length: real frames that it is given to begin with.
+        source: the real environment, as a data set of ours names it, such as ``{"preset":
+            "doom-take-cover"}``: for rankings and counterfactuals.
+        fps: steps per second.
+        max_episode_steps: of the real environment.
+        action_names: names of the actions, where they are a choice.
+        streams: single environments side by side, at most.
+
+    Raises:
+        ConfigError: if its observations are no frames.
+    """
+
+    goes_on = False
+    """Nobody knows whether its ends can be switched off."""
+    outcome = tokenizer = network = contexts = None
+
+    def __init__(
+        self,
+        make_env: Callable[[], Any],
+        *,
+        name: str,
+        context_length: int = 4,
+        source: Mapping[str, Any] | None = None,
+        fps: float = 10.0,
+        max_episode_steps: int | None = None,
+        action_names: Sequence[str] | None = None,
+        streams: int = 8,
+    ) -> None:
+        env = make_env()
+        batched = hasattr(env, "num_envs")
+        space = env.single_observation_space if batched else env.observation_space
+        actions = env.single_action_space if batched else env.action_space
+        if space.dtype != np.uint8 or len(space.shape) != 3 or space.shape[-1] != 3:
+            raise ConfigError(
+                f"{name} observes {space}; expected frames, a Box of uint8 (H, W, 3). Wrap it."
+            )
+        self.action_spec = ActionSpec.from_space(actions, names=action_names)
+        if batched:
+            self.player: Player = BatchedEnv(env, self.action_spec)
+        else:
+            self.player = SingleEnvs(make_env, self.action_spec, streams, env)
+        self.describe(name, space.shape, context_length, source, fps, max_episode_steps)
+
+    def describe(self, name: str, shape: Any, context_length: int,
+                 source: Mapping[str, Any] | None, fps: float,
+                 max_episode_steps: int | None) -> None:  # fmt: skip
+        """Sets what the suite reads of a world's config."""
+        height, width, channels = (int(side) for side in shape)
+        self.config = WorldConfig(
+            name=name,
+            frame_shape=(height, width, channels),
+            fps=fps,
+            context_length=context_length,
+            context_noise=0.0,
+            sampling_steps=1,
+            max_episode_steps=max_episode_steps,
+            source=dict(source or {}),
+        )
+        self.model_id = f"{name}@1#unknown"
+
+    @property
+    def max_streams(self) -> int:
+        """Streams that can be imagined side by side."""
+        return self.player.streams
+
+    def make_rollout(self, **settings: Any) -> EnvRollout:
+        """What imagines it; the settings are of other worlds, and say nothing here."""
+        return EnvRollout(self)
+
+    def play(self, policy: Policy, seeds: Sequence[int]) -> Evaluation:
+        """Imagined episodes of a policy, from the environment's own starts."""
+        return self.player.play(policy, seeds, f"{self.model_id} (imagined)")
+
+    def close(self) -> None:
+        """Closes the environments."""
+        self.player.close()
+
+
+class EnvRollout:
+    """Imagines by stepping the environments of an :class:`EnvWorld`."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, world: EnvWorld) -> None:
+        self.world, self.max_streams = world, world.max_streams
+        self._turn = 0
+
+    def begin(self, contexts: Context, seeds: torch.Tensor) -> EnvState:
+        """Starts one stream per context.
+
+        Raises:
+            ContextError: if there are more than the environment has.
+        """
+        if len(seeds) > self.max_streams:
+            raise ContextError(f"{len(seeds)} streams; {self.world.model_id} has "
+                               f"{self.max_streams}.")  # fmt: skip
+        self.world.player.begin(contexts, [seed & SEEDS for seed in seeds.tolist()])
+        self._turn += 1
+        over = np.zeros(len(seeds), bool)
+        return EnvState(seeds.clone(), over, contexts.frames[:, -1].cpu().numpy(), self._turn)
+
+    def advance(self, state: EnvState, actions: torch.Tensor) -> tuple[EnvState, StepOutcome]:
+        """One step of every stream. After its end a stream shows its last frame and pays nothing.
+
+        Raises:
+            NFDError: if the state is not the newest one, or what comes back are no frames.
+        """
+        if state.turn != self._turn:
+            raise NFDError(NO_SNAPSHOTS)
+        over, n = state.over, len(state.over)
+        frames, zero = state.frames, np.zeros(n)
+        rewards, probability, terminated, ended = zero, zero, np.zeros(n, bool), over
+        if not over.all():
+            step = self.world.player.step(actions.cpu().numpy(), over)
+            if step.frames.dtype != np.uint8 or step.frames.shape != frames.shape:
+                raise NFDError(
+                    f"{self.world.model_id} shows {step.frames.dtype} {step.frames.shape} after a "
+                    f"step; expected uint8 {frames.shape}."
+                )
+            frames = np.where(over[:, None, None, None], frames, step.frames)
+            rewards, probability = (np.where(over, 0, x) for x in (step.rewards, step.probability))
+            terminated = step.terminated & ~over
+            ended = over | step.terminated | step.truncated
+        self._turn += 1
+        zeros = torch.zeros(n)
+        outcome = StepOutcome(
+            torch.from_numpy(frames),
+            zeros[:, None, None],
+            torch.from_numpy(rewards).float(),
+            torch.from_numpy(terminated),
+            torch.from_numpy(probability).float(),
+            zeros,
+        )
+        return EnvState(state.seeds, ended, frames, self._turn), outcome
+
+
+def start_options(contexts: Context, i: int, spec: ActionSpec) -> dict[str, Any]:
+    """The reset options that start an episode with context ``i``."""
+    actions = contexts.actions[i, 1:].cpu().numpy()
+    return {
+        "frames": contexts.frames[i].cpu().numpy(),
+        "actions": [spec.decode(action) for action in actions],
+    }

@@ -1,0 +1,174 @@
+import json
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from rich.console import Console
+
+from benchmarks import policy_ranking, stability
+from benchmarks.clips import cut_clips
+from benchmarks.dreaming import imagine
+from benchmarks.fidelity import EvaluateOptions, main
+from benchmarks.imagined_env import EnvWorld
+from tests.benchmarks import sliding, sliding_game
+from world_model.data import open_store
+from world_model.errors import ConfigError, ContextError, NFDError
+from world_model.types import Context
+
+
+class Imagined(sliding_game.SlidingGame):
+    """The sliding game as somebody else might imagine it: it goes on from frames, and ends."""
+
+    def reset(self, *, seed=None, options=None):
+        frame, info = super().reset(seed=seed)
+        if options:
+            assert options["frames"].dtype == np.uint8
+            assert len(options["actions"]) == len(options["frames"]) - 1
+            assert all(self.action_space.contains(action) for action in options["actions"])
+            self.place = int(sliding.read(options["frames"][-1:])[0])
+            frame = options["frames"][-1]
+        return frame, info
+
+
+class Floats(Imagined):
+    """Does not observe frames."""
+
+    def __init__(self):
+        super().__init__()
+        self.observation_space = spaces.Box(0, 1, sliding.SHAPE, np.float32)
+
+
+def single(**options):
+    settings = {"name": "mine", "context_length": 2, "streams": 7, "max_episode_steps": 24,
+                "action_names": ["stay", "right", "left"], **options}  # fmt: skip
+    return EnvWorld(Imagined, source={"environment": sliding_game.NAME}, **settings)
+
+
+def batch(mode=gym.vector.AutoresetMode.NEXT_STEP):
+    class Batch(gym.vector.SyncVectorEnv):
+        """Deals out the options of a batch, which SyncVectorEnv gives to all alike."""
+
+        def reset(self, *, seed=None, options=None):
+            given = options or {}
+            options = None
+            result = super().reset(seed=seed, options=options)
+            for i, env in enumerate(self.envs):
+                if given:
+                    env.reset(seed=seed[i], options={k: given[k][i] for k in given})
+            return result
+
+    return EnvWorld(
+        lambda: Batch([Imagined] * 7, autoreset_mode=mode), name="mine", context_length=2,
+        source={"environment": sliding_game.NAME}, action_names=["stay", "right", "left"],
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return sliding.make_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def clips(data):
+    return cut_clips(open_store(data), "validation", 30, context=2, horizon=6, seed=0)
+
+
+MAKERS = [
+    single,
+    batch,
+    lambda: batch(gym.vector.AutoresetMode.SAME_STEP),
+]
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=["single", "next step", "same step"])
+def test_clips_are_imagined_as_the_environment_does(clips, make):
+    """Also across the end of an episode, after which a batch begins the next one by itself."""
+    dream = imagine(make().make_rollout(), clips, np.arange(len(clips)), batch=32)
+    np.testing.assert_array_equal(dream.frames[clips.known], clips.frames[clips.known])
+    known = ~np.isnan(clips.ended)
+    assert (clips.ended == 1).any()
+    np.testing.assert_array_equal(dream.termination_probability[known], clips.ended[known])
+    np.testing.assert_array_equal(dream.rewards[known], clips.rewards[known])
+    for i in np.flatnonzero((clips.ended == 1).any(1)):
+        end = int(np.argmax(clips.ended[i] == 1))
+        assert (dream.rewards[i, end + 1 :] == 0).all()
+        assert (dream.termination_probability[i, end + 1 :] == 0).all()
+        assert (dream.frames[i, end:] == dream.frames[i, end]).all()
+
+
+def test_only_the_newest_state_goes_on(clips):
+    rollout = single().make_rollout()
+    start = rollout.begin(clips.take(np.arange(2)).context, torch.arange(2))
+    stay = torch.zeros(2, 1)
+    later, _ = rollout.advance(start, stay)
+    with pytest.raises(NFDError, match="no snapshots"):
+        rollout.advance(start.clone(), stay)
+    with pytest.raises(NFDError, match="no snapshots"):
+        later.select(torch.tensor([0]))
+    rollout.advance(later, stay)
+
+
+def test_no_more_streams_than_there_are(clips):
+    rollout = single(streams=3).make_rollout()
+    with pytest.raises(ContextError, match=r"4 streams; mine@1#unknown has 3\."):
+        rollout.begin(clips.take(np.arange(4)).context, torch.arange(4))
+
+
+def test_what_comes_back_must_be_frames(clips):
+    with pytest.raises(ConfigError, match=r"expected frames, a Box of uint8"):
+        EnvWorld(Floats, name="floats")
+    world = single()
+    rollout = world.make_rollout()
+    state = rollout.begin(clips.take(np.arange(1)).context, torch.arange(1))
+    world.player._envs[0]._frame = lambda: np.zeros((4, 4, 3), np.uint8)
+    with pytest.raises(NFDError, match=r"shows uint8 \(1, 4, 4, 3\) after a step"):
+        rollout.advance(state, torch.zeros(1, 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", MAKERS[:2], ids=["single", "batch"])
+def test_policies_are_ranked_from_its_own_starts(data, tmp_path, make):
+    options = EvaluateOptions(data=data, out=tmp_path, policies=("noop", "uniform"), episodes=8,
+                              pictures=False)  # fmt: skip
+    document = policy_ranking.run(options, Console(quiet=True), make())
+    sides = document["results"]["by_steps"]["1"]["policies"]["noop"]
+    assert len(sides["imagined"]["returns"]) == len(sides["real"]["returns"]) == 8
+    if make is single:  # of a batch the seeds of streams are others
+        assert sides["imagined"]["returns"] == sides["real"]["returns"]
+
+
+@pytest.mark.slow
+def test_from_the_command_line(data, tmp_path):
+    arguments = ["--measure", "fidelity", "controllability", "stability", "--no-pictures"]
+    arguments += ["--clips", "10", "--horizon", "3", "--sampled-clips", "4", "--samples", "2"]
+    arguments += ["--reader-steps", "5", "--rollouts", "2", "--rollout-steps", "4"]
+    world = "tests.benchmarks.test_imagined_env:single"
+    assert main([world, "--data", str(data), "--out", str(tmp_path), *arguments]) == 1
+    assert {path.name for path in tmp_path.glob("*.json")} == {
+        "fidelity.json", "controllability.json"}  # fmt: skip
+    page = (tmp_path / "report.html").read_text()
+    assert "mine@1#unknown ends its episodes by itself" in page
+    told = json.loads((tmp_path / "controllability.json").read_text())
+    effect = told["results"]["by_steps"]["1"]["counterfactual"]["effect_explained"]
+    assert [step["estimate"] for step in effect] == [1, 1, 1]
+
+
+def test_no_endless_episode(data, tmp_path):
+    with pytest.raises(NFDError, match="stability needs an endless one"):
+        stability.run(EvaluateOptions(data=data, out=tmp_path), Console(quiet=True), single())
+
+
+def test_seeds_reach_the_environment(clips):
+    seen = []
+
+    class Listening(Imagined):
+        def reset(self, *, seed=None, options=None):
+            seen.append(seed)
+            return super().reset(seed=seed, options=options)
+
+    rollout = EnvWorld(Listening, name="mine", context_length=2).make_rollout()
+    context = clips.take(np.arange(2)).context
+    rollout.begin(Context(context.frames, context.actions), torch.tensor([5, 2**40 + 3]))
+    assert seen == [5, 3]
