@@ -26,7 +26,7 @@ from benchmarks.results import closing_words
 from nfd_env.loading import load_rollout
 from world_model.errors import NFDError
 
-Part = Literal["fidelity", "outcomes", "controllability", "ranking", "stability"]
+Part = Literal["fidelity", "outcomes", "controllability", "probes", "ranking", "stability"]
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class EvaluateOptions:
     the world, of its recordings or of their preset)."""
     measure: tuple[Part, ...] = ("fidelity", "outcomes")
     """What to measure: frames (fidelity), rewards and ends (outcomes), whether actions do what they
-    should (controllability), blind policies in the real and the imagined game (ranking), one very
-    long episode (stability)."""
+    should (controllability), whether frames show what was true (probes), blind policies in the real
+    and the imagined game (ranking), one very long episode (stability)."""
     steps: tuple[int, ...] = ()
     """Numbers of sampling steps to measure (default: the world's own)."""
     sampler: str | None = None
@@ -60,6 +60,8 @@ class EvaluateOptions:
     """Clips with so many futures; also those whose futures under different actions are compared."""
     reader_steps: int = 300
     """Controllability: training steps, of 128 pairs of frames, of what reads actions off frames."""
+    probe_steps: int = 600
+    """Probes: training steps, of 128 pairs of frames, of what reads the game's state off frames."""
     rollouts: int = 32
     """Long rollouts, from the start of an episode, in which objects are counted."""
     rollout_steps: int = 64
@@ -195,6 +197,7 @@ def measure(options: EvaluateOptions, console: Console) -> int:
     from benchmarks.controllability import run as run_controllability
     from benchmarks.outcomes import run as run_outcomes
     from benchmarks.policy_ranking import run as run_ranking
+    from benchmarks.probes import run as run_probes
     from benchmarks.report import write_report
     from benchmarks.stability import run as run_stability
 
@@ -209,6 +212,7 @@ def measure(options: EvaluateOptions, console: Console) -> int:
         "fidelity": lambda: run(options, console, held_out=held_out()),
         "outcomes": lambda: run_outcomes(options, console, held_out=held_out()),
         "controllability": lambda: run_controllability(options, console, held_out=held_out()),
+        "probes": lambda: run_probes(options, console, held_out=held_out()),
         "ranking": lambda: run_ranking(options, console, world),
         "stability": lambda: run_stability(options, console, world),
     }

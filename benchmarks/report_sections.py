@@ -61,7 +61,7 @@ def fidelity_section(folder: EvaluationFolder, steps: str) -> Html:
     figures = figures_of(folder, "fidelity", steps)
     return section(
         f"frames-{steps}",
-        f"Frames and objects, in {steps} sampling step{'s' if steps != '1' else ''}",
+        f"Frames and objects, {in_steps(steps)}",
         paragraph(
             "Held-out clips are imagined again from their real beginning under the actions that "
             "were really taken. Beside the model: itself under the actions of other clips, the "
@@ -73,7 +73,13 @@ def fidelity_section(folder: EvaluationFolder, steps: str) -> Html:
     )
 
 
-def curve_with_numbers(part: Curves, title: str, unit: str, n: Sequence[str]) -> Html:
+def curve_with_numbers(
+    part: Curves,
+    title: str,
+    unit: str,
+    n: Sequence[str],
+    y_range: tuple[float, float] | None = None,
+) -> Html:
     """Curves by horizon, and the numbers behind them folded away."""
     lines = [
         Line(_label(name), list(enumerate(curve, 1)), name in BASELINES, name == BASELINES[1])
@@ -84,7 +90,7 @@ def curve_with_numbers(part: Curves, title: str, unit: str, n: Sequence[str]) ->
         for h in range(len(n))
     ]
     header = ["step", *map(_label, part), "n"]
-    chart = curves(lines, title, "steps imagined", unit)
+    chart = curves(lines, title, "steps imagined", unit, y_range)
     return block(chart, details("Numbers", table(header, rows, f"{title}, 95 % intervals")))
 
 
@@ -107,7 +113,7 @@ def ranking_section(folder: EvaluationFolder, steps: str) -> Html:
     header = ["policy", "real return", "steps", "n", "imagined return", "steps", "n"]
     return section(
         f"ranking-{steps}",
-        f"Policies, in {steps} sampling step{'s' if steps != '1' else ''}",
+        f"Policies, {in_steps(steps)}",
         paragraph(
             "The same policies play the real and the imagined game. A world that ranks them "
             "alike can be trained in; on the dashed line the returns are equal as well."
@@ -183,7 +189,7 @@ def outcomes_section(folder: EvaluationFolder, steps: str) -> Html:
     figures = figures_of(folder, "outcomes", steps)
     return section(
         f"outcomes-{steps}",
-        f"Rewards and ends, in {steps} sampling step{'s' if steps != '1' else ''}",
+        f"Rewards and ends, {in_steps(steps)}",
         fill('<div class="grid">$it</div>', it=join(shown)),
         details("All figures", figures_table(figures, "95 % intervals over episodes")),
     )
@@ -245,6 +251,11 @@ def _reliability(ends: Mapping[str, Any]) -> Html:
         curves([*lines, ideal], title, "predicted", "happened"),
         details("Numbers", table(header, rows, title)),
     )
+
+
+def in_steps(steps: str) -> str:
+    """``in 4 sampling steps``."""
+    return f"in {steps} sampling step{'s' if steps != '1' else ''}"
 
 
 def _label(name: str) -> str:
