@@ -180,7 +180,10 @@ def _probes(results: Mapping[str, Any]) -> Iterator[Finding]:
             + f" off, real frames {ceiling}, the last state held {held}"
         )
         verdict: Verdict
-        if _above(saved["low"], 0):
+        if not _above(part["told"][h]["low"], 0):
+            verdict = "open"
+            words = "Whether its frames show the true {} cannot be told, so little does it change"
+        elif _above(saved["low"], 0):
             verdict, words = "good", "Its frames show the true {} better than the last state held"
         elif _below(saved["high"], 0):
             verdict, words = "bad", "Its frames show the true {} worse than the last state held"

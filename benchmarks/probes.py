@@ -133,8 +133,10 @@ def score_probe(
         ``read``, by quantity: ``ceiling`` (``r2`` and ``mae`` on held-out real frames); ``r2`` and
         ``mae`` by horizon of ``model``, ``shuffled_actions``, ``repeat_last`` (the true state of
         the last given frame) and ``real_frames`` (the probe on the real frames of the same
-        steps); ``gain_over`` the two baselines, by how much the model's error is smaller. And
-        ``not_read``: by quantity, why not.
+        steps); ``gain_over`` the two baselines, by how much the model's error is smaller; ``told``,
+        by how much real frames beat ``repeat_last``: where they do not, the quantity changes too
+        little for the probe to tell a right world from a wrong one. And ``not_read``: by quantity,
+        why not.
     """
     states, last = true_states(store, clips)
     reads = {
@@ -164,6 +166,7 @@ def score_probe(
                 name: _curve(errors[name] - errors["model"], clips.episodes)
                 for name in ("repeat_last", "shuffled_actions")
             },
+            "told": _curve(errors["repeat_last"] - errors["real_frames"], clips.episodes),
         }
     known = clips.known
     results["counts"] = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.evaluation_folder import EvaluationFolder
-from benchmarks.fidelity_report import NAMES
+from benchmarks.fidelity_report import NAMES, words_on_fvd
 from benchmarks.fidelity_report import text as interval_text
 from benchmarks.html_charts import Line, curves, scatter
 from benchmarks.html_page import (
@@ -51,6 +51,8 @@ def fidelity_section(folder: EvaluationFolder, steps: str) -> Html:
         of = [f"{samples['clips']} clips"] * count
         add(samples["psnr"], "PSNR of several futures of a clip", "dB", of)
         add(samples["energy_score"], "energy score, lower is better", "grey levels", of)
+    if "lpips" in results:
+        add(results["lpips"], "LPIPS, lower is better")
     for name, part in results.get("small_things", {}).items():
         add(part["rmse_inside"], f"{name}: error inside", "grey levels")
         for what, title in (("recall", "recall"), ("precision", "precision"),
@@ -69,7 +71,18 @@ def fidelity_section(folder: EvaluationFolder, steps: str) -> Html:
             "episodes."
         ),
         fill('<div class="grid">$it</div>', it=join(shown)),
+        _video_distance(results["fvd"]) if "fvd" in results else "",
         details("The main figures", figures_table(figures, "95 % intervals over episodes")),
+    )
+
+
+def _video_distance(found: Mapping[str, Any]) -> Html:
+    if "why_not" in found:
+        return paragraph(f"No Frechet video distance (FVD): {found['why_not']}.")
+    rows = [[_label(n), f"{d['estimate']:.1f}", d["n"]] for n, d in found["distance"].items()]
+    return block(
+        table(["", "distance", "clips"], rows, "Frechet video distance (FVD) to real clips"),
+        paragraph(words_on_fvd(found), "soft"),
     )
 
 

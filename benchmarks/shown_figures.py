@@ -115,6 +115,14 @@ def _fidelity(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterat
         curve = results["samples"]["energy_score"]["samples"]
         n = f"{results['samples']['clips']} clips"
         yield from at("energy", "energy score", "grey levels", curve, "lower", n)
+    # Figures by other weights, or of other numbers of clips, are other figures.
+    if "lpips" in results:
+        key = f"lpips.{document['settings'].get('lpips_weights')}"
+        yield from at(key, "LPIPS", "", results["lpips"]["model"], "lower", digits=3)
+    if distance := results.get("fvd", {}).get("distance"):
+        of = f"{results['fvd']['clips']} clips of {results['fvd']['frames']} frames"
+        key = f"fvd.{document['settings'].get('fvd_weights')}.{of}"
+        yield Figure(key, f"FVD of {of}", "", distance["model"], of, "lower", 1)
     for name, part in results.get("small_things", {}).items():
         for what in ("recall", "precision"):
             curve = part["presence"]["model"][what]
