@@ -20,13 +20,15 @@ from rich.console import Console
 from benchmarks.clips import Clips, clips_from_starts
 from benchmarks.fidelity_measures import find_classes, measure_all
 from benchmarks.held_out import HeldOut, find_out, open_held_out
+from benchmarks.learned_distances import load_networks, measure_learned
 from benchmarks.opening import open_world
 from benchmarks.plotting import has_matplotlib
 from benchmarks.progress import counting
 from benchmarks.results import closing_words
+from nfd_env.loading import resolve_device
 from world_model.errors import NFDError
 
-Part = Literal["fidelity", "outcomes", "controllability", "ranking", "stability"]
+Part = Literal["fidelity", "outcomes", "controllability", "probes", "ranking", "stability"]
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ class EvaluateOptions:
     the world, of its recordings or of their preset)."""
     measure: tuple[Part, ...] = ("fidelity", "outcomes")
     """What to measure: frames (fidelity), rewards and ends (outcomes), whether actions do what they
-    should (controllability), blind policies in the real and the imagined game (ranking), one very
-    long episode (stability)."""
+    should (controllability), whether frames show what was true (probes), blind policies in the real
+    and the imagined game (ranking), one very long episode (stability)."""
     steps: tuple[int, ...] = ()
     """Numbers of sampling steps to measure (default: the world's own)."""
     sampler: str | None = None
@@ -61,6 +63,14 @@ class EvaluateOptions:
     """Clips with so many futures; also those whose futures under different actions are compared."""
     reader_steps: int = 300
     """Controllability: training steps, of 128 pairs of frames, of what reads actions off frames."""
+    probe_steps: int = 600
+    """Probes: training steps, of 128 pairs of frames, of what reads the game's state off frames."""
+    lpips: Path | None = None
+    """Fidelity: weights of LPIPS' network, a safetensors file
+    (world_model/autoencoder/perceptual.py says how to make it); minutes on a CPU."""
+    fvd: Path | None = None
+    """Fidelity: weights of I3D, for the Frechet video distance, a safetensors file
+    (benchmarks/i3d.py says how to make it); a second or more for each clip on a CPU."""
     rollouts: int = 32
     """Long rollouts, from the start of an episode, in which objects are counted."""
     rollout_steps: int = 64
@@ -88,7 +98,7 @@ class EvaluateOptions:
 
     def figures(self) -> dict[str, Any]:
         """The options that decide the figures: all but paths, which say nothing elsewhere."""
-        others = ("world", "data", "out", "compare", "card", "report")
+        others = ("world", "data", "out", "compare", "card", "report", "lpips", "fvd")
         return {k: v for k, v in asdict(self).items() if k not in others}
 
 
@@ -116,6 +126,13 @@ def run(
         store, options.split, options.rollouts, context, options.rollout_steps, options.seed
     )
     classes = find_classes(store, options.split, options.seed)
+    networks = load_networks(
+        options.lpips,
+        options.fvd,
+        frame_shape=store.frame_shape,
+        horizon=options.horizon,
+        device=resolve_device(options.device),
+    )
     by_steps: dict[str, Any] = {}
     out = held_out.out
     for steps in held_out.steps:
@@ -136,6 +153,7 @@ def run(
                 batch=options.batch,
                 on_frames=tell,
             )
+        results |= measure_learned(networks, clips, dream.frames, shuffled, options.batch)
         by_steps[str(steps)] = results
         if options.pictures:
             pictures.write_strip(out / f"clips-{steps}.png", clips, dream.frames)
@@ -148,7 +166,7 @@ def run(
                     options.batch,
                 ),
             }  # fmt: skip
-    document = held_out.write("fidelity", {"by_steps": by_steps}, started)
+    document = held_out.write("fidelity", {"by_steps": by_steps}, started, **networks.weights)
     for steps, results in document["results"]["by_steps"].items():
         for table in fidelity_report.tables(results, f"{world.model_id}, {steps} sampling steps"):
             console.print(table)
@@ -196,6 +214,7 @@ def measure(options: EvaluateOptions, console: Console) -> int:
     from benchmarks.controllability import run as run_controllability
     from benchmarks.outcomes import run as run_outcomes
     from benchmarks.policy_ranking import run as run_ranking
+    from benchmarks.probes import run as run_probes
     from benchmarks.report import write_report
     from benchmarks.stability import run as run_stability
 
@@ -210,6 +229,7 @@ def measure(options: EvaluateOptions, console: Console) -> int:
         "fidelity": lambda: run(options, console, held_out=held_out()),
         "outcomes": lambda: run_outcomes(options, console, held_out=held_out()),
         "controllability": lambda: run_controllability(options, console, held_out=held_out()),
+        "probes": lambda: run_probes(options, console, held_out=held_out()),
         "ranking": lambda: run_ranking(options, console, world),
         "stability": lambda: run_stability(options, console, world),
     }

@@ -19,7 +19,10 @@ NAMES = {
     "shuffled_actions": "other actions",
     "repeat_last": "last frame",
     "real_frames": "real frames",
+    "real_halves": "real halves",
 }
+USUAL = 2_048
+"""Clips that published video distances are mostly of."""
 OURS = ("model", "samples")
 PRESENCE = {"precision": "precision", "recall": "recall", "per_frame": "blobs a frame"}
 Curve = Sequence[Mapping[str, Any]]
@@ -28,6 +31,8 @@ Curve = Sequence[Mapping[str, Any]]
 def tables(results: Mapping[str, Any], title: str) -> list[Table]:
     """One table for frames, one for each class of objects, one for their numbers over time."""
     found = [_frames_table(results, title)]
+    if "fvd" in results:
+        found.append(_fvd_table(results["fvd"]))
     found += [_objects_table(name, part) for name, part in results.get("small_things", {}).items()]
     over_time = _over_time_table(results["long_rollouts"]["objects"])
     return [*found, over_time] if over_time.row_count else found
@@ -43,12 +48,35 @@ def _frames_table(results: Mapping[str, Any], title: str) -> Table:
         samples = results["samples"]
         section(table, f"PSNR, {samples['clips']} clips", samples["psnr"], horizons)
         section(table, "energy score", samples["energy_score"], horizons)
+    if "lpips" in results:
+        section(table, "LPIPS", results["lpips"], horizons, digits=3)
     table.caption = (
         "Beside the model: itself under the actions of other clips, the last frame repeated, its "
         "own prediction blurred. Changed: pixels that differ from the last frame, in truth or in "
         "imagination. Energy score in grey levels, lower is better."
     )
     return table
+
+
+def _fvd_table(found: Mapping[str, Any]) -> Table:
+    table = interval_table("Frechet video distance (FVD) to real clips", ("distance", "clips"))
+    for name, distance in found.get("distance", {}).items():
+        table.add_row(_label(name), text(distance, 1), str(distance["n"]))
+    table.caption = found.get("why_not") or words_on_fvd(found)
+    return table
+
+
+def words_on_fvd(found: Mapping[str, Any]) -> str:
+    """What must be known to read the figure."""
+    words = (
+        f"{found['clips']} clips of {found['frames']} frames on either side, in I3D's 400 logits. "
+        "The distance of few clips is too high by an amount that nobody knows: compare equal "
+        "numbers of clips and frames only, of the same game. Real halves: of half of the real "
+        "clips to the others, which is what chance alone makes of half as many."
+    )
+    if found["clips"] < USUAL:
+        words += f" Published figures are mostly of {USUAL:,} clips or more; this is none of them."
+    return words
 
 
 def _objects_table(name: str, part: Mapping[str, Any]) -> Table:

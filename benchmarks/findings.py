@@ -47,6 +47,8 @@ def findings(folder: EvaluationFolder) -> list[Finding]:
     of_clips += _ends(folder.results("outcomes"))
     episodes = fewest_episodes(folder)
     found += of_clips if episodes is None else [_weigh(f, episodes) for f in of_clips]
+    if probes := folder.results("probes"):
+        found += _probes(probes)
     if ranking := folder.results("ranking"):
         played = min(side["real"]["episodes"] for side in ranking["policies"].values())
         found += [_weigh(finding, played) for finding in _ranking(ranking)]
@@ -161,6 +163,34 @@ def _ends(results: Mapping[str, Any]) -> Iterator[Finding]:
             f"would (Brier score {_text(brier, digits=4)}, base rate {base['estimate']:.4f}, "
             f"{brier['n']} steps).",
         )
+
+
+def _probes(results: Mapping[str, Any]) -> Iterator[Finding]:
+    for name, part in results.get("read", {}).items():
+        known = [h for h, n in enumerate(results["counts"]["clips"]) if n]
+        if not known:
+            continue
+        h = known[-1]
+        saved = part["gain_over"]["repeat_last"][h]
+        error, ceiling, held = (
+            _text(part["mae"][who][h]) for who in ("model", "real_frames", "repeat_last")
+        )
+        figures = (
+            f"after {h + 1} steps they are {error} {part['unit']}".rstrip()
+            + f" off, real frames {ceiling}, the last state held {held}"
+        )
+        verdict: Verdict
+        if not _above(part["told"][h]["low"], 0):
+            verdict = "open"
+            words = "Whether its frames show the true {} cannot be told, so little does it change"
+        elif _above(saved["low"], 0):
+            verdict, words = "good", "Its frames show the true {} better than the last state held"
+        elif _below(saved["high"], 0):
+            verdict, words = "bad", "Its frames show the true {} worse than the last state held"
+        else:
+            verdict, words = "open", "Whether its frames show the true {} is open"
+        finding = Finding(verdict, f"{words.format(name)}: {figures}.")
+        yield _weigh(finding, results["counts"]["episodes"][h])
 
 
 def _ranking(results: Mapping[str, Any]) -> Iterator[Finding]:

@@ -45,10 +45,20 @@ class _Axes:
         return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
 
 
-def curves(lines: Sequence[Line], title: str, x_label: str, y_label: str = "") -> Html:
-    """Curves with their intervals as shades, and a legend below."""
+def curves(
+    lines: Sequence[Line],
+    title: str,
+    x_label: str,
+    y_label: str = "",
+    y_range: tuple[float, float] | None = None,
+) -> Html:
+    """Curves with their intervals as shades, and a legend below.
+
+    ``y_range`` is shown even where no curve goes there.
+    """
     known = [_known(line) for line in lines]
     ends = [end for points in known for _, p in points for end in _ends(p)]
+    ends += y_range if ends and y_range else ()
     places = [x for points in known for x, _ in points]
     if not ends:
         return Html("")

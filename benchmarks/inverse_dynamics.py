@@ -19,18 +19,12 @@ from torch.nn import functional as F
 from benchmarks.clips import Clips
 from benchmarks.dreaming import borrowed_actions
 from benchmarks.intervals import counted, sums_interval
+from benchmarks.pairs_of_frames import PairFeatures, draw_pairs, rows_before_another
 from world_model.action_spec import ActionSpec
 from world_model.data.store import EpisodeStore
 from world_model.errors import DataError
 
-CHANNELS = (16, 24, 32, 48)
-LARGEST = 64
-"""Frames are shrunk to at most so many pixels a side."""
-BATCH = 128
 RATE = 2e-3
-SHIFT = 0.1
-"""Colours are shifted by up to so much (of 0..1) while training: a world whose colours are off may
-still obey."""
 
 
 @dataclass(frozen=True)
@@ -66,30 +60,12 @@ class ActionReader(nn.Module):
     def __init__(self, frame_shape: tuple[int, int, int], parts: list[Choice]) -> None:
         super().__init__()
         self.parts = parts
-        self.size = tuple(min(side, LARGEST) for side in frame_shape[:2])
-        height, width = self.size
-        layers: list[nn.Module] = []
-        previous = 6
-        for channels in CHANNELS:
-            layers += [nn.Conv2d(previous, channels, 3, stride=2, padding=1), nn.SiLU()]
-            height, width, previous = (height + 1) // 2, (width + 1) // 2, channels
-        self.body = nn.Sequential(*layers, nn.Flatten(), nn.LayerNorm(previous * height * width))
-        self.heads = nn.ModuleList(
-            nn.Linear(previous * height * width, len(part.labels)) for part in parts
-        )
+        self.body = PairFeatures(frame_shape)
+        self.heads = nn.ModuleList(nn.Linear(self.body.width, len(part.labels)) for part in parts)
 
     def forward(self, before: Tensor, after: Tensor, shift: Tensor | None = None) -> list[Tensor]:
-        """Logits (N, choices) of every part, of frames uint8 (N, h, w, 3).
-
-        ``shift`` float32 (N, 3, 1, 1) is added to the colours of both frames.
-        """
-        pair = torch.cat([before, after], dim=-1).permute(0, 3, 1, 2).float() / 255
-        if pair.shape[-2:] != self.size:
-            pair = F.interpolate(pair, self.size, mode="area")
-        first, second = pair[:, :3], pair[:, 3:]
-        seen = first if shift is None else (first + shift).clamp(0, 1)
-        # The difference by itself is what tells; it is small.
-        features = self.body(torch.cat([seen - 0.5, (second - first) * 4], dim=1))
+        """Logits (N, choices) of every part; arguments as of :class:`PairFeatures`."""
+        features = self.body(before, after, shift)
         return [head(features) for head in self.heads]
 
 
@@ -107,7 +83,7 @@ def train_reader(
     Args:
         store: the data set.
         parts: what to read.
-        steps: optimiser steps, of :data:`BATCH` pairs each.
+        steps: optimiser steps, of :data:`benchmarks.pairs_of_frames.BATCH` pairs each.
         seed: of weights and pairs.
         device: where to train.
         on_step: called with 1 after every step.
@@ -115,10 +91,7 @@ def train_reader(
     Raises:
         DataError: if no training episode has two frames.
     """
-    episodes = store.split("train")
-    rows = np.concatenate(
-        [np.zeros(0, int), *(np.arange(*store.offsets[i : i + 2])[:-1] for i in episodes.tolist())]
-    )
+    rows = rows_before_another(store, "train")
     if not len(rows):
         raise DataError(f"no training episode of {store.root} has two frames to read actions off.")
     rng = np.random.default_rng(seed)
@@ -128,10 +101,8 @@ def train_reader(
     optimizer = torch.optim.AdamW(reader.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=max(2, steps))
     for _ in range(steps):
-        chosen = np.sort(rng.choice(rows, min(BATCH, len(rows)), replace=False))
-        before, after = (torch.from_numpy(store.frames[chosen + i]).to(device) for i in (0, 1))
-        shift = torch.from_numpy(rng.uniform(-SHIFT, SHIFT, (len(chosen), 3, 1, 1))).float()
-        logits = reader(before, after, shift.to(device))
+        chosen, before, after, shift = draw_pairs(store, rows, rng, device)
+        logits = reader(before, after, shift)
         loss = torch.stack(
             [
                 F.cross_entropy(scores, _wanted(store.actions[chosen], part).to(device))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.control_sections import controllability_section, probes_section
 from benchmarks.evaluation_folder import EvaluationFolder, command_of, read_folder
 from benchmarks.findings import findings
 from benchmarks.html_page import Html, bullets, details, fill, join, page, paragraph, section, table
@@ -148,6 +149,10 @@ def _sections(folder: EvaluationFolder) -> list[Html]:
             shown += [fidelity_section(folder, steps) for steps in steps_of(part)]
         elif part == "outcomes":
             shown += [outcomes_section(folder, steps) for steps in steps_of(part)]
+        elif part == "controllability":
+            shown += [controllability_section(folder, steps) for steps in steps_of(part)]
+        elif part == "probes":
+            shown += [probes_section(folder, steps) for steps in steps_of(part)]
         elif part == "ranking":
             shown += [ranking_section(folder, steps) for steps in steps_of(part)]
         elif part == "stability":

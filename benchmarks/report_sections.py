@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.evaluation_folder import EvaluationFolder
-from benchmarks.fidelity_report import NAMES
+from benchmarks.fidelity_report import NAMES, words_on_fvd
 from benchmarks.fidelity_report import text as interval_text
 from benchmarks.html_charts import Line, curves, scatter
 from benchmarks.html_page import (
@@ -51,6 +51,8 @@ def fidelity_section(folder: EvaluationFolder, steps: str) -> Html:
         of = [f"{samples['clips']} clips"] * count
         add(samples["psnr"], "PSNR of several futures of a clip", "dB", of)
         add(samples["energy_score"], "energy score, lower is better", "grey levels", of)
+    if "lpips" in results:
+        add(results["lpips"], "LPIPS, lower is better")
     for name, part in results.get("small_things", {}).items():
         add(part["rmse_inside"], f"{name}: error inside", "grey levels")
         for what, title in (("recall", "recall"), ("precision", "precision"),
@@ -61,7 +63,7 @@ def fidelity_section(folder: EvaluationFolder, steps: str) -> Html:
     figures = figures_of(folder, "fidelity", steps)
     return section(
         f"frames-{steps}",
-        f"Frames and objects, in {steps} sampling step{'s' if steps != '1' else ''}",
+        f"Frames and objects, {in_steps(steps)}",
         paragraph(
             "Held-out clips are imagined again from their real beginning under the actions that "
             "were really taken. Beside the model: itself under the actions of other clips, the "
@@ -69,11 +71,28 @@ def fidelity_section(folder: EvaluationFolder, steps: str) -> Html:
             "episodes."
         ),
         fill('<div class="grid">$it</div>', it=join(shown)),
+        _video_distance(results["fvd"]) if "fvd" in results else "",
         details("The main figures", figures_table(figures, "95 % intervals over episodes")),
     )
 
 
-def curve_with_numbers(part: Curves, title: str, unit: str, n: Sequence[str]) -> Html:
+def _video_distance(found: Mapping[str, Any]) -> Html:
+    if "why_not" in found:
+        return paragraph(f"No Frechet video distance (FVD): {found['why_not']}.")
+    rows = [[_label(n), f"{d['estimate']:.1f}", d["n"]] for n, d in found["distance"].items()]
+    return block(
+        table(["", "distance", "clips"], rows, "Frechet video distance (FVD) to real clips"),
+        paragraph(words_on_fvd(found), "soft"),
+    )
+
+
+def curve_with_numbers(
+    part: Curves,
+    title: str,
+    unit: str,
+    n: Sequence[str],
+    y_range: tuple[float, float] | None = None,
+) -> Html:
     """Curves by horizon, and the numbers behind them folded away."""
     lines = [
         Line(_label(name), list(enumerate(curve, 1)), name in BASELINES, name == BASELINES[1])
@@ -84,7 +103,7 @@ def curve_with_numbers(part: Curves, title: str, unit: str, n: Sequence[str]) ->
         for h in range(len(n))
     ]
     header = ["step", *map(_label, part), "n"]
-    chart = curves(lines, title, "steps imagined", unit)
+    chart = curves(lines, title, "steps imagined", unit, y_range)
     return block(chart, details("Numbers", table(header, rows, f"{title}, 95 % intervals")))
 
 
@@ -107,7 +126,7 @@ def ranking_section(folder: EvaluationFolder, steps: str) -> Html:
     header = ["policy", "real return", "steps", "n", "imagined return", "steps", "n"]
     return section(
         f"ranking-{steps}",
-        f"Policies, in {steps} sampling step{'s' if steps != '1' else ''}",
+        f"Policies, {in_steps(steps)}",
         paragraph(
             "The same policies play the real and the imagined game. A world that ranks them "
             "alike can be trained in; on the dashed line the returns are equal as well."
@@ -183,7 +202,7 @@ def outcomes_section(folder: EvaluationFolder, steps: str) -> Html:
     figures = figures_of(folder, "outcomes", steps)
     return section(
         f"outcomes-{steps}",
-        f"Rewards and ends, in {steps} sampling step{'s' if steps != '1' else ''}",
+        f"Rewards and ends, {in_steps(steps)}",
         fill('<div class="grid">$it</div>', it=join(shown)),
         details("All figures", figures_table(figures, "95 % intervals over episodes")),
     )
@@ -245,6 +264,11 @@ def _reliability(ends: Mapping[str, Any]) -> Html:
         curves([*lines, ideal], title, "predicted", "happened"),
         details("Numbers", table(header, rows, title)),
     )
+
+
+def in_steps(steps: str) -> str:
+    """``in 4 sampling steps``."""
+    return f"in {steps} sampling step{'s' if steps != '1' else ''}"
 
 
 def _label(name: str) -> str:

@@ -16,6 +16,7 @@ KINDS = (
     "fidelity",
     "outcomes",
     "controllability",
+    "probes",
     "ranking",
     "speed",
     "stability",

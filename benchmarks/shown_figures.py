@@ -68,6 +68,7 @@ def figures_of(folder: EvaluationFolder, part: str, steps: str | None = None) ->
     makers = {
         "fidelity": _fidelity,
         "outcomes": _outcomes,
+        "probes": _probes,
         "ranking": _ranking,
         "stability": _stability,
     }
@@ -114,6 +115,14 @@ def _fidelity(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterat
         curve = results["samples"]["energy_score"]["samples"]
         n = f"{results['samples']['clips']} clips"
         yield from at("energy", "energy score", "grey levels", curve, "lower", n)
+    # Figures by other weights, or of other numbers of clips, are other figures.
+    if "lpips" in results:
+        key = f"lpips.{document['settings'].get('lpips_weights')}"
+        yield from at(key, "LPIPS", "", results["lpips"]["model"], "lower", digits=3)
+    if distance := results.get("fvd", {}).get("distance"):
+        of = f"{results['fvd']['clips']} clips of {results['fvd']['frames']} frames"
+        key = f"fvd.{document['settings'].get('fvd_weights')}.{of}"
+        yield Figure(key, f"FVD of {of}", "", distance["model"], of, "lower", 1)
     for name, part in results.get("small_things", {}).items():
         for what in ("recall", "precision"):
             curve = part["presence"]["model"][what]
@@ -139,6 +148,21 @@ def _outcomes(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterat
         title = f"{title}{frames}".strip() + ", as a multiple of the real ones"
         yield Figure(f"ends.{where}", title, "", part["ratio"], n, "one")
     yield from _any("outcomes", results)
+
+
+def _probes(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[Figure]:
+    for name, part in results.get("read", {}).items():
+        count = len(part["mae"]["model"])
+        for h in sorted({h for h in (*SHOWN, count) if h <= count}):
+            n = counted(document, results, h)
+            mae, r2 = (part[what]["model"][h - 1] for what in ("mae", "r2"))
+            title = f"{name}, step {h}: error of what frames show"
+            yield Figure(f"mae.{name}@{h}", title, part["unit"], mae, n, "lower")
+            title = f"{name}, step {h}: R2 of what frames show"
+            yield Figure(f"r2.{name}@{h}", title, "", r2, n, "higher")
+            title = f"{name}, step {h}: error saved over the last state held"
+            saved = part["gain_over"]["repeat_last"][h - 1]
+            yield Figure(f"saved.{name}@{h}", title, part["unit"], saved, n, "higher")
 
 
 def _ranking(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[Figure]:

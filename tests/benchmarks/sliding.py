@@ -35,6 +35,7 @@ INFO = DatasetInfo(
     frame_shape=SHAPE,
     fps=10.0,
     label_classes={0: "background", 1: "ball"},
+    state_names=("place",),
     source={"preset": "sliding"},
 )
 
@@ -82,7 +83,7 @@ def record(count: int, length: int = 24, seed: int = 0) -> list[Episode]:
                 rewards=np.array(rewards, np.float32),
                 terminated=flags[0],
                 truncated=flags[1],
-                state=np.zeros((len(frames), 0), np.float32),
+                state=np.array(places, np.float32)[:, None],
                 labels=labels,
                 info={"policy": "random", "seed": str(i)},
             )

@@ -52,7 +52,7 @@ def test_a_choice_for_every_categorical_part():
 def test_large_frames_are_shrunk():
     reader = ActionReader((100, 200, 3), choices(sliding.SPEC))
     pictures = torch.zeros(2, 100, 200, 3, dtype=torch.uint8)
-    assert reader.size == (64, 64)
+    assert reader.body.size == (64, 64)
     assert reader(pictures, pictures)[0].shape == (2, 3)
 
 

@@ -16,6 +16,7 @@ IMAGINED = {name for name in twins.METRICS if name.endswith(", imagined")}
 OVER_THE_CLIP = {"return until the end: error", "steps lived: error"}
 FRAMES = {name for name, metric in twins.METRICS.items() if metric.part == "fidelity"}
 CONTROL = {name for name, metric in twins.METRICS.items() if metric.part == "controllability"}
+TRUTH = {name for name, metric in twins.METRICS.items() if metric.part == "probes"}
 REWARDS = {
     f"{name}, {source}"
     for name in ("reward: absolute error", "reward: correlation", "rare rewards: F1",
@@ -23,7 +24,7 @@ REWARDS = {
     for source in ("imagined", "real frames")
 }  # fmt: skip
 ENDS = {name for name in twins.METRICS if name.startswith("ends: ")}
-ASTRAY = FRAMES | IMAGINED | OVER_THE_CLIP | CONTROL
+ASTRAY = FRAMES | IMAGINED | OVER_THE_CLIP | CONTROL | TRUTH
 """Of a world whose ball is elsewhere: rewards and ends are read off its own frames."""
 
 EXPECTED = {
@@ -37,7 +38,10 @@ EXPECTED = {
     | {"brightness in its usual range", "counterfactual: PSNR of what changed"},
     "one memorised future": ASTRAY,
     "coin decides": ASTRAY,
-    "no ball": FRAMES | CONTROL | {"frames equal to the last", "brightness in its usual range"},
+    "no ball": FRAMES
+    | CONTROL
+    | TRUTH
+    | {"frames equal to the last", "brightness in its usual range"},
     "overcautious": ENDS | OVER_THE_CLIP,
 }
 

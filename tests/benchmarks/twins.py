@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import controllability, fidelity_measures, outcomes, stability
+from benchmarks import controllability, fidelity_measures, outcomes, probes, stability
 from benchmarks.clips import Clips, cut_clips, remember_the_past
 from benchmarks.counterfactual import RealFutures, measure_counterfactual, play_courses
 from benchmarks.dreaming import imagine_twice, sample_futures, watch
@@ -22,9 +22,11 @@ from benchmarks.frame_statistics import frame_statistics_of
 from benchmarks.inverse_dynamics import ActionReader, choices, score_reading, train_reader
 from benchmarks.real_games import RealGames
 from benchmarks.results import plain
+from benchmarks.state_probe import StateProbe, find_quantities, train_probe
 from tests.benchmarks.sliding import SPEC, SlidingWorld, make_dataset
 from tests.benchmarks.sliding_game import SlidingGame
 from world_model.data import open_store
+from world_model.data.store import EpisodeStore
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 BEGIN, END = "<!-- twins: begin -->", "<!-- twins: end -->"
@@ -137,6 +139,15 @@ METRICS: dict[str, Metric] = {
     "counterfactual: PSNR of what changed": Metric(
         "controllability", "counterfactual/psnr_changed/model/-1", _equal_frames, "58.9 dB"
     ),
+    "place read off frames: R2": Metric(
+        "probes", "read/place/r2/model/-1", lambda figure: figure["estimate"] > 0.9, "above 0.9"
+    ),
+    "place: error saved over the last": Metric(
+        "probes", "read/place/gain_over/repeat_last/-1", _positive, "interval above 0"
+    ),
+    "place: error saved over other actions": Metric(
+        "probes", "read/place/gain_over/shuffled_actions/-1", _positive, "interval above 0"
+    ),
     "frames equal to the last": Metric(
         "stability", "frozen_share", lambda share: share < 0.95, "below 95 %"
     ),
@@ -161,6 +172,9 @@ class Bench:
     clips: Clips
     classes: Mapping[str, KnownClass]
     reader: ActionReader
+    store: EpisodeStore
+    probe: StateProbe
+    ceilings: dict[str, Any]
     usual: np.ndarray
     real: RealFutures
 
@@ -171,10 +185,14 @@ def make_bench(folder: Path) -> Bench:
     clips = cut_clips(store, "validation", CLIPS, 2, HORIZON, seed=0)
     some = clips.take(np.arange(0, len(clips), 5))
     _, courses = controllability.courses_of_action(some, SPEC, seed=0)
+    probe = train_probe(store, find_quantities(store)[0], steps=150, seed=0)
     return Bench(
         clips=remember_the_past(clips, store, TWINS["perfect"]),
         classes=find_classes(store, "validation", 0),
         reader=train_reader(store, choices(SPEC), steps=150, seed=0),
+        store=store,
+        probe=probe,
+        ceilings=probes.judge_probe(probe, store, "validation"),
         usual=frame_statistics_of(store),
         real=play_courses(RealGames(SlidingGame, SPEC), some, courses),
     )
@@ -217,6 +235,10 @@ def measure_imagined(bench: Bench, rollout: Any) -> dict[str, Any]:
                     bench.real, some.take(bench.real.chosen), imagined[:, bench.real.chosen], names
                 ),
             },
+            "probes": probes.score_probe(
+                bench.probe, bench.ceilings, bench.store, clips, dream.frames, shuffled
+            ),
+            "stability": stability.judge(trace, bench.usual),
         }
     )
 
