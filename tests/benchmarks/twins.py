@@ -238,7 +238,6 @@ def measure_imagined(bench: Bench, rollout: Any) -> dict[str, Any]:
             "probes": probes.score_probe(
                 bench.probe, bench.ceilings, bench.store, clips, dream.frames, shuffled
             ),
-            "stability": stability.judge(trace, bench.usual),
         }
     )
 
