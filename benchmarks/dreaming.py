@@ -33,6 +33,8 @@ class Dream(Outcomes):
 
     frames: np.ndarray
     """uint8 (N, H, h, w, 3)."""
+    uncertainty: np.ndarray
+    """float32 (N, H), of each step, see :class:`world_model.types.StepOutcome`."""
 
 
 @torch.no_grad()
@@ -57,7 +59,7 @@ def imagine(
     """
     actions = clips.actions if actions is None else actions
     frames = np.empty_like(clips.frames)
-    rewards, probability = (np.empty(clips.ended.shape, np.float32) for _ in range(2))
+    rewards, probability, unsure = (np.empty(clips.ended.shape, np.float32) for _ in range(3))
     for first in range(0, len(clips), batch):
         part = slice(first, first + batch)
         memory = clips.context.outcome_memory
@@ -72,9 +74,10 @@ def imagine(
             frames[part, h] = outcome.frames.cpu().numpy()
             rewards[part, h] = outcome.rewards.cpu().numpy()
             probability[part, h] = outcome.termination_probability.cpu().numpy()
+            unsure[part, h] = outcome.uncertainty.cpu().numpy()
             if on_frames is not None:
                 on_frames(len(outcome.frames))
-    return Dream(rewards, probability, frames)
+    return Dream(rewards, probability, frames, unsure)
 
 
 @torch.no_grad()

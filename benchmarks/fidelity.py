@@ -26,7 +26,14 @@ from benchmarks.results import closing_words
 from nfd_env.loading import load_rollout
 from world_model.errors import NFDError
 
-Part = Literal["fidelity", "outcomes", "controllability", "ranking", "stability"]
+Part = Literal[
+    "fidelity",
+    "outcomes",
+    "controllability",
+    "uncertainty",
+    "ranking",
+    "stability",
+]
 
 
 @dataclass(frozen=True)
@@ -40,8 +47,8 @@ class EvaluateOptions:
     the world, of its recordings or of their preset)."""
     measure: tuple[Part, ...] = ("fidelity", "outcomes")
     """What to measure: frames (fidelity), rewards and ends (outcomes), whether actions do what they
-    should (controllability), blind policies in the real and the imagined game (ranking), one very
-    long episode (stability)."""
+    should (controllability), whether the world knows when it is wrong (uncertainty), policies in
+    the real and the imagined game (ranking), one very long episode (stability)."""
     steps: tuple[int, ...] = ()
     """Numbers of sampling steps to measure (default: the world's own)."""
     sampler: str | None = None
@@ -197,6 +204,7 @@ def measure(options: EvaluateOptions, console: Console) -> int:
     from benchmarks.policy_ranking import run as run_ranking
     from benchmarks.report import write_report
     from benchmarks.stability import run as run_stability
+    from benchmarks.uncertainty import run as run_uncertainty
 
     world = load_rollout(options.world, options.device)[0]
 
@@ -209,6 +217,7 @@ def measure(options: EvaluateOptions, console: Console) -> int:
         "fidelity": lambda: run(options, console, held_out=held_out()),
         "outcomes": lambda: run_outcomes(options, console, held_out=held_out()),
         "controllability": lambda: run_controllability(options, console, held_out=held_out()),
+        "uncertainty": lambda: run_uncertainty(options, console, held_out=held_out()),
         "ranking": lambda: run_ranking(options, console, world),
         "stability": lambda: run_stability(options, console, world),
     }

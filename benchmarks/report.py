@@ -21,6 +21,7 @@ from benchmarks.report_sections import (
     stability_section,
 )
 from benchmarks.shown_figures import Figure, figures_of
+from benchmarks.uncertainty_report import uncertainty_section
 from world_model.storage import atomic_file
 
 NAME = "report.html"
@@ -150,6 +151,8 @@ def _sections(folder: EvaluationFolder) -> list[Html]:
             shown += [outcomes_section(folder, steps) for steps in steps_of(part)]
         elif part == "ranking":
             shown += [ranking_section(folder, steps) for steps in steps_of(part)]
+        elif part == "uncertainty":
+            shown += [uncertainty_section(folder, steps) for steps in steps_of(part)]
         elif part == "stability":
             shown.append(stability_section(folder))
         else:

@@ -16,6 +16,7 @@ KINDS = (
     "fidelity",
     "outcomes",
     "controllability",
+    "uncertainty",
     "ranking",
     "speed",
     "stability",
