@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +23,7 @@ from benchmarks.held_out import HeldOut, find_out, open_held_out
 from benchmarks.plotting import has_matplotlib
 from benchmarks.progress import counting
 from benchmarks.results import closing_words
+from benchmarks.training_budget import TrainingBudget
 from nfd_env.loading import load_rollout
 from world_model.errors import NFDError
 
@@ -32,8 +33,15 @@ Part = Literal[
     "controllability",
     "uncertainty",
     "ranking",
+    "lift",
+    "exploitation",
     "stability",
 ]
+TIERS: dict[str, tuple[Part, ...]] = {
+    "a": ("fidelity", "outcomes", "controllability", "stability", "uncertainty"),
+    "b": ("ranking", "lift", "exploitation"),
+}
+"""What belongs together: how a world looks and behaves, and what it is worth for decisions."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,11 @@ class EvaluateOptions:
     measure: tuple[Part, ...] = ("fidelity", "outcomes")
     """What to measure: frames (fidelity), rewards and ends (outcomes), whether actions do what they
     should (controllability), whether the world knows when it is wrong (uncertainty), policies in
-    the real and the imagined game (ranking), one very long episode (stability)."""
+    the real and the imagined game (ranking), what training in it is worth in the real game (lift),
+    whether agents exploit its mistakes (exploitation), one very long episode (stability)."""
+    tier: Literal["a", "b", "all"] | None = None
+    """Instead of --measure. a: fidelity, outcomes, controllability, stability, uncertainty; b, what
+    it is worth for decisions: ranking, lift, exploitation; all: both."""
     steps: tuple[int, ...] = ()
     """Numbers of sampling steps to measure (default: the world's own)."""
     sampler: str | None = None
@@ -83,6 +95,11 @@ class EvaluateOptions:
     """Ranking: which policies play; `baselines` are noop, left, uniform and four sweeps."""
     episodes: int = 20
     """Ranking: episodes of each policy, in the real and in the imagined game."""
+    agents: tuple[str, ...] = ()
+    """Lift and exploitation: folders of trained policies, as one group of agents. Lift then trains
+    none in imagination; exploitation none at all with --training.steps 0."""
+    training: TrainingBudget = field(default_factory=TrainingBudget)
+    """Lift and exploitation: how long agents train and play."""
     stable_steps: int = 20_000
     """Stability: steps of the long episode."""
     compare: tuple[str, ...] = ()
@@ -94,7 +111,7 @@ class EvaluateOptions:
 
     def figures(self) -> dict[str, Any]:
         """The options that decide the figures: all but paths, which say nothing elsewhere."""
-        others = ("world", "data", "out", "compare", "card", "report")
+        others = ("world", "data", "out", "compare", "card", "report", "tier")
         return {k: v for k, v in asdict(self).items() if k not in others}
 
 
@@ -188,6 +205,9 @@ def main(argv: list[str]) -> int:
         folder = options.out or find_evaluation(options.world).path
         console.print(f"the report is {write_report(folder)}")
         return 0
+    if options.tier:
+        parts = [p for name, tier in TIERS.items() if options.tier in (name, "all") for p in tier]
+        options = replace(options, measure=tuple(parts))
     if not options.measure:
         raise NFDError("--measure names nothing to measure.")
     return measure(options, console)
@@ -200,6 +220,8 @@ def measure(options: EvaluateOptions, console: Console) -> int:
         NFDError: if nothing could be measured.
     """
     from benchmarks.controllability import run as run_controllability
+    from benchmarks.exploitation import run as run_exploitation
+    from benchmarks.lift import run as run_lift
     from benchmarks.outcomes import run as run_outcomes
     from benchmarks.policy_ranking import run as run_ranking
     from benchmarks.report import write_report
@@ -219,6 +241,8 @@ def measure(options: EvaluateOptions, console: Console) -> int:
         "controllability": lambda: run_controllability(options, console, held_out=held_out()),
         "uncertainty": lambda: run_uncertainty(options, console, held_out=held_out()),
         "ranking": lambda: run_ranking(options, console, world),
+        "lift": lambda: run_lift(options, console, world),
+        "exploitation": lambda: run_exploitation(options, console, world),
         "stability": lambda: run_stability(options, console, world),
     }
     reasons: dict[str, str] = {}

@@ -7,6 +7,7 @@ the next one begins; a measurement that is interrupted goes on where it stopped.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -41,7 +42,6 @@ REAL = "real"
 """Where an agent of the model-free baseline starts: in the real game."""
 STREAMS = 48
 """Imagined episodes side by side."""
-EVALUATIONS = ("real", "imagined")
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,19 @@ class Academy:
         """One agent for each seed of the budget."""
         return [self.agent(arm, seed) for seed in self.budget.seeds]
 
+    def play_once(self, policies: Sequence[Policy]) -> list[dict[str, Evaluation]]:
+        """As :meth:`play`; those who are written down already do not play again."""
+        paths = [self.folder / f"policy-{_file_name(policy.name)}.json" for policy in policies]
+        keys = [{"policy": policy.name, **self._key_of_play()} for policy in policies]
+        known = [read_agent(path, key) for path, key in zip(paths, keys, strict=True)]
+        missing = [i for i, played in enumerate(known) if played is None]
+        if missing:
+            fresh = self.play([policies[i] for i in missing])
+            for i, played in zip(missing, fresh, strict=True):
+                write_agent(paths[i], keys[i], played)
+                known[i] = played
+        return [played for played in known if played is not None]
+
     def play(self, policies: Sequence[Policy]) -> list[dict[str, Evaluation]]:
         """What policies earn in both games, whole episodes with the same seeds for all."""
         seeds = range(EVALUATION_SEED, EVALUATION_SEED + self.budget.episodes)
@@ -192,16 +205,25 @@ class Academy:
 
     def _key(self, arm: Arm, seed: int) -> dict[str, Any]:
         """All that decides what becomes of an agent."""
+        return {
+            "arm": asdict(arm),
+            "seed": seed,
+            "ppo": asdict(self.ppo),
+            **self._key_of_play(),
+        }
+
+    def _key_of_play(self) -> dict[str, Any]:
         settings = {k: v for k, v in self.settings.items() if k != "device"}
         return {
             "world": self.world.model_id,
-            "arm": asdict(arm),
-            "seed": seed,
             "episodes": self.budget.episodes,
             "first_seed": EVALUATION_SEED,
             **settings,
-            "ppo": asdict(self.ppo),
         }
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
 
 
 def write_agent(path: Path, key: dict[str, Any], played: dict[str, Evaluation]) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.evaluation_folder import EvaluationFolder, command_of, read_folder
+from benchmarks.exploitation_report import exploitation_section
 from benchmarks.findings import findings
 from benchmarks.html_page import Html, bullets, details, fill, join, page, paragraph, section, table
+from benchmarks.lift_report import lift_section
 from benchmarks.report_pictures import pictures_section
 from benchmarks.report_sections import (
     fidelity_section,
@@ -153,6 +155,10 @@ def _sections(folder: EvaluationFolder) -> list[Html]:
             shown += [ranking_section(folder, steps) for steps in steps_of(part)]
         elif part == "uncertainty":
             shown += [uncertainty_section(folder, steps) for steps in steps_of(part)]
+        elif part == "lift":
+            shown += [lift_section(folder, steps) for steps in steps_of(part)]
+        elif part == "exploitation":
+            shown += [exploitation_section(folder, steps) for steps in steps_of(part)]
         elif part == "stability":
             shown.append(stability_section(folder))
         else:

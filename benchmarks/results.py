@@ -19,6 +19,8 @@ KINDS = (
     "uncertainty",
     "ranking",
     "speed",
+    "exploitation",
+    "lift",
     "stability",
     "paper-scale",
     "coin-flip",

@@ -157,7 +157,7 @@ def wrong_outcomes(dream: Dream, clips: Clips, threshold: float) -> dict[str, np
 def telling(
     sign: np.ndarray, wrong: np.ndarray, episodes: np.ndarray, per_step: np.ndarray | None = None
 ) -> dict[str, Any]:
-    """AUROC: the chance that the sign is larger at a step that goes wrong than at one that does not.
+    """AUROC: the chance that the sign is larger at a step that goes wrong than at another one.
 
     Args:
         sign: float (N, H).
@@ -223,7 +223,9 @@ def limits(unsure: np.ndarray, error: np.ndarray, episodes: np.ndarray) -> list[
             {
                 "quantile": quantile,
                 "limit": limit,
-                "clips_cut": counted(ratio_intervals(cut, np.ones_like(cut), episodes)[0], len(cut)),
+                "clips_cut": counted(
+                    ratio_intervals(cut, np.ones_like(cut), episodes)[0], len(cut)
+                ),
                 "steps_kept": counted(share[0], int(known.sum())),
                 "error": _mean_kept(kept, error, episodes),
                 "error_after": _mean_kept(known & beyond, error, episodes),

@@ -221,7 +221,7 @@ class Rollout:
             latents: float32 (B, N, D), the frame as it was sampled.
             first_estimate: float32 (B, N, D), the first denoising estimate of it.
         """
-        # A single denoising step has but one estimate; what is left is how much of the frame is new.
+        # Of a single denoising step there is one estimate only; then what counts is what is new.
         guess = first_estimate if self.sampling_steps > 1 else state.latent
         terminated, probability = self._termination(state, actions)
         frames = self.tokenizer.decode(latents)

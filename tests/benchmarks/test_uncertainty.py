@@ -117,6 +117,6 @@ def test_the_whole_command(data, tmp_path):
     assert results == plain(results)
     # This world's sign counts the steps.
     assert results["frames"]["uncertainty"] == results["frames"]["steps_imagined"]
-    assert 0 < results["cost"]["share"]
+    assert results["cost"]["share"] > 0
     shown = uncertainty_report.uncertainty_section(read_folder(tmp_path), "1")
     assert f"max_uncertainty={results['recommended']:.3g}" in shown
