@@ -91,8 +91,9 @@ class EvaluateOptions:
     """auto, cpu or cuda."""
     pictures: bool = True
     """Also leave plots, strips of frames and films."""
-    policies: tuple[str, ...] = ("baselines",)
-    """Ranking: which policies play; `baselines` are noop, left, uniform and four sweeps."""
+    policies: tuple[str, ...] = ("graded",)
+    """Ranking, lift and exploitation: which policies play; `baselines` are noop, left, uniform and
+    four sweeps, `graded` also two that hold an action for long and two more sweeps."""
     episodes: int = 20
     """Ranking: episodes of each policy, in the real and in the imagined game."""
     agents: tuple[str, ...] = ()

@@ -23,7 +23,7 @@ SIGNS = {
     "steps_imagined": "steps imagined",
     "chance_of_the_end": "chance of the end",
 }
-ROWS = tuple[list[str], list[list[str]]]
+Rows = tuple[list[str], list[list[str]]]
 
 
 def tables(results: Mapping[str, Any], title: str) -> list[Table]:
@@ -34,7 +34,8 @@ def tables(results: Mapping[str, Any], title: str) -> list[Table]:
         return [empty]
     shown = []
     for name, (header, rows) in (
-        ("AUROC of what goes wrong", telling_rows(results)),
+        ("AUROC of the worst frames", frame_rows(results)),
+        ("AUROC of wrong outcomes", outcome_rows(results)),
         ("limits", limit_rows(results)),
     ):
         table = interval_table(f"{title}: {name}", header[1:])
@@ -45,28 +46,40 @@ def tables(results: Mapping[str, Any], title: str) -> list[Table]:
     return shown
 
 
-def telling_rows(results: Mapping[str, Any]) -> ROWS:
-    """Header and rows: signs against frames (overall and by step), ends and rewards."""
+def frame_rows(results: Mapping[str, Any]) -> Rows:
+    """Header and rows: signs against the worst tenth of frames, of all and of single steps."""
     length = len(results["frames"]["uncertainty"]["by_step"])
-    shown = [h for h in SHOWN if h <= length]
-    header = ["sign", "frames", *(f"step {h}" for h in shown), "ends", "rewards"]
+    shown = sorted({1, min(length, SHOWN[-1])})
+    header = ["sign", "all steps", *(f"step {h}" for h in shown)]
     rows = []
     for name, words in SIGNS.items():
         part = results["frames"][name]
-        outcomes = (results["outcomes"][what][name]["overall"] for what in ("end", "reward"))
-        cells = [part["overall"], *(part["by_step"][h - 1] for h in shown), *outcomes]
+        cells = [part["overall"], *(part["by_step"][h - 1] for h in shown)]
         rows.append([words, *(interval_text(cell, 2) for cell in cells)])
     return header, rows
 
 
-def limit_rows(results: Mapping[str, Any]) -> ROWS:
+def outcome_rows(results: Mapping[str, Any]) -> Rows:
+    """Header and rows: signs against wrong ends and rewards, with how many there were."""
+    outcomes = results["outcomes"]
+    header = ["sign"]
+    for what in outcomes:
+        count = outcomes[what]["uncertainty"]["overall"]["wrong"]
+        header.append(f"{what}s ({count} wrong)")
+    rows = [
+        [words, *(interval_text(part[name]["overall"], 2) for part in outcomes.values())]
+        for name, words in SIGNS.items()
+    ]
+    return header, rows
+
+
+def limit_rows(results: Mapping[str, Any]) -> Rows:
     """Header and rows: what each limit cuts off under real actions."""
-    header = ["quantile", "limit", "clips cut", "steps kept", "error kept", "error after"]
+    header = ["quantile: limit", "clips cut", "error kept", "error after"]
     rows = [
         [
-            f"{row['quantile']:.1%}",
-            f"{row['limit']:.3g}",
-            *(interval_text(row[key], 2) for key in ("clips_cut", "steps_kept")),
+            f"{row['quantile']:.1%}: {row['limit']:.3g}",
+            interval_text(row["clips_cut"], 2),
             *(interval_text(row[key], 1) for key in ("error", "error_after")),
         ]
         for row in results["limits"]
@@ -144,6 +157,7 @@ def uncertainty_section(folder: EvaluationFolder, steps: str) -> Html:
             "error of frames where the least certain steps are left out."
         ),
         fill('<div class="grid">$it</div>', it=join(charts)),
-        html_table(*telling_rows(results), "AUROC, 95 % intervals over episodes"),
+        html_table(*frame_rows(results), "AUROC of the worst tenth of frames, of all and by step"),
+        html_table(*outcome_rows(results), "AUROC of wrong outcomes"),
         html_table(*limit_rows(results), words_of_the_limit(results)),
     )
