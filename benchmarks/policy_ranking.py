@@ -169,7 +169,8 @@ def table(figures: dict[str, Any], title: str) -> Table:
     kendall, regret = (interval_text(figures[name], 2) for name in ("kendall", "regret"))
     result.caption = (
         f"Spearman {interval_text(spearman, 2)}, Pearson {figures['pearson']:.2f}, "
-        f"Kendall {kendall}, regret of a choice between two {regret}; best in the real game: {best['real']}, in imagination: {best['imagined']}. "
+        f"Kendall {kendall}, regret of a choice between two {regret}; "
+        f"best in the real game: {best['real']}, in imagination: {best['imagined']}. "
         "95 % intervals over episodes, those of Kendall and regret over policies too."
     )
     return result
