@@ -18,7 +18,7 @@ from agents.environments import (
     source_of,
 )
 from agents.evaluation import Evaluation, evaluate, evaluate_vector
-from agents.policies import BASELINES, Policy, available, make_policy
+from agents.policies import BASELINES, GRADED, Policy, available, make_policy
 from agents.policy_io import load_policy, policy_id
 from agents.progress import episode_progress
 from world_model.action_spec import ActionSpec
@@ -158,14 +158,17 @@ def load_world(name: str, device: str) -> Any:
 
 
 def find_policies(names: Sequence[str], action_spec: ActionSpec) -> list[Policy]:
-    """Scripted policies and folders of trained ones, by name.
+    """Scripted policies and folders of trained ones; ``baselines`` and ``graded`` name several.
 
     Raises:
         ActionError: if a name is neither.
     """
     labels = action_spec.groups[0].labels
-    blind = available(BASELINES, action_spec.space, labels)
-    expanded = [n for name in names for n in (blind if name == "baselines" else (name,))]
+    groups = {
+        name: available(group, action_spec.space, labels)
+        for name, group in (("baselines", BASELINES), ("graded", GRADED))
+    }
+    expanded = [n for name in names for n in groups.get(name, (name,))]
     policies: list[Policy] = []
     for name in expanded:
         if Path(name).is_dir():

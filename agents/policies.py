@@ -56,6 +56,8 @@ class Policy(Protocol):
 BLIND = ("uniform", "sweep-5", "sweep-10", "sweep-20", "sweep-40")
 """Blind policies to play beside what was trained."""
 BASELINES = ("noop", "left", *BLIND)
+"""Some blind policies of different skill."""
+GRADED = (*BASELINES, "sticky-80", "sticky-95", "sweep-15", "sweep-30")
 """Blind policies of graded skill that rank a world against the real game."""
 
 

@@ -32,6 +32,8 @@ class Dream(Outcomes):
 
     frames: np.ndarray
     """uint8 (N, H, h, w, 3)."""
+    uncertainty: np.ndarray
+    """float32 (N, H), of each step, see :class:`world_model.types.StepOutcome`."""
 
 
 @torch.no_grad()
@@ -58,7 +60,7 @@ def imagine(
     batch = min(batch, getattr(rollout, "max_streams", batch))
     actions = clips.actions if actions is None else actions
     frames = np.empty_like(clips.frames)
-    rewards, probability = (np.empty(clips.ended.shape, np.float32) for _ in range(2))
+    rewards, probability, unsure = (np.empty(clips.ended.shape, np.float32) for _ in range(3))
     for first in range(0, len(clips), batch):
         part = slice(first, first + batch)
         state = begin(rollout, clips, seeds, np.arange(len(clips))[part])
@@ -67,9 +69,10 @@ def imagine(
             frames[part, h] = outcome.frames.cpu().numpy()
             rewards[part, h] = outcome.rewards.cpu().numpy()
             probability[part, h] = outcome.termination_probability.cpu().numpy()
+            unsure[part, h] = outcome.uncertainty.cpu().numpy()
             if on_frames is not None:
                 on_frames(len(outcome.frames))
-    return Dream(rewards, probability, frames)
+    return Dream(rewards, probability, frames, unsure)
 
 
 def begin(rollout: Any, clips: Clips, seeds: np.ndarray, chosen: np.ndarray) -> Any:

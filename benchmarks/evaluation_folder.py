@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,8 +19,10 @@ ONLY_FOR = {
     "fidelity": ("clips", "horizon", "samples", "sampled_clips", "rollouts", "rollout_steps"),
     "ranking": ("policies", "episodes"),
     "stability": ("stable_steps",),
+    "lift": ("policies", "agents", "training"),
+    "exploitation": ("policies", "agents", "training"),
 }
-"""Options that decide nothing in the other ones of these parts."""
+"""Options that decide nothing in those of these parts that do not name them."""
 PARTS: tuple[str, ...] = get_args(Part)
 """What ``nfd evaluate --measure`` knows."""
 
@@ -134,17 +136,26 @@ def command_of(document: Mapping[str, Any]) -> str:
         words += ["--measure", part]
     settings = document["settings"]
     for option in fields(EvaluateOptions):
-        name, value = option.name, settings.get(option.name)
+        name = option.name
         if name in ("world", "data", "out", "measure") or name not in settings:
             continue
-        if part in ONLY_FOR and any(name in ONLY_FOR[p] for p in ONLY_FOR if p != part):
+        theirs = any(name in names for names in ONLY_FOR.values())
+        if part in ONLY_FOR and theirs and name not in ONLY_FOR[part]:
             continue
-        default = list(option.default) if isinstance(option.default, tuple) else option.default
-        if value == default:
-            continue
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        else:
-            words += [f"--{flag}", *map(str, value if isinstance(value, list) else [value])]
+        words += _option(f"--{name}", option, settings[name])
     return shlex.join(words)
+
+
+def _option(flag: str, option: Field[Any], value: Any) -> list[str]:
+    """What says ``value`` on the command line, nothing for the default."""
+    flag = flag.replace("_", "-")
+    if isinstance(value, Mapping):
+        parts = fields(option.default_factory())  # type: ignore[misc]
+        found = [_option(f"{flag}.{p.name}", p, value[p.name]) for p in parts if p.name in value]
+        return [word for words in found for word in words]
+    default = list(option.default) if isinstance(option.default, tuple) else option.default
+    if value == default:
+        return []
+    if isinstance(value, bool):
+        return [flag if value else flag.replace("--", "--no-", 1)]
+    return [flag, *map(str, value if isinstance(value, list) else [value])]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,10 +25,26 @@ from benchmarks.opening import open_world
 from benchmarks.plotting import has_matplotlib
 from benchmarks.progress import counting
 from benchmarks.results import closing_words
+from benchmarks.training_budget import TrainingBudget
 from nfd_env.loading import resolve_device
 from world_model.errors import NFDError
 
-Part = Literal["fidelity", "outcomes", "controllability", "probes", "ranking", "stability"]
+Part = Literal[
+    "fidelity",
+    "outcomes",
+    "controllability",
+    "probes",
+    "uncertainty",
+    "ranking",
+    "lift",
+    "exploitation",
+    "stability",
+]
+TIERS: dict[str, tuple[Part, ...]] = {
+    "a": ("fidelity", "outcomes", "controllability", "probes", "uncertainty", "stability"),
+    "b": ("ranking", "lift", "exploitation"),
+}
+"""What belongs together: how a world looks and behaves, and what it is worth for decisions."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +59,13 @@ class EvaluateOptions:
     the world, of its recordings or of their preset)."""
     measure: tuple[Part, ...] = ("fidelity", "outcomes")
     """What to measure: frames (fidelity), rewards and ends (outcomes), whether actions do what they
-    should (controllability), whether frames show what was true (probes), blind policies in the real
-    and the imagined game (ranking), one very long episode (stability)."""
+    should (controllability), whether frames show what was true (probes), whether the world knows
+    when it is wrong (uncertainty), policies in the real and the imagined game (ranking), what
+    training in it is worth in the real game (lift), whether agents exploit its mistakes
+    (exploitation), one very long episode (stability)."""
+    tier: Literal["a", "b", "all"] | None = None
+    """Instead of --measure. a: fidelity, outcomes, controllability, probes, uncertainty, stability;
+    b, what it is worth for decisions: ranking, lift, exploitation; all: both."""
     steps: tuple[int, ...] = ()
     """Numbers of sampling steps to measure (default: the world's own)."""
     sampler: str | None = None
@@ -83,10 +104,16 @@ class EvaluateOptions:
     """auto, cpu or cuda."""
     pictures: bool = True
     """Also leave plots, strips of frames and films."""
-    policies: tuple[str, ...] = ("baselines",)
-    """Ranking: which policies play; `baselines` are noop, left, uniform and four sweeps."""
+    policies: tuple[str, ...] = ("graded",)
+    """Ranking, lift and exploitation: which policies play; `baselines` are noop, left, uniform and
+    four sweeps, `graded` also two that hold an action for long and two more sweeps."""
     episodes: int = 20
     """Ranking: episodes of each policy, in the real and in the imagined game."""
+    agents: tuple[str, ...] = ()
+    """Lift and exploitation: folders of trained policies, as one group of agents. Lift then trains
+    none in imagination; exploitation none at all with --training.steps 0."""
+    training: TrainingBudget = field(default_factory=TrainingBudget)
+    """Lift and exploitation: how long agents train and play."""
     stable_steps: int = 20_000
     """Stability: steps of the long episode."""
     compare: tuple[str, ...] = ()
@@ -98,7 +125,7 @@ class EvaluateOptions:
 
     def figures(self) -> dict[str, Any]:
         """The options that decide the figures: all but paths, which say nothing elsewhere."""
-        others = ("world", "data", "out", "compare", "card", "report", "lpips", "fvd")
+        others = ("world", "data", "out", "compare", "card", "report", "lpips", "fvd", "tier")
         return {k: v for k, v in asdict(self).items() if k not in others}
 
 
@@ -200,6 +227,9 @@ def main(argv: list[str]) -> int:
         folder = options.out or find_evaluation(options.world).path
         console.print(f"the report is {write_report(folder)}")
         return 0
+    if options.tier:
+        parts = [p for name, tier in TIERS.items() if options.tier in (name, "all") for p in tier]
+        options = replace(options, measure=tuple(parts))
     if not options.measure:
         raise NFDError("--measure names nothing to measure.")
     return measure(options, console)
@@ -212,11 +242,14 @@ def measure(options: EvaluateOptions, console: Console) -> int:
         NFDError: if nothing could be measured.
     """
     from benchmarks.controllability import run as run_controllability
+    from benchmarks.exploitation import run as run_exploitation
+    from benchmarks.lift import run as run_lift
     from benchmarks.outcomes import run as run_outcomes
     from benchmarks.policy_ranking import run as run_ranking
     from benchmarks.probes import run as run_probes
     from benchmarks.report import write_report
     from benchmarks.stability import run as run_stability
+    from benchmarks.uncertainty import run as run_uncertainty
 
     world = open_world(options.world, options.device)
 
@@ -230,7 +263,10 @@ def measure(options: EvaluateOptions, console: Console) -> int:
         "outcomes": lambda: run_outcomes(options, console, held_out=held_out()),
         "controllability": lambda: run_controllability(options, console, held_out=held_out()),
         "probes": lambda: run_probes(options, console, held_out=held_out()),
+        "uncertainty": lambda: run_uncertainty(options, console, held_out=held_out()),
         "ranking": lambda: run_ranking(options, console, world),
+        "lift": lambda: run_lift(options, console, world),
+        "exploitation": lambda: run_exploitation(options, console, world),
         "stability": lambda: run_stability(options, console, world),
     }
     reasons: dict[str, str] = {}

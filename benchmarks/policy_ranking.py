@@ -18,12 +18,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from agents.agreement import agreement
 from agents.arena import EVALUATION_SEED, find_policies
 from agents.environments import real_environment, real_name, source_of
 from agents.evaluation import Evaluation, evaluate
 from agents.policies import Policy
 from agents.results import package_version
 from agents.statistics import rank_agreement
+from benchmarks.fidelity_report import text as interval_text
 from benchmarks.held_out import find_out
 from benchmarks.plotting import COLOURS, GREY, figure, has_matplotlib, save
 from benchmarks.progress import counting
@@ -81,14 +83,15 @@ def compare_rankings(real: Sequence[Evaluation], imagined: Sequence[Evaluation])
 
     Returns:
         ``spearman`` with its bootstrap interval over episodes, ``pearson``, ``ratio`` of the mean
-        returns, ``best`` (the best policy of each), and the evaluations themselves.
+        returns, ``best`` (the best policy of each), the evaluations themselves, and what
+        :func:`agents.agreement.agreement` finds, with intervals over policies and episodes.
     """
     means = [np.array([e.returns.mean() for e in side]) for side in (real, imagined)]
     spread = [side.std() for side in means]
+    returns = [[e.returns for e in side] for side in (real, imagined)]
     return {
-        "spearman": rank_agreement(
-            [e.returns for e in real], [e.returns for e in imagined]
-        ).to_dict(),
+        **{name: interval.to_dict() for name, interval in agreement(*returns).items()},
+        "spearman": rank_agreement(*returns).to_dict(),
         "pearson": float(np.corrcoef(means[0], means[1])[0, 1]) if min(spread) > 0 else 0.0,
         "ratio": float(means[1].mean() / means[0].mean()),
         "best": {
@@ -176,12 +179,14 @@ def table(figures: dict[str, Any], title: str) -> Table:
             f"{imagined['estimate'] / real['estimate']:.2f}" if real["estimate"] else "-",
             f"{sides['imagined']['mean_length']:.0f}",
         )
-    agreement = figures["spearman"]
+    spearman = figures["spearman"]
     best = figures["best"]
+    kendall, regret = (interval_text(figures[name], 2) for name in ("kendall", "regret"))
     result.caption = (
-        f"Spearman {agreement['estimate']:.2f} [{agreement['low']:.2f}, {agreement['high']:.2f}], "
-        f"Pearson {figures['pearson']:.2f}; best in the real game: {best['real']}, in "
-        f"imagination: {best['imagined']}. 95 % intervals over episodes."
+        f"Spearman {interval_text(spearman, 2)}, Pearson {figures['pearson']:.2f}, "
+        f"Kendall {kendall}, regret of a choice between two {regret}; "
+        f"best in the real game: {best['real']}, in imagination: {best['imagined']}. "
+        "95 % intervals over episodes, those of Kendall and regret over policies too."
     )
     return result
 

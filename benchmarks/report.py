@@ -11,8 +11,10 @@ from typing import Any
 
 from benchmarks.control_sections import controllability_section, probes_section
 from benchmarks.evaluation_folder import EvaluationFolder, command_of, read_folder
+from benchmarks.exploitation_report import exploitation_section
 from benchmarks.findings import findings
 from benchmarks.html_page import Html, bullets, details, fill, join, page, paragraph, section, table
+from benchmarks.lift_report import lift_section
 from benchmarks.report_pictures import pictures_section
 from benchmarks.report_sections import (
     fidelity_section,
@@ -22,6 +24,7 @@ from benchmarks.report_sections import (
     stability_section,
 )
 from benchmarks.shown_figures import Figure, figures_of
+from benchmarks.uncertainty_report import uncertainty_section
 from world_model.storage import atomic_file
 
 NAME = "report.html"
@@ -155,6 +158,12 @@ def _sections(folder: EvaluationFolder) -> list[Html]:
             shown += [probes_section(folder, steps) for steps in steps_of(part)]
         elif part == "ranking":
             shown += [ranking_section(folder, steps) for steps in steps_of(part)]
+        elif part == "uncertainty":
+            shown += [uncertainty_section(folder, steps) for steps in steps_of(part)]
+        elif part == "lift":
+            shown += [lift_section(folder, steps) for steps in steps_of(part)]
+        elif part == "exploitation":
+            shown += [exploitation_section(folder, steps) for steps in steps_of(part)]
         elif part == "stability":
             shown.append(stability_section(folder))
         else:

@@ -67,7 +67,9 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
         max_episode_steps: truncate episodes after so many imagined steps, wherever in a recorded
             episode they started; default: the world's own.
         endless: never terminate and ignore the horizon.
-        max_uncertainty: truncate an episode where a step's uncertainty exceeds this.
+        max_uncertainty: truncate an episode where a step's uncertainty exceeds this; what it means
+            depends on ``sampling_steps``, and ``nfd evaluate --measure uncertainty`` recommends a
+            limit for each.
         reward_mode: ``"expected"``, ``"sample"`` or ``"threshold"``; default: expected.
         termination_mode: ``"sample"``, ``"threshold"`` or ``"never"``; default: sampled.
         pessimism: added to the logit of termination; above 0 imagined episodes end sooner than

@@ -221,6 +221,8 @@ class Rollout:
             latents: float32 (B, N, D), the frame as it was sampled.
             first_estimate: float32 (B, N, D), the first denoising estimate of it.
         """
+        # Of a single denoising step there is one estimate only; then what counts is what is new.
+        guess = first_estimate if self.sampling_steps > 1 else state.latent
         terminated, probability = self._termination(state, actions)
         frames = self.tokenizer.decode(latents)
         if self.tokenizer.rounds_feedback:
@@ -231,9 +233,7 @@ class Rollout:
         if self.world.outcome is not None:
             state.memory = self.world.outcome.observe(state.memory, frames, actions)
             rewards = self._reward(state)
-        uncertainty = torch.zeros_like(rewards)
-        if self.sampling_steps > 1:
-            uncertainty = (latents - first_estimate).square().mean(dim=(1, 2)).sqrt()
+        uncertainty = (latents - guess).square().mean(dim=(1, 2)).sqrt()
         return state, StepOutcome(frames, latents, rewards, terminated, probability, uncertainty)
 
     def __getstate__(self) -> dict[str, Any]:

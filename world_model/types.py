@@ -83,7 +83,9 @@ class StepOutcome:
     """float32 (B,), in [0, 1]."""
     uncertainty: torch.Tensor
     """float32 (B,), root mean square change from the first denoising estimate to the final
-    frame, in units of the latents' standard deviation; 0 with a single sampling step."""
+    frame, in units of the latents' standard deviation. With a single sampling step, which has no
+    other estimate, from the last frame to this one: the more is new, the more may be wrong. The
+    two are on different scales, so a limit is of one number of steps."""
 
     def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> StepOutcome:
         """The outcome with every tensor changed."""

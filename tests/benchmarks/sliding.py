@@ -175,16 +175,24 @@ class SlidingWorld:
     frozen: no frame differs from the last; deaf: the ball moves right whatever is done; blind: no
     ball; random: a coin decides its way; fading: darker with every step; drifting: redder, less
     blue; memorised: one future, from any context; shifted: rewards come a step late; endless:
-    nothing ever ends.
+    nothing ever ends; generous: standing at the left edge, which earns nothing, pays 1 a step.
 
     Args:
         fault: one of these.
         hazard: a probability that any step ends the episode, instead of the right one.
         eye: whether there is an outcome model that can look at real frames.
+        unsure: whether it says how often a coin has decided the ball's way: rightly so, as by then
+            it may be anywhere.
     """
 
-    def __init__(self, fault: str = "none", hazard: float | None = None, eye: bool = False) -> None:
-        self.fault, self.hazard = fault, hazard
+    def __init__(
+        self,
+        fault: str = "none",
+        hazard: float | None = None,
+        eye: bool = False,
+        unsure: bool = False,
+    ) -> None:
+        self.fault, self.hazard, self.unsure = fault, hazard, unsure
         self.config = ToyConfig(
             name="sliding", frame_shape=SHAPE, context_length=2, source={"preset": "sliding"}
         )
@@ -241,12 +249,14 @@ class SlidingRollout:
             frames = np.clip(frames + drift, 0, 255).astype(np.uint8)
         reward = earned(state.place, place)
         zeros = torch.zeros(len(place))
+        if fault == "generous":
+            reward = reward + ((state.place == 0) & (place == 0)).float()
         outcome = StepOutcome(
             torch.from_numpy(frames),
             zeros[:, None, None],
             state.reward if fault == "shifted" else reward,
             hazard > 0.5,
             hazard,
-            zeros,
+            (state.steps + 1.0) * self.world.unsure,
         )
         return replace(state, place=place, reward=reward, steps=state.steps + 1), outcome

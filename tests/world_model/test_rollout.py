@@ -281,3 +281,18 @@ def test_pessimism_shifts_the_odds_of_an_end_and_nothing_else():
     torch.testing.assert_close(odds[1] - odds[0], torch.full((2,), 1.5))
     with pytest.raises(ValueError, match="pessimism must be a finite number"):
         Rollout(world, pessimism=float("nan"))
+
+
+def test_uncertainty_is_what_changed_since_the_first_guess():
+    """Of one step: since the last frame; either way a number of the stream's own, without noise."""
+    world = tiny_world()
+    for steps in (1, 2):
+        rollout, state = start(world, sampling_steps=steps)
+        before, copy = state.latent.clone(), state.clone()
+        state, outcome = rollout.advance(state, actions_for(0, 2))
+        assert (outcome.uncertainty > 0).all()
+        if steps == 1:
+            change = (outcome.latents - before).square().mean(dim=(1, 2)).sqrt()
+            assert torch.equal(outcome.uncertainty, change)
+        _, again = rollout.advance(copy, actions_for(0, 2))
+        assert torch.equal(outcome.uncertainty, again.uncertainty)

@@ -1,0 +1,29 @@
+"""How much Tier B of ``nfd evaluate`` may train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TrainingBudget:
+    """Budget of the agents that are trained to judge a world."""
+
+    steps: int = 20_480
+    """Environment steps of each agent."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One agent is trained for each, in each way."""
+    episodes: int = 20
+    """Episodes that each plays, in the real and in the imagined game."""
+    horizons: tuple[int, ...] = (5, 15, 50, 0)
+    """Steps after which imagined training episodes are cut off; 0: the world's own horizon."""
+    starts: tuple[str, ...] = ("moments", "bundled")
+    """Where imagined training episodes start: in the midst of recorded ones, or where those do."""
+    rollout: int = 32
+    """Steps of each of the 32 streams between two updates."""
+    max_uncertainty: float | None = None
+    """Limit of the agents that are cut off where the world is unsure (default: the one that
+    --measure uncertainty recommends; without it there are no such agents)."""
+    real_data: int | None = None
+    """Lift: real steps of the model-free baseline (default: as many as the training split of the
+    data set holds)."""

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from agents.agreement import agreement, kendall, regret, regret_of_the_best
+
+LEVELS = np.linspace(0, 100, 10)
+
+
+def played(levels, spread=1.0, seed=0):
+    noise = np.random.default_rng(seed).normal(0, spread, (len(levels), 30))
+    return list(np.asarray(levels)[:, None] + noise - noise.mean(1, keepdims=True))
+
+
+def test_a_world_that_ranks_and_pays_as_reality():
+    found = agreement(played(LEVELS), played(LEVELS, seed=1))
+    assert found["kendall"].estimate == 1
+    assert found["regret"].estimate == found["regret_of_the_best"].estimate == 0
+    assert found["bias"].estimate == pytest.approx(0, abs=1e-9)
+    assert found["kendall"].low > 0.9
+
+
+def test_a_world_upside_down():
+    found = agreement(played(LEVELS), played(-LEVELS))
+    assert found["kendall"].estimate == -1
+    assert found["regret"].estimate == found["regret_of_the_best"].estimate == 1
+
+
+def test_a_world_that_overpays_ranks_all_the_same():
+    found = agreement(played(LEVELS), played(LEVELS + 30))
+    assert found["kendall"].estimate == 1
+    assert found["bias"].estimate == found["mae"].estimate == pytest.approx(30)
+
+
+def test_a_world_where_all_are_alike_is_no_better_than_a_coin():
+    same = np.full(10, 7.0)
+    assert regret(LEVELS, same) == 0.5
+    assert regret_of_the_best(LEVELS, same) == 0.5
+    assert np.isnan(kendall(LEVELS, same))
+
+
+def test_tau_b_with_ties_as_counted_by_hand():
+    # Pairs: (1,2) tied in x, (1,3) and (2,3) agree: (2 - 0) / sqrt(2 * 3).
+    assert kendall(np.array([1.0, 1.0, 2.0]), np.array([1.0, 2.0, 3.0])) == pytest.approx(
+        2 / np.sqrt(6)
+    )
+
+
+def test_the_interval_speaks_of_other_policies_too():
+    """Episodes are all alike, so what is uncertain is which policies there are."""
+    real = [np.full(5, level) for level in LEVELS]
+    imagined = [np.full(5, level + 10 * (level > 50)) for level in LEVELS]
+    bias = agreement(real, imagined)["bias"]
+    assert bias.estimate == 5
+    assert bias.low < 4
+    assert bias.high > 6
