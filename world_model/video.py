@@ -7,10 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
+from world_model.provenance import Provenance, video_tags
 from world_model.storage import atomic_file
 
 
-def write_video(path: str | Path, frames: np.ndarray, fps: float, *, scale: int = 4) -> Path:
+def write_video(
+    path: str | Path,
+    frames: np.ndarray,
+    fps: float,
+    *,
+    scale: int = 4,
+    provenance: Provenance | None = None,
+) -> Path:
     """Writes frames as an mp4, enlarged without smoothing so that pixels stay visible.
 
     Args:
@@ -18,6 +26,7 @@ def write_video(path: str | Path, frames: np.ndarray, fps: float, *, scale: int 
         frames: uint8 (T, H, W, 3).
         fps: frames per second.
         scale: each pixel becomes a square of this side.
+        provenance: what the file says about where it comes from, if frames were generated.
 
     Returns:
         The path.
@@ -32,6 +41,8 @@ def write_video(path: str | Path, frames: np.ndarray, fps: float, *, scale: int 
         raise ValueError(f"expected uint8 (T, H, W, 3), got {frames.dtype} {frames.shape}.")
     height, width = (size * scale for size in frames.shape[1:3])
     with atomic_file(path) as temporary, av.open(str(temporary), "w") as container:
+        if provenance is not None:
+            container.metadata.update(video_tags(provenance))
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
         # yuv420p needs even sides
         stream.width, stream.height = width + width % 2, height + height % 2

@@ -46,6 +46,9 @@ COMMANDS = {
     "agent": Command("agents.command", "train an agent in imagination, evaluate it for real"),
     "evaluate": Command("benchmarks.fidelity", "measure how faithful a world is"),
     "bench": Command("benchmarks.bench", "measure how fast a world is"),
+    "provenance": Command(
+        "nfd_env.cli.provenance", "say which world imagined a video or an image", False
+    ),
     "worlds": Command("nfd_env.cli.worlds", "list the bundled worlds, or show one's card", False),
     "demo": Command("agents.demo", "the whole loop in minutes on the bundled world"),
 }
