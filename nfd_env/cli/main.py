@@ -46,6 +46,7 @@ COMMANDS = {
     "agent": Command("agents.command", "train an agent in imagination, evaluate it for real"),
     "evaluate": Command("benchmarks.fidelity", "measure how faithful a world is"),
     "bench": Command("benchmarks.bench", "measure how fast a world is"),
+    "play": Command("agents.play_command", "play an imagined world: in a window or a browser"),
     "film": Command("agents.filming.command", "film an imagined world, for any length"),
     "provenance": Command(
         "nfd_env.cli.provenance", "say which world imagined a video or an image", False
