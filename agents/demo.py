@@ -33,6 +33,7 @@ from agents.results import (
     write_results,
 )
 from world_model.errors import NFDError
+from world_model.provenance import Provenance
 from world_model.video import write_video
 
 FILM_SEED = EVALUATION_SEED + 100_000
@@ -165,7 +166,8 @@ def make_film(path: Path, arena: Arena, policy: Policy, steps: int) -> None:
     names = arena.action_spec.groups[0].labels
     title = f"{config.name}@{config.version}"
     pictures = compose(take, imagined, names, int(config.context_length), title)
-    write_video(path, np.stack(pictures), float(config.fps), scale=1)
+    said = Provenance(arena.world.model_id, with_real=True, player=policy.name)
+    write_video(path, np.stack(pictures), float(config.fps), scale=1, provenance=said)
 
 
 UNLIMITED = 10**12

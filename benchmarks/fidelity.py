@@ -183,14 +183,18 @@ def run(
         results |= measure_learned(networks, clips, dream.frames, shuffled, options.batch)
         by_steps[str(steps)] = results
         if options.pictures:
-            pictures.write_strip(out / f"clips-{steps}.png", clips, dream.frames)
+            pictures.write_strip(
+                out / f"clips-{steps}.png", clips, dream.frames, world=world.model_id
+            )
             film, fps = out / f"rollout-{steps}.mp4", float(world.config.fps)
-            pictures.write_comparison(film, long_clips, long_frames, fps)
+            pictures.write_comparison(film, long_clips, long_frames, fps, world=world.model_id)
             results["pictures"] = {
-                "clips": shown_clips.write_clips(out, str(steps), clips, dream.frames, fps),
+                "clips": shown_clips.write_clips(
+                    out, str(steps), clips, dream.frames, fps, world=world.model_id
+                ),
                 "counterfactuals": shown_clips.write_counterfactuals(
                     out, str(steps), rollout, clips, world.action_spec, fps, options.seed,
-                    options.batch,
+                    options.batch, world=world.model_id,
                 ),
             }  # fmt: skip
     document = held_out.write("fidelity", {"by_steps": by_steps}, started, **networks.weights)

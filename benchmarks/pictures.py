@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.clips import Clips
+from world_model.provenance import Provenance, image_arguments
 from world_model.storage import atomic_file
 from world_model.video import write_video
 
@@ -18,7 +19,12 @@ ROWS = ("real", "imagined", "difference")
 
 
 def write_strip(
-    path: Path, clips: Clips, imagined: np.ndarray, chosen: Sequence[int] | None = None
+    path: Path,
+    clips: Clips,
+    imagined: np.ndarray,
+    chosen: Sequence[int] | None = None,
+    *,
+    world: str | None = None,
 ) -> None:
     """A PNG of some clips (default: four in which much happens), each in three rows.
 
@@ -30,15 +36,21 @@ def write_strip(
         real, dream = clips.frames[i], imagined[i]
         rows = dict(zip(ROWS, (real, dream, difference(real, dream)), strict=True))
         blocks.append((clips.last_seen[i, 0], rows))
-    write_rows(path, blocks)
+    write_rows(path, blocks, world=world)
 
 
-def write_rows(path: Path, blocks: Sequence[tuple[np.ndarray, dict[str, np.ndarray]]]) -> None:
+def write_rows(
+    path: Path,
+    blocks: Sequence[tuple[np.ndarray, dict[str, np.ndarray]]],
+    *,
+    world: str | None = None,
+) -> None:
     """A PNG of blocks of named rows, each row one film at a few steps.
 
     Args:
         path: the file.
         blocks: the last given frame uint8 (h, w, 3), and films uint8 (H, h, w, 3) by name.
+        world: ``model_id`` of the world that imagined them, which the file then says.
 
     Raises:
         StorageError: if the file cannot be written.
@@ -63,11 +75,17 @@ def write_rows(path: Path, blocks: Sequence[tuple[np.ndarray, dict[str, np.ndarr
             for column, h in enumerate(steps):
                 canvas.paste(_large(film[h - 1]), (MARGIN + (column + 1) * (width + GAP), y))
     with atomic_file(path) as temporary:
-        canvas.save(temporary)
+        canvas.save(temporary, **image_arguments(_said(world), path.suffix))
 
 
 def write_comparison(
-    path: Path, clips: Clips, imagined: np.ndarray, fps: float, chosen: int | None = None
+    path: Path,
+    clips: Clips,
+    imagined: np.ndarray,
+    fps: float,
+    chosen: int | None = None,
+    *,
+    world: str | None = None,
 ) -> None:
     """A film of a clip (default: of the longest one): real, imagined and difference side by side.
 
@@ -78,10 +96,12 @@ def write_comparison(
     known = slice(0, int(clips.known[i].sum()))
     real, dream = clips.frames[i, known], imagined[i, known]
     films = (real, dream, difference(real, dream))
-    write_side_by_side(path, dict(zip(ROWS, films, strict=True)), fps)
+    write_side_by_side(path, dict(zip(ROWS, films, strict=True)), fps, world=world)
 
 
-def write_side_by_side(path: Path, films: dict[str, np.ndarray], fps: float) -> None:
+def write_side_by_side(
+    path: Path, films: dict[str, np.ndarray], fps: float, *, world: str | None = None
+) -> None:
     """A film of named films uint8 (H, h, w, 3) beside each other, with the step.
 
     Raises:
@@ -101,7 +121,11 @@ def write_side_by_side(path: Path, films: dict[str, np.ndarray], fps: float) -> 
             draw.text((x, 6), f"{name}, step {h + 1}" if column == 1 else name, INK, font)
             canvas.paste(_large(film[h], 2 * SCALE), (x, HEADER))
         shots.append(np.asarray(canvas))
-    write_video(path, np.stack(shots), fps, scale=1)
+    write_video(path, np.stack(shots), fps, scale=1, provenance=_said(world))
+
+
+def _said(world: str | None) -> Provenance | None:
+    return None if world is None else Provenance(world, with_real=True)
 
 
 def difference(real: np.ndarray, imagined: np.ndarray) -> np.ndarray:

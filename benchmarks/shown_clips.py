@@ -30,7 +30,13 @@ FEW = 32
 
 
 def write_clips(
-    out: Path, tag: str, clips: Clips, imagined: np.ndarray, fps: float
+    out: Path,
+    tag: str,
+    clips: Clips,
+    imagined: np.ndarray,
+    fps: float,
+    *,
+    world: str | None = None,
 ) -> list[dict[str, Any]]:
     """Films and strips of the best, the median and the worst clip.
 
@@ -40,6 +46,7 @@ def write_clips(
         clips: what really happened.
         imagined: uint8 (N, H, h, w, 3).
         fps: of the films.
+        world: ``model_id`` of the world that imagined them, which the files then say.
 
     Returns:
         Of each its role, place in the data, errors and files.
@@ -54,8 +61,8 @@ def write_clips(
     shown = []
     for role, i in by_error(clips, errors["psnr"]).items():
         film, strip = f"{role}-{tag}.mp4", f"{role}-{tag}.png"
-        write_comparison(out / film, clips, imagined, fps, i)
-        write_strip(out / strip, clips, imagined, [i])
+        write_comparison(out / film, clips, imagined, fps, i, world=world)
+        write_strip(out / strip, clips, imagined, [i], world=world)
         shown.append(
             {
                 "role": role,
@@ -102,6 +109,8 @@ def write_counterfactuals(
     fps: float,
     seed: int,
     batch: int,
+    *,
+    world: str | None = None,
 ) -> list[dict[str, Any]]:
     """Films and strips of some starts, each under several held actions and the same noise.
 
@@ -132,8 +141,8 @@ def write_counterfactuals(
     for place, i in enumerate(starts.tolist()):
         named = {name: films[k, place] for k, name in enumerate(names)}
         film, strip = f"actions-{place + 1}-{tag}.mp4", f"actions-{place + 1}-{tag}.png"
-        write_side_by_side(out / film, named, fps)
-        write_rows(out / strip, [(clips.last_seen[i, 0], named)])
+        write_side_by_side(out / film, named, fps, world=world)
+        write_rows(out / strip, [(clips.last_seen[i, 0], named)], world=world)
         last = {name: part[-1].astype(np.float64) for name, part in named.items()}
         shown.append(
             {

@@ -110,7 +110,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     console.print(table(document["results"], world.model_id))
     console.print(length_table(document["results"]["by_length"]))
     if options.pictures:
-        write_strip(out / "stability-frames.png", trace)
+        write_strip(out / "stability-frames.png", trace, world=world.model_id)
     if options.pictures and has_matplotlib(console):
         plot(trace, usual, out / "stability.png")
     console.print(closing_words(document, out))

@@ -14,6 +14,7 @@ from rich.table import Table
 from benchmarks.frame_statistics import STATISTICS, usual_range
 from benchmarks.plotting import COLOURS, GREY, figure, save
 from benchmarks.stability import CHECK_EVERY, Trace
+from world_model.provenance import Provenance, image_arguments
 from world_model.storage import atomic_file
 
 
@@ -61,7 +62,9 @@ def length_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return result
 
 
-def write_strip(path: Path, trace: Trace, scale: int = 2, columns: int = 8) -> None:
+def write_strip(
+    path: Path, trace: Trace, scale: int = 2, columns: int = 8, *, world: str | None = None
+) -> None:
     """The kept frames in rows, in the order of their steps.
 
     Raises:
@@ -77,7 +80,8 @@ def write_strip(path: Path, trace: Trace, scale: int = 2, columns: int = 8) -> N
         large = Image.fromarray(frame).resize((width, height), Image.Resampling.NEAREST)
         canvas.paste(large, (x, y + 18))
     with atomic_file(path) as temporary:
-        canvas.save(temporary)
+        said = None if world is None else Provenance(world)
+        canvas.save(temporary, **image_arguments(said, path.suffix))
 
 
 def plot(trace: Trace, usual: np.ndarray, path: Path) -> None:

@@ -46,6 +46,11 @@ COMMANDS = {
     "agent": Command("agents.command", "train an agent in imagination, evaluate it for real"),
     "evaluate": Command("benchmarks.fidelity", "measure how faithful a world is"),
     "bench": Command("benchmarks.bench", "measure how fast a world is"),
+    "play": Command("agents.play_command", "play an imagined world: in a window or a browser"),
+    "film": Command("agents.filming.command", "film an imagined world, for any length"),
+    "provenance": Command(
+        "nfd_env.cli.provenance", "say which world imagined a video or an image", False
+    ),
     "worlds": Command("nfd_env.cli.worlds", "list the bundled worlds, or show one's card", False),
     "demo": Command("agents.demo", "the whole loop in minutes on the bundled world"),
 }

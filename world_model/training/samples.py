@@ -12,6 +12,7 @@ from world_model.data import EpisodeStore
 from world_model.errors import DataError
 from world_model.image_quality import psnr
 from world_model.imagining import imagine_episodes
+from world_model.provenance import Provenance
 from world_model.rollout import Rollout
 from world_model.video import write_video
 from world_model.world import World
@@ -71,7 +72,8 @@ def sample_world(
     errors = _squared_error(real, imagined).mean(axis=0)
     errors_repeat = _squared_error(real, last[:, None]).mean(axis=0)
     measured = [h for h in horizons if h <= length]
-    write_video(video, _rows(real, imagined), world.config.fps)
+    said = Provenance(world.model_id, with_real=True, player="recorded actions")
+    write_video(video, _rows(real, imagined), world.config.fps, provenance=said)
     return SampleReport(
         psnr={h: psnr(errors[h - 1]) for h in measured},
         psnr_repeat_last={h: psnr(errors_repeat[h - 1]) for h in measured},

@@ -1,0 +1,1 @@
+"""Films of imagined worlds, of any length."""

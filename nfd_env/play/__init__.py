@@ -1,0 +1,1 @@
+"""People in imagined worlds: what a window or a recording needs."""
