@@ -47,6 +47,7 @@ COMMANDS = {
     "evaluate": Command("benchmarks.fidelity", "measure how faithful a world is"),
     "bench": Command("benchmarks.bench", "measure how fast a world is"),
     "worlds": Command("nfd_env.cli.worlds", "list the bundled worlds, or show one's card", False),
+    "play": Command("nfd_env.web.command", "play a world in a browser: nfd play --web"),
     "demo": Command("agents.demo", "the whole loop in minutes on the bundled world"),
 }
 
@@ -55,6 +56,7 @@ EXTRAS = {
     "ale_py": "atari",
     "crafter": "crafter",
     "pygame": "play",
+    "aiohttp": "web",
     "matplotlib": "report",
 }
 """Optional packages, and the extra of nfd-world that brings each."""

@@ -1,0 +1,136 @@
+"""A path as a link: whoever opens it sees the same frames."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import zlib
+from typing import Any
+
+import numpy as np
+
+from nfd_env.web.limits import MEGABYTE, Limits, RequestError
+from nfd_env.web.lobby import SavedLinks
+from nfd_env.web.timeline import Moment
+from nfd_env.web.visitor import Start
+
+FORMAT = "nfd-link@1"
+LONGEST = 6000
+"""Characters that go into an address; longer paths stay on the server, under a short name."""
+MOST_BYTES = 4 * MEGABYTE
+"""Of a path as JSON."""
+
+
+class Links:
+    """Paths of a world as text, and back.
+
+    Args:
+        world: the world; links of another one are refused.
+        limits: how long a path may be.
+    """
+
+    def __init__(self, world: Any, limits: Limits) -> None:
+        self.world, self.limits = world, limits
+
+    def of(self, moments: list[Moment], saved: SavedLinks) -> str:
+        """The link to the last of ``moments``, which begin at a start.
+
+        ``p=...`` holds the path itself, ``s=...`` the name of one that is kept in ``saved``.
+        """
+        start: Start = moments[0].start
+        text = deflate(json.dumps(self._document(start, moments), separators=(",", ":")))
+        return f"p={text}" if len(text) <= LONGEST else f"s={saved.put(text)}"
+
+    def read(self, link: str, saved: SavedLinks) -> tuple[Start, list[np.ndarray], int | None]:
+        """The start, the encoded actions, and the CRC-32 of the last frame, if the link has it.
+
+        Raises:
+            RequestError: if it is damaged, forgotten, or of another world.
+        """
+        kind, _, text = link.partition("=")
+        if kind == "s":
+            kept = saved.get(text)
+            if kept is None:
+                raise RequestError(
+                    "this link was kept in the memory of a server that has forgotten it."
+                )
+            text = kept
+        elif kind != "p":
+            raise RequestError("this is no link to a path.")
+        try:
+            document = json.loads(inflate(text))
+            return self._understood(document)
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise RequestError("the link is damaged: it must be copied as a whole.") from error
+
+    def _document(self, start: Start, moments: list[Moment]) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "world": self.world.model_id,
+            "seed": start.seed,
+            "clip": start.clip,
+            "frames": [base64.b64encode(frame).decode() for frame in start.frames],
+            "actions": [_short(moment.action) for moment in moments[1:]],
+            "check": moments[-1].check,
+        }
+
+    def _understood(self, document: dict[str, Any]) -> tuple[Start, list[np.ndarray], int | None]:
+        if document["format"] != FORMAT:
+            raise RequestError(f"this link is of another version; expected {FORMAT}.")
+        if document["world"] != self.world.model_id:
+            raise RequestError(
+                f"this link is of the world {str(document['world'])[:80]}; here is "
+                f"{self.world.model_id}."
+            )
+        if len(document["actions"]) > self.limits.path_steps:
+            raise RequestError(
+                f"this path has {len(document['actions'])} steps; at most "
+                f"{self.limits.path_steps} are replayed."
+            )
+        spec = self.world.action_spec
+        actions = np.array(document["actions"], np.float32).reshape(-1, spec.dim)
+        spec.check(actions)
+        seed, clip = int(document["seed"]), document["clip"]
+        if not 0 <= seed < 2**63:
+            raise ValueError("seed")
+        shape = self.world.config.frame_shape
+        frames = tuple(base64.b64decode(frame, validate=True) for frame in document["frames"])
+        longest = self.world.config.context_length
+        if len(frames) > longest or any(len(frame) != math.prod(shape) for frame in frames):
+            raise ValueError("frames")
+        start = Start(seed, None if clip is None else int(clip), frames)
+        return start, list(actions), int(document["check"])
+
+
+def deflate(text: str) -> str:
+    """Text, compressed to what may stand in the fragment of an address.
+
+    >>> inflate(deflate("left left right" * 100)) == "left left right" * 100
+    True
+    """
+    packed = zlib.compress(text.encode(), 9)
+    return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+
+def inflate(packed: str, most: int = MOST_BYTES) -> str:
+    """The inverse of :func:`deflate`.
+
+    Raises:
+        RequestError: if it is damaged, or longer than ``most`` bytes.
+    """
+    try:
+        raw = base64.b64decode(packed + "=" * (-len(packed) % 4), b"-_", validate=True)
+        unpacking = zlib.decompressobj()
+        text = unpacking.decompress(raw, most)
+        if unpacking.unconsumed_tail or not unpacking.eof:
+            raise RequestError("the link is cut off, or too long.")
+        return text.decode()
+    except (ValueError, binascii.Error, zlib.error) as error:
+        raise RequestError("the link is damaged: it must be copied as a whole.") from error
+
+
+def _short(action: tuple[float, ...]) -> list[float]:
+    """Numbers as JSON has them in few characters: 2 for 2.0."""
+    return [int(value) if value == int(value) else value for value in action]
