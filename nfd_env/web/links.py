@@ -1,4 +1,10 @@
-"""A path as a link: whoever opens it sees the same frames."""
+"""A path as a link: whoever opens it sees the same frames.
+
+The link holds the JSON of a saved path (``nfd-path``: world with its hash, seed, actions with how
+often each was taken), compressed. Beside it stand ``check``, the CRC-32 of the last frame's pixels,
+and where it does not start as the seed says, ``contexts`` is ``clip`` (``clip``: which of the
+world's) or ``frames`` (``frames``: raw pixels, base64).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +13,7 @@ import binascii
 import json
 import math
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +23,7 @@ from nfd_env.web.lobby import SavedLinks
 from nfd_env.web.timeline import Moment
 from nfd_env.web.visitor import Start
 
-FORMAT = "nfd-link@1"
+FORMAT, VERSION = "nfd-path", 1
 LONGEST = 6000
 """Characters that go into an address; longer paths stay on the server, under a short name."""
 MOST_BYTES = 4 * MEGABYTE
@@ -62,46 +69,70 @@ class Links:
         try:
             document = json.loads(inflate(text))
             return self._understood(document)
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
             raise RequestError("the link is damaged: it must be copied as a whole.") from error
 
     def _document(self, start: Start, moments: list[Moment]) -> dict[str, Any]:
-        return {
+        stretches: list[dict[str, Any]] = []
+        for moment in moments[1:]:
+            action = [int(value) if value == int(value) else value for value in moment.action]
+            if stretches and stretches[-1]["action"] == action:
+                stretches[-1]["steps"] += 1
+            else:
+                stretches.append({"action": action, "steps": 1})
+        document = {
             "format": FORMAT,
+            "version": VERSION,
             "world": self.world.model_id,
             "seed": start.seed,
-            "clip": start.clip,
-            "frames": [base64.b64encode(frame).decode() for frame in start.frames],
-            "actions": [_short(moment.action) for moment in moments[1:]],
+            "contexts": "frames" if start.frames else "bundled" if start.clip is None else "clip",
+            "actions": stretches,
             "check": moments[-1].check,
         }
+        if start.frames:
+            document["frames"] = [base64.b64encode(frame).decode() for frame in start.frames]
+        elif start.clip is not None:
+            document["clip"] = start.clip
+        return document
 
     def _understood(self, document: dict[str, Any]) -> tuple[Start, list[np.ndarray], int | None]:
-        if document["format"] != FORMAT:
-            raise RequestError(f"this link is of another version; expected {FORMAT}.")
+        if document["format"] != FORMAT or document["version"] != VERSION:
+            raise RequestError(f"this link is of another version; expected {VERSION}.")
         if document["world"] != self.world.model_id:
             raise RequestError(
                 f"this link is of the world {str(document['world'])[:80]}; here is "
                 f"{self.world.model_id}."
             )
-        if len(document["actions"]) > self.limits.path_steps:
+        counts = [_whole(stretch["steps"]) for stretch in document["actions"]]
+        if sum(counts) > self.limits.path_steps:
             raise RequestError(
-                f"this path has {len(document['actions'])} steps; at most "
-                f"{self.limits.path_steps} are replayed."
+                f"this path has {sum(counts)} steps; at most {self.limits.path_steps} are replayed."
             )
         spec = self.world.action_spec
-        actions = np.array(document["actions"], np.float32).reshape(-1, spec.dim)
-        spec.check(actions)
-        seed, clip = int(document["seed"]), document["clip"]
-        if not 0 <= seed < 2**63:
-            raise ValueError("seed")
-        shape = self.world.config.frame_shape
-        frames = tuple(base64.b64decode(frame, validate=True) for frame in document["frames"])
+        rows = [stretch["action"] for stretch in document["actions"]]
+        vectors = np.array(rows, np.float32).reshape(-1, spec.dim)
+        spec.check(vectors)
+        start = Start(_whole(document["seed"]))
+        if document["contexts"] == "clip":
+            start = replace(start, clip=_whole(document["clip"]))
+        elif document["contexts"] == "frames":
+            start = replace(start, frames=self._frames(document["frames"]))
+        check = document.get("check")
+        return start, list(vectors.repeat(counts, axis=0)), None if check is None else int(check)
+
+    def _frames(self, encoded: list[str]) -> tuple[bytes, ...]:
+        frames = tuple(base64.b64decode(frame, validate=True) for frame in encoded)
+        size = math.prod(self.world.config.frame_shape)
         longest = self.world.config.context_length
-        if len(frames) > longest or any(len(frame) != math.prod(shape) for frame in frames):
+        if not 1 <= len(frames) <= longest or any(len(frame) != size for frame in frames):
             raise ValueError("frames")
-        start = Start(seed, None if clip is None else int(clip), frames)
-        return start, list(actions), int(document["check"])
+        return frames
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise ValueError(f"{value!r} is no whole number")
+    return value
 
 
 def deflate(text: str) -> str:
@@ -129,8 +160,3 @@ def inflate(packed: str, most: int = MOST_BYTES) -> str:
         return text.decode()
     except (ValueError, binascii.Error, zlib.error) as error:
         raise RequestError("the link is damaged: it must be copied as a whole.") from error
-
-
-def _short(action: tuple[float, ...]) -> list[float]:
-    """Numbers as JSON has them in few characters: 2 for 2.0."""
-    return [int(value) if value == int(value) else value for value in action]

@@ -64,8 +64,8 @@ const heard = {
     setSpeeds(message.world.fps);
     const rest = message.controls.rest;
     $("help").textContent =
-      `Enter plays and pauses; without a key it is “${rest}”. While paused a key takes one step, ` +
-      ". steps, , goes back." + (held.camera ? " A click on the picture catches the mouse." : "");
+      `Enter plays and pauses. While paused, a key takes one step, full stop (.) steps without a ` +
+      `key (“${rest}”) and comma (,) goes back.` + (held.camera ? " A click on the picture catches the mouse." : "");
     drawClips();
     status("connected");
     waiting = 0;

@@ -130,7 +130,10 @@ function nameOf(event) {
 // A button for every binding, for fingers; it also says which keys there are.
 export function drawPad(pad, controls, held) {
   const { element } = pad;
-  pad.element.replaceChildren(...controls.bindings.map((binding) => {
+  // Left is on the left.
+  const order = (binding) => (/left/.test(binding.does) ? 0 : /right/.test(binding.does) ? 2 : 1);
+  const sorted = [...controls.bindings].sort((one, other) => order(one) - order(other));
+  pad.element.replaceChildren(...sorted.map((binding) => {
     const made = document.createElement("button");
     made.type = "button";
     made.textContent = binding.does;
