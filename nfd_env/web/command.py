@@ -63,6 +63,8 @@ def main(argv: Sequence[str]) -> int:
     if not 0 <= options.port <= 65535:
         raise ConfigError(f"--port {options.port}: expected a number from 0 to 65535.")
     logging.basicConfig(level=logging.WARNING, format="nfd: %(message)s")
+    # It logs every request that is no HTTP with a traceback; anybody can send such.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     asyncio.run(_serve(options))
     return 0
 

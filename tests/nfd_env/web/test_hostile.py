@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("aiohttp")
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 from nfd_env.web.limits import Limits
 from tests.nfd_env.web.serving import make_lobby, page, served
@@ -109,8 +110,8 @@ def hostile_requests(rng, count, host):
     yield b"POST /frames HTTP/1.1\r\nHost: " + host + b"\r\nContent-Length: -1\r\n\r\n"
     for _ in range(count - 7):
         method = rng.choice([b"GET", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"HEAD", b"BREW"])
-        path = rng.choice([b"/", b"/ws", b"/frames", b"/../../etc/passwd", b"/%00", b"/play.js/",
-                           b"/?token=%ff", b"//", b"/clips.jpg", b"/" + rng.randbytes(20)])  # fmt: skip
+        paths = [b"/", b"/ws", b"/frames", b"/../../etc/passwd", b"/%00", b"/play.js/", b"//"]
+        path = rng.choice([*paths, b"/?token=%ff", b"/clips.jpg", b"/" + rng.randbytes(20)])
         headers = [
             rng.choice([b"Host: " + host, b"Host: [::1", b"Host: evil", b"Host: " + host + b"@x"]),
             rng.choice([b"Origin: http://" + host, b"Origin: http://[", b"Origin: null", b"X: y"]),
@@ -125,7 +126,7 @@ def hostile_requests(rng, count, host):
                     b"Content-Type: multipart/form-data",
                     b"Expect: 100-continue",
                 ]
-            ),  # fmt: skip
+            ),
         ]
         yield (
             b" ".join([method, path, b"HTTP/1.1\r\n"])
@@ -161,7 +162,7 @@ def test_a_thousand_hostile_requests_disturb_nobody(caplog):
             loop = asyncio.get_running_loop()
             while not noise.done():
                 began = loop.time()
-                header, picture = await calm.do("step", action=[len(disturbed) % 3])
+                _, picture = await calm.do("step", action=[len(disturbed) % 3])
                 delays.append(loop.time() - began)
                 disturbed.append(picture)
                 if len(disturbed) == 60:
@@ -184,7 +185,9 @@ def test_a_thousand_hostile_requests_disturb_nobody(caplog):
         assert len(said) > 900
         for leak in ("Traceback", 'File "', "nfd_env/", "site-packages", "root:", "went wrong"):
             assert leak not in everything
-        assert [record for record in caplog.records if record.exc_info] == []
+        # aiohttp logs what is no HTTP; anything else would be a mistake of the server.
+        raised = [record.exc_info[1] for record in caplog.records if record.exc_info]
+        assert [error for error in raised if not isinstance(error, HttpProcessingError)] == []
 
     asyncio.run(run())
 
