@@ -1,7 +1,7 @@
 """A path as a link: whoever opens it sees the same frames.
 
-The link holds the JSON of a saved path (``nfd-path``: world with its hash, seed, actions with how
-often each was taken), compressed. Beside it stand ``check``, the CRC-32 of the last frame's pixels,
+The link holds the JSON of a saved path (:mod:`nfd_env.path_file`: world with its hash, seed,
+actions), compressed. Beside it stand ``check``, the CRC-32 of the last frame's pixels,
 and where it does not start as the seed says, ``contexts`` is ``clip`` (``clip``: which of the
 world's) or ``frames`` (``frames``: raw pixels, base64).
 """
@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from nfd_env.path_file import FORMAT, VERSION, WorldPath
 from nfd_env.web.limits import MEGABYTE, Limits, RequestError
 from nfd_env.web.lobby import SavedLinks
 from nfd_env.web.timeline import Moment
 from nfd_env.web.visitor import Start
 
-FORMAT, VERSION = "nfd-path", 1
 LONGEST = 6000
 """Characters that go into an address; longer paths stay on the server, under a short name."""
 MOST_BYTES = 4 * MEGABYTE
@@ -73,20 +73,19 @@ class Links:
             raise RequestError("the link is damaged: it must be copied as a whole.") from error
 
     def _document(self, start: Start, moments: list[Moment]) -> dict[str, Any]:
-        stretches: list[dict[str, Any]] = []
+        path = WorldPath(self.world.model_id, start.seed)
         for moment in moments[1:]:
-            action = [int(value) if value == int(value) else value for value in moment.action]
-            if stretches and stretches[-1]["action"] == action:
-                stretches[-1]["steps"] += 1
-            else:
-                stretches.append({"action": action, "steps": 1})
-        document = {
+            path.add(np.array(moment.action, np.float32))
+        document: dict[str, Any] = {
             "format": FORMAT,
             "version": VERSION,
-            "world": self.world.model_id,
-            "seed": start.seed,
+            "world": path.world,
+            "seed": path.seed,
             "contexts": "frames" if start.frames else "bundled" if start.clip is None else "clip",
-            "actions": stretches,
+            "actions": [
+                {"action": [_short(value) for value in s.action], "steps": s.steps}
+                for s in path.actions
+            ],
             "check": moments[-1].check,
         }
         if start.frames:
@@ -127,6 +126,11 @@ class Links:
         if not 1 <= len(frames) <= longest or any(len(frame) != size for frame in frames):
             raise ValueError("frames")
         return frames
+
+
+def _short(value: float) -> float:
+    """2.0 as 2: fewer characters in JSON."""
+    return int(value) if value == int(value) else value
 
 
 def _whole(value: Any) -> int:

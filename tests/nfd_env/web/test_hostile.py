@@ -182,7 +182,7 @@ def test_a_thousand_hostile_requests_disturb_nobody(caplog):
                 assert one.socket.close_code == 1009
             assert (await calm.do("start", seed=1))[0]["step"] == 0
         everything = "\n".join(said)
-        assert len(said) > 900
+        assert len(said) > 500  # the others are answered by frames
         for leak in ("Traceback", 'File "', "nfd_env/", "site-packages", "root:", "went wrong"):
             assert leak not in everything
         # aiohttp logs what is no HTTP; anything else would be a mistake of the server.

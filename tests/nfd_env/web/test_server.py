@@ -12,6 +12,7 @@ import aiohttp
 from PIL import Image
 
 from nfd_env.env import NFDWorldEnv
+from nfd_env.path_file import load_path
 from nfd_env.web import links as links_of_paths
 from nfd_env.web.guard import Guard
 from nfd_env.web.limits import Limits
@@ -337,3 +338,20 @@ def test_the_page_needs_nothing_from_elsewhere():
             assert sheet.shape == (5 * 16, 16, 3)
 
     asyncio.run(run())
+
+
+def test_a_link_holds_a_saved_path(tmp_path):
+    """What `nfd play` and `nfd film` read is what a link holds."""
+
+    async def run():
+        async with served(make_lobby(endless=True)) as (url, _), page(url) as one:
+            await one.do("start", seed=5)
+            last = (await one.walk([1, 1, 1, 0]))[-1]
+            await one.say("share", n=last[0]["n"])
+            return (await one.until("link"))["link"]
+
+    file = tmp_path / "path.json"
+    file.write_text(links_of_paths.inflate(asyncio.run(run()).removeprefix("p=")))
+    path = load_path(file)
+    assert (path.world, path.seed, path.contexts) == (ToyWorld().model_id, 5, "bundled")
+    assert [(*stretch.action, stretch.steps) for stretch in path.actions] == [(1, 3), (0, 1)]
