@@ -18,7 +18,7 @@ from nfd_env.snapshot import Snapshot
 from nfd_env.starts import StartProvider, draw_starts, groups
 from nfd_env.trust import TrustLimits
 from world_model.errors import ContextError
-from world_model.types import Context
+from world_model.types import Context, StepOutcome
 
 RewardFunction = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """(frames uint8 (B, H, W, 3), encoded actions float32 (B, K), next frames) -> rewards (B,)."""
@@ -144,35 +144,41 @@ class ImaginedCore:
         Raises:
             ResetNeeded: if a stream that is not skipped has finished or was never reset.
         """
-        waiting = self.finished if skip is None else self.finished & ~skip
-        if self.state is None or waiting.any():
-            raise ResetNeeded(
-                "the episode of stream "
-                f"{', '.join(map(str, np.flatnonzero(waiting)))} has ended or never began: "
-                "call reset() before step()."
-            )
+        self._check_going_on(self.finished if skip is None else self.finished & ~skip)
         # torch.tensor copies: the state may keep the actions, and the caller may reuse the array.
         encoded = torch.tensor(actions, device=self.device)
         self.state, outcome = self.rollout.advance(self.state, encoded)
-        frames = outcome.frames.clone()  # a rollout may reuse its buffers
-        rewards, ended, probability, uncertainty = numbers_of(outcome)
-        if self.reward_function is not None:
-            rewards = self._user_rewards(actions, to_numpy(frames))
-        terminated = np.zeros(self.num_envs, np.bool_) if self.endless else ended > 0.5
-        self.frames = frames
-        self.steps += 1
-        truncated, reasons = self.limits.truncations(self.steps, uncertainty)
-        self.finished = terminated | truncated
-        return CoreStep(
-            frames,
-            rewards,
-            terminated,
-            truncated,
-            reasons,
-            probability,
-            uncertainty,
-            self.steps.copy(),
-        )
+        return self._settle(np.arange(self.num_envs), actions, outcome)
+
+    def step_some(self, indices: Sequence[int] | np.ndarray, actions: np.ndarray) -> CoreStep:
+        """Takes one step in some streams; the others stay where they are and cost nothing.
+
+        The noise of a stream is the same in every batch. Its frames are too, to the last bit where
+        the backend's matrix products do not depend on the number of their rows.
+
+        Args:
+            indices: the streams, each once.
+            actions: float32 (len(indices), K), encoded by the world's ActionSpec.
+
+        Returns:
+            The step of these streams, in the order of ``indices``.
+
+        Raises:
+            ResetNeeded: if one of them has finished or was never reset.
+        """
+        chosen = np.asarray(indices, np.int64)
+        if len(np.unique(chosen)) != len(chosen):
+            raise ValueError(f"indices={chosen.tolist()} name a stream twice.")
+        if np.array_equal(chosen, np.arange(self.num_envs)):
+            return self.step(actions)
+        asked = np.zeros(self.num_envs, np.bool_)
+        asked[chosen] = True
+        self._check_going_on(self.finished & asked)
+        where = torch.from_numpy(chosen).to(self.device)
+        encoded = torch.tensor(actions, device=self.device)
+        part, outcome = self.rollout.advance(self.state.select(where), encoded)
+        self.state.scatter(where, part)
+        return self._settle(chosen, actions, outcome)
 
     def hint(self, actions: np.ndarray) -> None:
         """Tells a speculative rollout which actions are likely next; others take no notice.
@@ -331,13 +337,43 @@ class ImaginedCore:
             self.state = state.select(everywhere)
         self.state.scatter(torch.from_numpy(indices).to(self.device), state)
 
-    def _user_rewards(self, actions: np.ndarray, observations: np.ndarray) -> np.ndarray:
+    def _check_going_on(self, waiting: np.ndarray) -> None:
+        """Raises ResetNeeded before the first reset, or if a stream of ``waiting`` (B,) waits."""
+        if self.state is None or waiting.any():
+            raise ResetNeeded(
+                "the episode of stream "
+                f"{', '.join(map(str, np.flatnonzero(waiting)))} has ended or never began: "
+                "call reset() before step()."
+            )
+
+    def _settle(self, chosen: np.ndarray, actions: np.ndarray, outcome: StepOutcome) -> CoreStep:
+        """Takes over what the rollout made of the streams at ``chosen``."""
+        frames = outcome.frames.clone()  # a rollout may reuse its buffers
+        rewards, ended, probability, uncertainty = numbers_of(outcome)
+        if self.reward_function is not None:
+            before = self.observations[chosen]
+            rewards = self._user_rewards(before, actions, to_numpy(frames))
+        if len(chosen) == self.num_envs:
+            self.frames = frames
+        else:
+            self._show(chosen, frames)
+        self.steps[chosen] += 1
+        steps = self.steps[chosen]
+        terminated = np.zeros(len(chosen), np.bool_) if self.endless else ended > 0.5
+        truncated, reasons = self.limits.truncations(steps, uncertainty)
+        self.finished[chosen] = terminated | truncated
+        return CoreStep(
+            frames, rewards, terminated, truncated, reasons, probability, uncertainty, steps
+        )
+
+    def _user_rewards(
+        self, before: np.ndarray, actions: np.ndarray, after: np.ndarray
+    ) -> np.ndarray:
         assert self.reward_function is not None
-        given = self.reward_function(self.observations, actions.copy(), observations)
-        rewards = np.array(given, np.float64)
-        if rewards.shape != (self.num_envs,):
+        rewards = np.array(self.reward_function(before, actions.copy(), after), np.float64)
+        if rewards.shape != (len(after),):
             raise ValueError(
                 f"the reward function returned shape {rewards.shape}; expected one reward for "
-                f"each of the {self.num_envs} streams: ({self.num_envs},)."
+                f"each of the {len(after)} streams: ({len(after)},)."
             )
         return rewards

@@ -38,6 +38,12 @@ class Snapshot:
         """Number of streams."""
         return len(self.steps)
 
+    @property
+    def num_bytes(self) -> int:
+        """About how much memory it takes."""
+        tensors = getattr(self.state, "tensors", lambda: vars(self.state).values())()
+        return self.observations.nbytes + sum(getattr(tensor, "nbytes", 0) for tensor in tensors)
+
     def select(self, indices: Sequence[int] | np.ndarray) -> Snapshot:
         """The streams at ``indices``, which may repeat."""
         import torch

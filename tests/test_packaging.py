@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ["nfd_env", "agents", "world_model", "benchmarks"]
 BUNDLED_WORLD = ROOT / "world_model" / "worlds" / "doom-take-cover" / "config.json"
-DATA = ["world_model/worlds", "agents/policies_bundled"]
+DATA = ["world_model/worlds", "agents/policies_bundled", "nfd_env/web/static"]
 
 
 def shipped() -> set[str]:

@@ -101,3 +101,48 @@ def test_at_least_one_stream(count):
 def test_negative_seeds_are_refused():
     with pytest.raises(ValueError, match="seed=-3"):
         build_core(1, ToyWorld()).reset(seeds=[-3])
+
+
+def test_some_streams_step_and_the_others_stay():
+    """Streams that step alone, at different times, see what they would have seen together."""
+    together, apart = (build_core(3, ToyWorld(), endless=True) for _ in range(2))
+    for core in (together, apart):
+        core.reset(seeds=[4, 5, 6])
+    actions = np.random.default_rng(0).integers(0, 3, (12, 3, 1)).astype(np.float32)
+    expected = [together.step(action) for action in actions]
+    for stream in (2, 0):
+        for t, action in enumerate(actions):
+            before = apart.observations
+            result = apart.step_some([stream], action[[stream]])
+            assert np.array_equal(result.observations[0], expected[t].observations[stream])
+            assert result.rewards.tolist() == [expected[t].rewards[stream]]
+            assert result.steps.tolist() == [t + 1]
+            changed = (apart.observations != before).any(axis=(1, 2, 3))
+            assert changed.nonzero()[0].tolist() == [stream]
+    assert apart.steps.tolist() == [12, 0, 12]
+
+
+def test_some_streams_of_a_network_step_as_all_do():
+    together, apart = (
+        build_core(3, tiny_world(), sampling_steps=1, endless=True) for _ in range(2)
+    )
+    for core in (together, apart):
+        core.reset(seeds=[4, 5, 6])
+    for action in (0, 2, 1, 1, 2):
+        expected = together.step(column(action, 3)).observations.astype(int)
+        assert (
+            np.abs(apart.step_some([2, 0], column(action, 2)).observations - expected[[2, 0]]).max()
+            <= 1
+        )
+
+
+def test_a_stream_that_has_ended_does_not_step_alone():
+    core = build_core(2, ToyWorld(max_misses=1), max_episode_steps=2)
+    core.reset(seeds=[0, 1])
+    core.step_some([1], column(0, 1))
+    assert core.step_some([1], column(0, 1)).truncated.tolist() == [True]
+    with pytest.raises(ResetNeeded, match="stream 1 has ended"):
+        core.step_some([1], column(0, 1))
+    core.step_some([0], column(0, 1))
+    with pytest.raises(ValueError, match="twice"):
+        core.step_some([0, 0], column(0, 2))

@@ -1,0 +1,263 @@
+"""What a page says, and what becomes of it: one conversation for each open WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+from typing import Any
+
+import numpy as np
+from aiohttp import WSMsgType, web
+
+from nfd_env.web import messages
+from nfd_env.web.limits import RequestError
+from nfd_env.web.links import Links
+from nfd_env.web.lobby import Lobby
+from nfd_env.web.timeline import Moment
+from nfd_env.web.visitor import Start, Visitor
+from world_model.errors import NFDError
+
+HELLO_SECONDS = 10.0
+"""How long a page may take to say who it is."""
+SLOW_DOWN_SECONDS = 0.25
+"""How long a page that asks for too much must wait."""
+FASTEST = 240.0
+"""Steps a second of a path that is played, at most."""
+SEEDS = 2**53
+"""Seeds are below this: JavaScript's numbers hold no larger ones exactly."""
+
+logger = logging.getLogger(__name__)
+
+
+class Conversation:
+    """Talks with one page.
+
+    Args:
+        socket: of the page, prepared.
+        lobby: where its visitor is.
+        links: paths as text.
+    """
+
+    def __init__(self, socket: web.WebSocketResponse, lobby: Lobby, links: Links) -> None:
+        self.socket, self.lobby, self.links = socket, lobby, links
+        self.visitor: Visitor
+        self._known_branches = 0
+
+    async def run(self) -> None:
+        """Until the page leaves or is sent away."""
+        first = await asyncio.wait_for(self.socket.receive(), HELLO_SECONDS)
+        if first.type != WSMsgType.TEXT:
+            return
+        try:
+            hello = messages.parse(first.data)
+            if hello["do"] != "hello":
+                raise RequestError('the first message must be "hello".')
+            session = hello.get("session")
+            self.visitor = self.lobby.enter(session if isinstance(session, str) else None)
+        except RequestError as error:
+            await self.tell("refused", words=str(error))
+            await self.socket.close(code=4003)
+            return
+        await self._take_over()
+        try:
+            await self.tell("welcome", **self._welcome())
+            async for message in self.socket:
+                await self._answer(message)
+        finally:
+            if self.visitor.connection is self:
+                await self.visitor.stop()
+                self.visitor.connection = None
+                self.visitor.heard = self.lobby.clock()
+
+    async def tell(self, kind: str, **what: Any) -> None:
+        """Sends a JSON message; a page that has left misses it."""
+        await self._send(json.dumps({"kind": kind, **what}))
+
+    async def show(self, moment: Moment, **more: Any) -> None:
+        """Sends a moment."""
+        timeline = self.visitor.timeline
+        if len(timeline.branches) != self._known_branches:
+            self._known_branches = len(timeline.branches)
+            kept = [
+                {"id": b.id, "name": b.name, "fork": b.fork} for b in timeline.branches.values()
+            ]
+            await self.tell("branches", branches=kept)
+        await self._send(messages.pack(moment, **more))
+
+    async def send_away(self, words: str) -> None:
+        """Ends the conversation, and says why."""
+        await self.tell("ended", words=words)
+        await self.socket.close(code=4001)
+
+    async def _send(self, message: str | bytes) -> None:
+        try:
+            if isinstance(message, bytes):
+                await self.socket.send_bytes(message)
+            else:
+                await self.socket.send_str(message)
+        except (ConnectionError, RuntimeError):
+            pass  # the page left in the meantime; its reader will notice
+
+    async def _take_over(self) -> None:
+        """A session has one page: the one that came last."""
+        other, self.visitor.connection = self.visitor.connection, self
+        if other is not None:
+            await self.visitor.stop()
+            await other.send_away("this session goes on in another tab.")
+
+    async def _answer(self, message: Any) -> None:
+        visitor = self.visitor
+        if visitor.connection is not self:
+            return
+        visitor.heard = self.lobby.clock()
+        if not visitor.bucket.take():
+            await self.tell("error", words="too many messages: slow down.")
+            await asyncio.sleep(SLOW_DOWN_SECONDS)
+            return
+        try:
+            if message.type != WSMsgType.TEXT:
+                raise RequestError("a message must be text.")
+            asked = messages.parse(message.data)
+            handler = _HANDLERS.get(asked["do"])
+            if handler is None:
+                raise RequestError("there is no such thing to do.")
+            await handler(self, asked)
+        except NFDError as error:
+            await self.tell("error", words=str(error))
+        except ConnectionError:
+            raise
+        except Exception:
+            logger.exception("a message failed")
+            await self.tell("error", words="something went wrong here.")
+
+    # -- what can be done ----------------------------------------------------------------------
+
+    async def _step(self, asked: dict[str, Any]) -> None:
+        await self.visitor.stop()
+        echo = messages.number(asked, "c", 0, 1e15)
+        moment = await self.visitor.act(self._action(asked))
+        await self.show(moment, c=echo)
+
+    async def _start(self, asked: dict[str, Any]) -> None:
+        await self.visitor.stop()
+        seed = messages.whole(asked, "seed", 0, SEEDS)
+        clips = self.lobby.engine.world.contexts
+        clip = messages.whole(asked, "clip", 0, max(0, len(clips or ()) - 1))
+        frames: tuple[bytes, ...] = ()
+        if asked.get("upload"):
+            if self.visitor.uploaded is None:
+                raise RequestError("upload frames first.")
+            frames, clip = tuple(frame.tobytes() for frame in self.visitor.uploaded), None
+        seed = secrets.randbelow(10**6) if seed is None else seed
+        await self.show(await self.visitor.start(Start(seed, clip, frames)))
+
+    async def _go(self, asked: dict[str, Any]) -> None:
+        await self.visitor.stop()
+        await self.show(self.visitor.go(asked.get("n")))
+
+    async def _look(self, asked: dict[str, Any]) -> None:
+        await self.show(self.visitor.timeline[asked.get("n")], look=True)
+
+    async def _name(self, asked: dict[str, Any]) -> None:
+        branch = self.visitor.timeline.rename(asked.get("branch"), asked.get("name", ""))
+        await self.tell("named", branch=branch.id, name=branch.name)
+
+    async def _forget(self, asked: dict[str, Any]) -> None:
+        await self.visitor.stop()
+        gone = self.visitor.timeline.forget(asked.get("branch"), self.visitor.now().id)
+        self._known_branches = len(self.visitor.timeline.branches)
+        await self.tell("forgotten", branches=gone)
+
+    async def _share(self, asked: dict[str, Any]) -> None:
+        moments = self.visitor.timeline.path_to(self.visitor.timeline[asked.get("n")].id)
+        link = self.links.of(moments, self.lobby.links)
+        await self.tell("link", link=link, steps=len(moments) - 1)
+
+    async def _replay(self, asked: dict[str, Any]) -> None:
+        await self.visitor.stop()
+        link, fps = asked.get("link"), messages.number(asked, "fps", 0.1, FASTEST)
+        if not isinstance(link, str):
+            raise RequestError('"link" must be the text of a link.')
+        start, actions, check = self.links.read(link, self.lobby.links)
+        await self.tell("replaying", steps=len(actions))
+        self.visitor.play_in_background(self._play(start, actions, check, fps))
+
+    async def _play(
+        self, start: Start, actions: list[np.ndarray], check: int | None, fps: float | None
+    ) -> None:
+        try:
+            last = await self.visitor.play(start, actions, fps, self.show)
+            same = None if check is None else last.check == check
+            await self.tell("replayed", same=same, steps=last.step)
+        except NFDError as error:
+            await self.tell("error", words=str(error))
+        except Exception:
+            logger.exception("a replay failed")
+            await self.tell("error", words="something went wrong here.")
+
+    async def _stop(self, asked: dict[str, Any]) -> None:
+        await self.visitor.stop()
+        await self.tell("stopped")
+
+    async def _ping(self, asked: dict[str, Any]) -> None:
+        await self.tell("pong", c=messages.number(asked, "c", 0, 1e15))
+
+    def _action(self, asked: dict[str, Any]) -> np.ndarray:
+        """The encoded action of held keys, or the one that is given in numbers."""
+        spec = self.lobby.engine.world.action_spec
+        if "action" in asked:
+            given = asked["action"]
+            if not isinstance(given, list) or len(given) != spec.dim:
+                raise RequestError(f'"action" must be a list of {spec.dim} numbers.')
+            vector = [messages.number({"action": v}, "action", -3e38, 3e38) for v in given]
+            if None in vector:
+                raise RequestError(f'"action" must be a list of {spec.dim} numbers.')
+            action = np.array(vector, np.float32)
+            spec.check(action[None])
+            return action
+        if self.visitor.controls is None:
+            raise RequestError("keys cannot play this world.")
+        keys, mouse = messages.held_keys(asked), messages.mouse_moved(asked)
+        return self.visitor.controls.vector(keys, mouse)
+
+    def _welcome(self) -> dict[str, Any]:
+        world, visitor = self.lobby.engine.world, self.visitor
+        controls, config = visitor.controls, world.config
+        self._known_branches = len(visitor.timeline.branches)
+        return {
+            "session": visitor.session,
+            "world": {
+                "name": config.name,
+                "id": world.model_id,
+                "shape": list(config.frame_shape),
+                "fps": config.fps,
+            },
+            "horizon": self.lobby.engine.core.limits.max_episode_steps,
+            "clips": 0 if world.contexts is None else len(world.contexts),
+            "context": config.context_length,
+            "controls": None
+            if controls is None
+            else {
+                "bindings": [{"does": b.does, "keys": list(b.keys)} for b in controls.bindings],
+                "mouse": controls.uses_mouse,
+                "rest": controls.rest,
+            },
+            "timeline": visitor.timeline.describe(),
+            "here": visitor.here,
+        }
+
+
+_HANDLERS = {
+    "step": Conversation._step,
+    "start": Conversation._start,
+    "go": Conversation._go,
+    "look": Conversation._look,
+    "name": Conversation._name,
+    "forget": Conversation._forget,
+    "share": Conversation._share,
+    "replay": Conversation._replay,
+    "stop": Conversation._stop,
+    "ping": Conversation._ping,
+}

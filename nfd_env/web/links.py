@@ -1,0 +1,166 @@
+"""A path as a link: whoever opens it sees the same frames.
+
+The link holds the JSON of a saved path (:mod:`nfd_env.path_file`: world with its hash, seed,
+actions), compressed. Beside it stand ``check``, the CRC-32 of the last frame's pixels,
+and where it does not start as the seed says, ``contexts`` is ``clip`` (``clip``: which of the
+world's) or ``frames`` (``frames``: raw pixels, base64).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import zlib
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from nfd_env.path_file import FORMAT, VERSION, WorldPath
+from nfd_env.web.limits import MEGABYTE, Limits, RequestError
+from nfd_env.web.lobby import SavedLinks
+from nfd_env.web.timeline import Moment
+from nfd_env.web.visitor import Start
+
+LONGEST = 6000
+"""Characters that go into an address; longer paths stay on the server, under a short name."""
+MOST_BYTES = 4 * MEGABYTE
+"""Of a path as JSON."""
+
+
+class Links:
+    """Paths of a world as text, and back.
+
+    Args:
+        world: the world; links of another one are refused.
+        limits: how long a path may be.
+    """
+
+    def __init__(self, world: Any, limits: Limits) -> None:
+        self.world, self.limits = world, limits
+
+    def of(self, moments: list[Moment], saved: SavedLinks) -> str:
+        """The link to the last of ``moments``, which begin at a start.
+
+        ``p=...`` holds the path itself, ``s=...`` the name of one that is kept in ``saved``.
+        """
+        start: Start = moments[0].start
+        text = deflate(json.dumps(self._document(start, moments), separators=(",", ":")))
+        return f"p={text}" if len(text) <= LONGEST else f"s={saved.put(text)}"
+
+    def read(self, link: str, saved: SavedLinks) -> tuple[Start, list[np.ndarray], int | None]:
+        """The start, the encoded actions, and the CRC-32 of the last frame, if the link has it.
+
+        Raises:
+            RequestError: if it is damaged, forgotten, or of another world.
+        """
+        kind, _, text = link.partition("=")
+        if kind == "s":
+            kept = saved.get(text)
+            if kept is None:
+                raise RequestError(
+                    "this link was kept in the memory of a server that has forgotten it."
+                )
+            text = kept
+        elif kind != "p":
+            raise RequestError("this is no link to a path.")
+        try:
+            document = json.loads(inflate(text))
+            return self._understood(document)
+        except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
+            raise RequestError("the link is damaged: it must be copied as a whole.") from error
+
+    def _document(self, start: Start, moments: list[Moment]) -> dict[str, Any]:
+        path = WorldPath(self.world.model_id, start.seed)
+        for moment in moments[1:]:
+            path.add(np.array(moment.action, np.float32))
+        document: dict[str, Any] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "world": path.world,
+            "seed": path.seed,
+            "contexts": "frames" if start.frames else "bundled" if start.clip is None else "clip",
+            "actions": [
+                {"action": [_short(value) for value in s.action], "steps": s.steps}
+                for s in path.actions
+            ],
+            "check": moments[-1].check,
+        }
+        if start.frames:
+            document["frames"] = [base64.b64encode(frame).decode() for frame in start.frames]
+        elif start.clip is not None:
+            document["clip"] = start.clip
+        return document
+
+    def _understood(self, document: dict[str, Any]) -> tuple[Start, list[np.ndarray], int | None]:
+        if document["format"] != FORMAT or document["version"] != VERSION:
+            raise RequestError(f"this link is of another version; expected {VERSION}.")
+        if document["world"] != self.world.model_id:
+            raise RequestError(
+                f"this link is of the world {str(document['world'])[:80]}; here is "
+                f"{self.world.model_id}."
+            )
+        counts = [_whole(stretch["steps"]) for stretch in document["actions"]]
+        if sum(counts) > self.limits.path_steps:
+            raise RequestError(
+                f"this path has {sum(counts)} steps; at most {self.limits.path_steps} are replayed."
+            )
+        spec = self.world.action_spec
+        rows = [stretch["action"] for stretch in document["actions"]]
+        vectors = np.array(rows, np.float32).reshape(-1, spec.dim)
+        spec.check(vectors)
+        start = Start(_whole(document["seed"]))
+        if document["contexts"] == "clip":
+            start = replace(start, clip=_whole(document["clip"]))
+        elif document["contexts"] == "frames":
+            start = replace(start, frames=self._frames(document["frames"]))
+        check = document.get("check")
+        return start, list(vectors.repeat(counts, axis=0)), None if check is None else int(check)
+
+    def _frames(self, encoded: list[str]) -> tuple[bytes, ...]:
+        frames = tuple(base64.b64decode(frame, validate=True) for frame in encoded)
+        size = math.prod(self.world.config.frame_shape)
+        longest = self.world.config.context_length
+        if not 1 <= len(frames) <= longest or any(len(frame) != size for frame in frames):
+            raise ValueError("frames")
+        return frames
+
+
+def _short(value: float) -> float:
+    """2.0 as 2: fewer characters in JSON."""
+    return int(value) if value == int(value) else value
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise ValueError(f"{value!r} is no whole number")
+    return value
+
+
+def deflate(text: str) -> str:
+    """Text, compressed to what may stand in the fragment of an address.
+
+    >>> inflate(deflate("left left right" * 100)) == "left left right" * 100
+    True
+    """
+    packed = zlib.compress(text.encode(), 9)
+    return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+
+def inflate(packed: str, most: int = MOST_BYTES) -> str:
+    """The inverse of :func:`deflate`.
+
+    Raises:
+        RequestError: if it is damaged, or longer than ``most`` bytes.
+    """
+    try:
+        raw = base64.b64decode(packed + "=" * (-len(packed) % 4), b"-_", validate=True)
+        unpacking = zlib.decompressobj()
+        text = unpacking.decompress(raw, most)
+        if unpacking.unconsumed_tail or not unpacking.eof:
+            raise RequestError("the link is cut off, or too long.")
+        return text.decode()
+    except (ValueError, binascii.Error, zlib.error) as error:
+        raise RequestError("the link is damaged: it must be copied as a whole.") from error

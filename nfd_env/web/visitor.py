@@ -1,0 +1,212 @@
+"""One visitor: where they are in their timeline, and how they move through it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nfd_env.controls import Controls
+from nfd_env.web.engine import Engine, Seen
+from nfd_env.web.limits import Bucket, Limits, RequestError
+from nfd_env.web.timeline import Moment, Timeline
+from world_model.types import Context
+
+Show = Callable[[Moment], Awaitable[None]]
+"""Shows a moment to the visitor."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a line of moments begins. Two equal ones lead to equal futures."""
+
+    seed: int
+    """Seed of the episode."""
+    clip: int | None = None
+    """Which of the world's clips; None: the seed chooses, or there are ``frames``."""
+    frames: tuple[bytes, ...] = ()
+    """Raw pixels of frames that the visitor brought, the newest last."""
+
+
+class Visitor:
+    """A visitor's session: it outlives their connection.
+
+    Args:
+        session: what the page knows it by.
+        stream: which of the engine's streams is theirs.
+        engine: imagines.
+        limits: what they may use.
+        controls: what keys do; None where keys cannot play the world.
+    """
+
+    def __init__(
+        self,
+        session: str,
+        stream: int,
+        engine: Engine,
+        limits: Limits,
+        controls: Controls | None = None,
+    ) -> None:
+        self.session, self.stream = session, stream
+        self.engine, self.world, self.controls = engine, engine.world, controls
+        self.bucket = Bucket(limits.messages_per_second, 2 * limits.messages_per_second)
+        self.timeline = Timeline(limits.timeline_mb, limits.snapshot_mb)
+        self.here: int | None = None
+        """The moment that they look at; None before their first start."""
+        self.uploaded: np.ndarray | None = None
+        """Frames that they brought, uint8 (C, H, W, 3)."""
+        self.drifted = 0
+        """Steps that were repeated and came out differently: 0 where the arithmetic is exact."""
+        self.began = self.heard = time.monotonic()
+        self.connection: Any = None
+        """Of their open page; None while there is none."""
+        self._live: int | None = None  # the moment at which the stream is, if that is known
+        self._playing: asyncio.Task[None] | None = None
+        # A page that was taken over by another one may still be in the middle of a step.
+        self._moving = asyncio.Lock()
+
+    # -- moving --------------------------------------------------------------------------------
+
+    async def start(self, start: Start) -> Moment:
+        """Begins a line of moments, or goes back to where an equal one began.
+
+        Raises:
+            RequestError: if the timeline is full, or the world has no such clip.
+        """
+        async with self._moving:
+            for moment in self.timeline.moments.values():
+                if moment.parent is None and moment.start == start:
+                    self.here = moment.id
+                    return moment
+            if self.timeline.full:
+                raise RequestError("this timeline is full: forget a branch to start anew.")
+            seen = await self._reset(start)
+            moment = self.timeline.add(
+                None, None, picture=seen.picture, check=seen.check, start=start
+            )
+            self._live = self.here = moment.id
+            return moment
+
+    async def act(self, action: np.ndarray) -> Moment:
+        """Goes one step on from here: to a moment that is known, or into a new one.
+
+        Args:
+            action: float32 (K,), encoded and checked.
+
+        Raises:
+            RequestError: if there is no going on.
+        """
+        async with self._moving:
+            now = self.now()
+            moment = self.timeline.following(now.id, action)
+            if moment is None:
+                if now.ended:
+                    raise RequestError(
+                        "the episode has ended here: go back to an earlier moment, or start anew."
+                    )
+                if self.timeline.full:
+                    raise RequestError("this timeline is full: forget a branch to go on.")
+                await self._come_to(now.id)
+                save = self.timeline.wants_snapshot(now.step + 1)
+                seen = await self._step(action, show=True, save=save)
+                moment = self.timeline.add(
+                    now.id,
+                    action,
+                    picture=seen.picture,
+                    check=seen.check,
+                    reward=seen.reward,
+                    total=now.total + seen.reward,
+                    uncertainty=seen.uncertainty,
+                    ended=seen.ended,
+                )
+                self._arrived(moment, seen)
+            self.here = moment.id
+            return moment
+
+    def go(self, number: Any) -> Moment:
+        """Goes to a known moment. The stream follows when a step is taken from there."""
+        moment = self.timeline[number]
+        self.here = moment.id
+        return moment
+
+    def now(self) -> Moment:
+        """The moment that they look at; RequestError if there is none yet."""
+        if self.here is None:
+            raise RequestError("nothing has begun yet: choose a start.")
+        return self.timeline[self.here]
+
+    async def play(
+        self, start: Start, actions: Sequence[np.ndarray], fps: float | None, show: Show
+    ) -> Moment:
+        """Walks a whole path, at most ``fps`` steps a second (None: as fast as it goes)."""
+        moment = await self.start(start)
+        await show(moment)
+        due = time.monotonic()
+        for action in actions:
+            moment = await self.act(action)
+            await show(moment)
+            if fps is not None:
+                due = max(due + 1 / fps, time.monotonic())
+                await asyncio.sleep(due - time.monotonic())
+        return moment
+
+    def play_in_background(self, walk: Any) -> None:
+        """Lets a coroutine that moves the visitor run until it ends, or they move themselves."""
+        self._playing = asyncio.ensure_future(walk)
+
+    async def stop(self) -> None:
+        """Stops what :meth:`play_in_background` began."""
+        task, self._playing = self._playing, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    # -- the stream ----------------------------------------------------------------------------
+
+    async def _come_to(self, number: int) -> None:
+        """Brings the stream to a moment, by as few steps as possible."""
+        begin, snapshot, steps = self.timeline.way_to(number, self._live)
+        if begin.id != self._live:
+            self._live = None
+            if snapshot is not None:
+                await self.engine.restore(self.stream, snapshot)
+            else:
+                await self._reset(begin.start)
+            self._live = begin.id
+        for moment in steps:
+            save = self.timeline.wants_snapshot(moment.step)
+            seen = await self._step(np.array(moment.action, np.float32), show=False, save=save)
+            self.drifted += seen.check != moment.check
+            self._arrived(moment, seen)
+
+    async def _step(self, action: np.ndarray, *, show: bool, save: bool) -> Seen:
+        # Until the answer is there, nobody knows where the stream is: a cancelled wait forgets it.
+        self._live = None
+        return await self.engine.step(self.stream, action, show=show, save=save)
+
+    def _arrived(self, moment: Moment, seen: Seen) -> None:
+        self._live = moment.id
+        if seen.snapshot is not None:
+            self.timeline.put_snapshot(moment.id, seen.snapshot, seen.snapshot.num_bytes)
+
+    async def _reset(self, start: Start) -> Seen:
+        self._live = None
+        return await self.engine.reset(self.stream, start.seed, self._context(start))
+
+    def _context(self, start: Start) -> Context | None:
+        if start.frames:
+            from nfd_env.reset_options import given_context
+
+            shape = (len(start.frames), *self.world.config.frame_shape)
+            frames = np.frombuffer(b"".join(start.frames), np.uint8).reshape(shape)
+            return given_context(frames, None, self.world)
+        if start.clip is None:
+            return None
+        clips = self.world.contexts
+        if clips is None or not 0 <= start.clip < len(clips):
+            raise RequestError(f"this world has no start {start.clip}.")
+        return clips.pick([start.clip])
