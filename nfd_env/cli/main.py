@@ -52,7 +52,6 @@ COMMANDS = {
         "nfd_env.cli.provenance", "say which world imagined a video or an image", False
     ),
     "worlds": Command("nfd_env.cli.worlds", "list the bundled worlds, or show one's card", False),
-    "play": Command("nfd_env.web.command", "play a world in a browser: nfd play --web"),
     "demo": Command("agents.demo", "the whole loop in minutes on the bundled world"),
 }
 

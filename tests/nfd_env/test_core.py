@@ -136,6 +136,17 @@ def test_some_streams_of_a_network_step_as_all_do():
         )
 
 
+def test_all_streams_in_another_order_keep_their_frames():
+    together, apart = (build_core(3, ToyWorld(), endless=True) for _ in range(2))
+    for core in (together, apart):
+        core.reset(seeds=[4, 5, 6])
+    actions = np.array([[0], [1], [2]], np.float32)
+    expected = together.step(actions)
+    step = apart.step_some([2, 0, 1], actions[[2, 0, 1]])
+    np.testing.assert_array_equal(step.observations, expected.observations[[2, 0, 1]])
+    np.testing.assert_array_equal(apart.observations, expected.observations)
+
+
 def test_a_stream_that_has_ended_does_not_step_alone():
     core = build_core(2, ToyWorld(max_misses=1), max_episode_steps=2)
     core.reset(seeds=[0, 1])
