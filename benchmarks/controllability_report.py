@@ -89,7 +89,8 @@ def _counterfactual_table(told: Mapping[str, Any], horizons: list[int]) -> Table
     section(table, "PSNR gain, dB", {"over other actions": told["gain"]}, horizons)
     apart = {"real futures": told["real_apart"], "imagined ones": told["imagined_apart"]}
     section(table, "apart, grey levels", apart, horizons)
-    section(table, "", {"effect explained": told["effect_explained"]}, horizons, digits=2)
+    effect = {"cosine": told["effect_cosine"], "explained": told["effect_explained"]}
+    section(table, "effect of actions", effect, horizons, digits=2)
     table.caption = (
         f"{told['clips']} of {told['tried']} clips, restored in the real game, under "
         f"{', '.join(told['courses'])}. {told['not_restored'] or ''}"

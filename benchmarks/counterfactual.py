@@ -117,9 +117,10 @@ def measure_counterfactual(
         that differ from the last given frame, in truth or in imagination) of imagined futures,
         beside the last frame repeated; ``gain``, PSNR over that of what was imagined under the
         other courses; how far two futures part, ``real_apart`` and ``imagined_apart``, in grey
-        levels; and ``effect_explained``, the share of what an action changes in reality that it
-        changes in the world as well: 1 minus the squared error of the difference between two
-        futures over the square of the real difference. Worlds that ignore actions have 0.
+        levels; and how alike the effects of actions are, which are the differences between two
+        futures: ``effect_cosine``, of the angle between the real and the imagined one, every clip
+        equal; and ``effect_explained``, 1 minus the square of what they differ by over that of the
+        real one, where large effects weigh most. Worlds that ignore actions have 0 of both.
     """
     frames, known, episodes = real.frames, real.known, clips.episodes
     courses = range(len(names))
@@ -142,11 +143,17 @@ def measure_counterfactual(
     gains = np.stack([psnr(error[i]) - psnr(squared_error(imagined[j], frames[i]))
                       for i, j in ordered])  # fmt: skip
     square, missed = (np.zeros(known.shape[1:]) for _ in range(2))
+    alike = []
     for (i, j), counts in zip(pairs, both, strict=True):
         really = frames[i].astype(np.float32) - frames[j]
         thought = imagined[i].astype(np.float32) - imagined[j]
-        square += np.where(counts, np.square(really).mean((-3, -2, -1)), 0)
+        real_square, square_thought = (np.square(x).mean((-3, -2, -1)) for x in (really, thought))
+        square += np.where(counts, real_square, 0)
         missed += np.where(counts, np.square(really - thought).mean((-3, -2, -1)), 0)
+        both_sizes = np.sqrt(real_square * square_thought)
+        cosine = (really * thought).mean((-3, -2, -1)) / np.where(both_sizes > 0, both_sizes, 1)
+        # Where nothing really changes there is no direction; where only the world stands still, 0.
+        alike.append(np.where(real_square > 0, cosine, np.nan))
 
     def curve(intervals: Sequence[Any], counts: np.ndarray) -> list[dict[str, Any]]:
         n = counts.any(0).sum(0)
@@ -169,6 +176,7 @@ def measure_counterfactual(
         "gain": mean(gains, np.stack([known[i] for i, _ in ordered])),
         "real_apart": mean(apart(pairs, frames), both),
         "imagined_apart": mean(apart(pairs, imagined), both),
+        "effect_cosine": mean(np.stack(alike), both & ~np.isnan(alike)),
         "effect_explained": curve(explained, both),
     }
 

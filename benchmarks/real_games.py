@@ -38,16 +38,13 @@ class Moment:
     """Whether the last step ended the episode; never where it only cut it off."""
     over: bool = False
     """Whether the episode has ended: nothing happens any more."""
-    shown: bool = True
-    """Whether the frame is of this moment."""
 
 
 class RealGames:
     """Some games side by side, each at some moment; made when they are first needed.
 
     Args:
-        make_env: makes the real environment. Observations are frames, ``info["frame_missing"]``
-            says where there was none.
+        make_env: makes the real environment, whose observations are frames.
         action_spec: encodes its actions.
         count: games at most. More moments than that can be asked for; those whose game has gone on
             are played again from the start.
@@ -107,7 +104,7 @@ class RealGames:
         return Moment(seed, (), np.array(frame))
 
     def _step(self, env: Any, moment: Moment, action: np.ndarray) -> Moment:
-        frame, reward, terminated, truncated, info = env.step(self.action_spec.decode(action))
+        frame, reward, terminated, truncated, _ = env.step(self.action_spec.decode(action))
         self.steps += 1
         return Moment(
             moment.seed,
@@ -116,7 +113,6 @@ class RealGames:
             float(reward),
             bool(terminated and not truncated),
             bool(terminated or truncated),
-            not info.get("frame_missing", False),
         )
 
     def _again(self, env: Any, seed: int, actions: Iterable[np.ndarray]) -> Iterator[Moment]:
@@ -155,7 +151,10 @@ class RealGames:
             some = asked[first : first + self.count]
             games = self._assign([task[1] for task in some])
             apart = all(getattr(_inner(game.env), "steps_in_threads", False) for game in games)
-            with ThreadPoolExecutor(len(some) if apart else 1) as threads:
+            if not apart:  # here and now: what draws may be tied to the thread that made it
+                answers += map(self._do, games, some)
+                continue
+            with ThreadPoolExecutor(len(some)) as threads:
                 answers += threads.map(self._do, games, some)
         return answers
 

@@ -84,7 +84,7 @@ class RealWorld:
         name = f"perfect-{world.config.name}"
         self.config = replace(world.config, name=name, sampling_steps=1)
         self.action_spec = world.action_spec
-        self.model_id = f"{name}@{world.config.version}#real"
+        self.model_id = f"perfect:{world.config.name}@{world.config.version}#real"
         self.max_streams = games
         self.games = RealGames(make_env, world.action_spec, games)
         self.starts = RealEnvStarts(make_env, self)

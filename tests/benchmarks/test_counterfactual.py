@@ -62,6 +62,7 @@ def test_the_perfect_world_explains_everything(clips, courses, real):
     figures = measured(sliding_game.world(), clips, courses, real)
     for h in range(clips.horizon):
         assert figures["effect_explained"][h]["estimate"] == 1
+        assert figures["effect_cosine"][h]["estimate"] == pytest.approx(1)
         assert figures["psnr"]["model"][h]["estimate"] == pytest.approx(psnr(np.zeros(1))[0])
         assert figures["psnr_changed"]["model"][h]["estimate"] > 58.8
         assert figures["imagined_apart"][h] == figures["real_apart"][h]
@@ -74,6 +75,7 @@ def test_a_world_that_ignores_actions_explains_nothing(clips, courses, real):
     for fault in ("deaf", "frozen", "memorised"):
         figures = measured(sliding_game.world(fault), clips, courses, real)
         assert figures["effect_explained"][-1]["estimate"] == 0
+        assert figures["effect_cosine"][-1]["estimate"] == 0
         assert figures["gain"][0]["estimate"] == 0
         assert figures["imagined_apart"][0]["estimate"] == 0
         assert figures["real_apart"][0]["estimate"] > 0
@@ -95,6 +97,7 @@ def test_the_wrong_way_round_is_worse_than_nothing(clips, courses, real):
     )
     figures = plain(measure_counterfactual(real, clips, imagined, NAMES))
     assert figures["effect_explained"][0]["estimate"] == pytest.approx(-3)
+    assert figures["effect_cosine"][0]["estimate"] == pytest.approx(-1)
     assert figures["gain"][0]["high"] < 0
 
 

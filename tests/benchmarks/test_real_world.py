@@ -163,7 +163,7 @@ def test_from_the_command_line(data, tmp_path):
     arguments += ["--samples", "2", "--rollouts", "2", "--rollout-steps", "6"]
     assert main([NAME, "--data", str(data), "--out", str(tmp_path), *arguments]) == 0
     results = json.loads((tmp_path / "fidelity.json").read_text())
-    assert results["world"] == "perfect-sliding@1#real"
+    assert results["world"] == "perfect:sliding@1#real"
     psnr = results["results"]["by_steps"]["1"]["psnr"]["model"]
     assert [round(p["estimate"], 1) for p in psnr] == [58.9] * 4
 

@@ -127,6 +127,12 @@ METRICS: dict[str, Metric] = {
         lambda figure: figure["low"] is not None and figure["low"] > 0.5,
         "interval above 0.5",
     ),
+    "counterfactual: effect, cosine": Metric(
+        "controllability",
+        "counterfactual/effect_cosine/-1",
+        lambda figure: figure["estimate"] > 0.9,
+        "above 0.9",
+    ),
     "counterfactual: effect explained": Metric(
         "controllability",
         "counterfactual/effect_explained/-1",
