@@ -40,7 +40,7 @@ def controllability_section(folder: EvaluationFolder, steps: str) -> Html:
         *(_reading(name, part) for name, part in reading.items()),
         curve_with_numbers(apart, "how far futures part", "grey levels", of),
         curve_with_numbers(
-            {"share of actions": parting["share"]}, "share of actions in it", "", of, (0.0, 1.0)
+            {"share of actions": parting["share"]}, "share of actions in that", "", of, (0.0, 1.0)
         ),
     ]
     why_not = results["inverse_dynamics"].get("why_not")
@@ -113,6 +113,7 @@ def probes_section(folder: EvaluationFolder, steps: str) -> Html:
     """What probes read off imagined frames of the true state of the game."""
     results = folder.results("probes", steps)
     shown: list[Html] = []
+    shares: list[Html] = []
     read = results.get("read", {})
     if read:
         counts = results["counts"]
@@ -122,7 +123,7 @@ def probes_section(folder: EvaluationFolder, steps: str) -> Html:
         ]
         for name, part in read.items():
             shown.append(curve_with_numbers(part["mae"], error_title(name, part), "", n))
-            shown.append(curve_with_numbers(part["r2"], f"{name}: R2", "", n))
+            shares.append(curve_with_numbers(part["r2"], f"{name}: R2", "", n))
     rows = [
         [name, interval_text(part["ceiling"]["r2"], 2),
          f"{interval_text(part['ceiling']['mae'], 2)} {part['unit']}".strip(),
@@ -142,6 +143,9 @@ def probes_section(folder: EvaluationFolder, steps: str) -> Html:
             "it gets. An R2 of 1 is exact, 0 no better than the mean."
         ),
         fill('<div class="grid">$it</div>', it=join(shown)) if shown else "",
+        details("R2 by step", fill('<div class="grid">$it</div>', it=join(shares)))
+        if shares
+        else "",
         paragraph(f"Nothing was measured: {why_not}.") if why_not else "",
         table(
             ["read off held-out real frames", "R2", "mean absolute error", "frames"],
