@@ -212,7 +212,10 @@ def _probes(results: Mapping[str, Any]) -> Iterator[Finding]:
         verdict: Verdict
         if not _above(part["told"][h]["low"], 0):
             verdict = "open"
-            words = "Whether its frames show the true {} cannot be told, so little does it change"
+            words = (
+                "Whether its frames show the true {} cannot be told, since of real frames the "
+                "probe does no better than the last state held"
+            )
         elif _above(saved["low"], 0):
             verdict, words = "good", "Its frames show the true {} better than the last state held"
         elif _below(saved["high"], 0):

@@ -135,7 +135,7 @@ def score_probe(
         the last given frame) and ``real_frames`` (the probe on the real frames of the same
         steps); ``gain_over`` the two baselines, by how much the model's error is smaller; ``told``,
         by how much real frames beat ``repeat_last``: where they do not, the quantity changes too
-        little for the probe to tell a right world from a wrong one. And ``not_read``: by quantity,
+        little, or the probe is too weak, to tell a right world from a wrong one. And ``not_read``: by quantity,
         why not.
     """
     states, last = true_states(store, clips)

@@ -111,7 +111,7 @@ def test_what_no_probe_can_tell_is_open():
     """Where real frames read no better than the last state held, nor can imagined ones."""
     found = verdicts(probes=made.probes(saved=-1, told=-0.5))
     assert found[0][0] == "open"
-    assert "cannot be told, so little does it change" in found[0][1]
+    assert "cannot be told, since of real frames the probe does no better" in found[0][1]
     assert verdicts(probes=made.probes(saved=0.01))[0][0] == "open"
     assert "Too few episodes (5)" in only("open", verdicts(probes=made.probes(episodes=5)))
 
