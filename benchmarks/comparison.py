@@ -14,12 +14,13 @@ COMMON = ("split", "seed")
 PROTOCOLS = {
     "fidelity": (*COMMON, "clips", "horizon", "context", "samples", "sampled_clips", "rollouts",
                  "rollout_steps"),
+    "probes": (*COMMON, "clips", "horizon", "context", "probe_steps"),
     "ranking": ("policies", "episodes", "first_seed"),
     "stability": ("seed", "stable_steps", "policy"),
 }  # fmt: skip
 """Settings that must be equal. Sampler and number of steps belong to the world that is compared."""
 FREE = {"sampler", "steps", "own_steps", "device", "batch", "pictures", "measure", "policies",
-        "episodes", "stable_steps"}  # fmt: skip
+        "episodes", "stable_steps", "probe_steps"}  # fmt: skip
 """Settings that may differ in parts without a line above: those of other parts among them."""
 
 

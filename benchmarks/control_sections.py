@@ -40,7 +40,7 @@ def controllability_section(folder: EvaluationFolder, steps: str) -> Html:
         *(_reading(name, part) for name, part in reading.items()),
         curve_with_numbers(apart, "how far futures part", "grey levels", of),
         curve_with_numbers(
-            {"share of actions": parting["share"]}, "share of actions in it", "", of, (0.0, 1.0)
+            {"share of actions": parting["share"]}, "share of actions in that", "", of, (0.0, 1.0)
         ),
     ]
     why_not = results["inverse_dynamics"].get("why_not")
@@ -105,14 +105,18 @@ def _reading_table(name: str, part: Mapping[str, Any]) -> Html:
         if between is None
         else f"{interval_text(between, 2)} of the way from floor to ceiling"
     )
-    header = [f"reading {name!r}", "imagined", "real frames (ceiling)", "floor", "pairs of frames"]
-    return table(header, rows, f"Read off two frames, all steps together: {words}")
+    header = [f"reading {name!r}", "imagined", "ceiling", "floor", "pairs"]
+    return block(
+        paragraph(f"Read off pairs of frames, all steps together: {words}."),
+        table(header, rows, "Imagined frames, between real ones and chance"),
+    )
 
 
 def probes_section(folder: EvaluationFolder, steps: str) -> Html:
     """What probes read off imagined frames of the true state of the game."""
     results = folder.results("probes", steps)
     shown: list[Html] = []
+    shares: list[Html] = []
     read = results.get("read", {})
     if read:
         counts = results["counts"]
@@ -122,7 +126,7 @@ def probes_section(folder: EvaluationFolder, steps: str) -> Html:
         ]
         for name, part in read.items():
             shown.append(curve_with_numbers(part["mae"], error_title(name, part), "", n))
-            shown.append(curve_with_numbers(part["r2"], f"{name}: R2", "", n))
+            shares.append(curve_with_numbers(part["r2"], f"{name}: R2", "", n))
     rows = [
         [name, interval_text(part["ceiling"]["r2"], 2),
          f"{interval_text(part['ceiling']['mae'], 2)} {part['unit']}".strip(),
@@ -138,15 +142,18 @@ def probes_section(folder: EvaluationFolder, steps: str) -> Html:
             "The recordings know more than frames: where the player is, where it looks. A probe "
             "learns to read that off two real frames, and is asked what imagined ones show. Beside "
             "the model: itself under the actions of other clips, the true state of the last given "
-            "frame held, and the probe on the real frames of the same steps, which is as good as "
-            "it gets. An R2 of 1 is exact, 0 no better than the mean."
+            "frame (last frame), and the probe on the real frames of the same steps, which is as "
+            "good as it gets. An R2 of 1 is exact, 0 no better than the mean."
         ),
         fill('<div class="grid">$it</div>', it=join(shown)) if shown else "",
+        details("R2 by step", fill('<div class="grid">$it</div>', it=join(shares)))
+        if shares
+        else "",
         paragraph(f"Nothing was measured: {why_not}.") if why_not else "",
         table(
-            ["read off held-out real frames", "R2", "mean absolute error", "frames"],
+            ["read off real frames", "R2", "mean absolute error", "frames"],
             rows,
-            "How well the probe reads what is real",
+            "How well the probe reads held-out real frames",
         )
         if rows
         else "",

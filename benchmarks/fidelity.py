@@ -84,14 +84,15 @@ class EvaluateOptions:
     """Clips with so many futures; also those whose futures under different actions are compared."""
     reader_steps: int = 300
     """Controllability: training steps, of 128 pairs of frames, of what reads actions off frames."""
-    probe_steps: int = 600
-    """Probes: training steps, of 128 pairs of frames, of what reads the game's state off frames."""
+    probe_steps: int = 1_500
+    """Probes: training steps, of 128 pairs of frames, of what reads the game's state off frames;
+    minutes on a CPU."""
     lpips: Path | None = None
     """Fidelity: weights of LPIPS' network, a safetensors file
     (world_model/autoencoder/perceptual.py says how to make it); minutes on a CPU."""
     fvd: Path | None = None
     """Fidelity: weights of I3D, for the Frechet video distance, a safetensors file
-    (benchmarks/i3d.py says how to make it); a second or more for each clip on a CPU."""
+    (benchmarks/i3d.py says how to make it); some seconds for each clip on a CPU."""
     rollouts: int = 32
     """Long rollouts, from the start of an episode, in which objects are counted."""
     rollout_steps: int = 64

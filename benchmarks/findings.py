@@ -22,8 +22,8 @@ SETTLED = 2_000
 """Steps in which memory shows whether it grows; before, what is loaded on use hides that."""
 RANKS_WELL = 0.5
 """Spearman whose whole interval should be above."""
-
-
+CLEAR = 0.8
+"""Of the way from floor to ceiling, where actions are about as clear in frames as in reality."""
 ENOUGH_EPISODES = 10
 """A bootstrap over fewer episodes promises too much."""
 
@@ -45,6 +45,8 @@ def findings(folder: EvaluationFolder) -> list[Finding]:
     if results := folder.results("fidelity"):
         of_clips += [*_frames(results), *_objects(results)]
     of_clips += _ends(folder.results("outcomes"))
+    if control := folder.results("controllability"):
+        of_clips += _control(control)
     episodes = fewest_episodes(folder)
     found += of_clips if episodes is None else [_weigh(f, episodes) for f in of_clips]
     if probes := folder.results("probes"):
@@ -165,6 +167,34 @@ def _ends(results: Mapping[str, Any]) -> Iterator[Finding]:
         )
 
 
+def _control(results: Mapping[str, Any]) -> Iterator[Finding]:
+    for name, part in results["inverse_dynamics"].items():
+        between = None if name == "why_not" else part["of_ceiling"]
+        if between is None:  # nothing to read, or reality does not show it either
+            continue
+        verdict: Verdict
+        if _above(between["low"], CLEAR):
+            verdict, words = "good", "can be read off its frames about as well as off real ones"
+        elif _below(between["high"], CLEAR):
+            verdict, words = "bad", "can be read off its frames less well than off real ones"
+        else:
+            verdict, words = "open", "can be read off its frames, how well is open"
+        yield Finding(
+            verdict,
+            f"What was done ({name}) {words}: {_text(between)} of the way from chance to reality.",
+        )
+    share = results["divergence"]["share"][-1]
+    if share["estimate"] is None:
+        return
+    said = f"share {_text(share)} at step {len(results['divergence']['share'])}"
+    if _above(share["low"], 0.5):
+        yield Finding(
+            "good", f"Other actions part its futures more than other noise does ({said})."
+        )
+    elif _below(share["high"], 0.5):
+        yield Finding("bad", f"Other actions part its futures less than other noise does ({said}).")
+
+
 def _probes(results: Mapping[str, Any]) -> Iterator[Finding]:
     for name, part in results.get("read", {}).items():
         known = [h for h, n in enumerate(results["counts"]["clips"]) if n]
@@ -182,7 +212,10 @@ def _probes(results: Mapping[str, Any]) -> Iterator[Finding]:
         verdict: Verdict
         if not _above(part["told"][h]["low"], 0):
             verdict = "open"
-            words = "Whether its frames show the true {} cannot be told, so little does it change"
+            words = (
+                "Whether its frames show the true {} cannot be told, since of real frames the "
+                "probe does no better than the last state held"
+            )
         elif _above(saved["low"], 0):
             verdict, words = "good", "Its frames show the true {} better than the last state held"
         elif _below(saved["high"], 0):

@@ -134,9 +134,9 @@ def score_probe(
         ``mae`` by horizon of ``model``, ``shuffled_actions``, ``repeat_last`` (the true state of
         the last given frame) and ``real_frames`` (the probe on the real frames of the same
         steps); ``gain_over`` the two baselines, by how much the model's error is smaller; ``told``,
-        by how much real frames beat ``repeat_last``: where they do not, the quantity changes too
-        little for the probe to tell a right world from a wrong one. And ``not_read``: by quantity,
-        why not.
+        by how much that of real frames is smaller than ``repeat_last``'s: where it is not, the
+        quantity changes too little, or the probe is too weak, to tell a right world from a wrong
+        one. And ``not_read``: by quantity, why not.
     """
     states, last = true_states(store, clips)
     reads = {

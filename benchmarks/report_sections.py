@@ -52,7 +52,8 @@ def fidelity_section(folder: EvaluationFolder, steps: str) -> Html:
         add(samples["psnr"], "PSNR of several futures of a clip", "dB", of)
         add(samples["energy_score"], "energy score, lower is better", "grey levels", of)
     if "lpips" in results:
-        add(results["lpips"], "LPIPS, lower is better")
+        title = "LPIPS, lower is better"
+        shown.append(curve_with_numbers(results["lpips"], title, "", n, digits=3))
     for name, part in results.get("small_things", {}).items():
         add(part["rmse_inside"], f"{name}: error inside", "grey levels")
         for what, title in (("recall", "recall"), ("precision", "precision"),
@@ -92,6 +93,7 @@ def curve_with_numbers(
     unit: str,
     n: Sequence[str],
     y_range: tuple[float, float] | None = None,
+    digits: int = 2,
 ) -> Html:
     """Curves by horizon, and the numbers behind them folded away."""
     lines = [
@@ -99,7 +101,7 @@ def curve_with_numbers(
         for name, curve in part.items()
     ]
     rows = [
-        [str(h + 1), *(interval_text(curve[h], 2) for curve in part.values()), n[h]]
+        [str(h + 1), *(interval_text(curve[h], digits) for curve in part.values()), n[h]]
         for h in range(len(n))
     ]
     header = ["step", *map(_label, part), "n"]

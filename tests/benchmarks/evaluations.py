@@ -76,6 +76,54 @@ def outcomes(ends: float = 1.0, brier: float = 0.01) -> dict[str, Any]:
     }
 
 
+def control(of_ceiling: float = 0.95, share: float = 0.8) -> dict[str, Any]:
+    """What was found of actions."""
+
+    def counted(value: float, width: float = 0.05) -> dict[str, Any]:
+        return {**interval(value, width), "n": 40}
+
+    both = {"imagined": counted(0.7), "ceiling": counted(0.75)}
+    return {
+        "gain": [counted(2.0)] * HORIZON,
+        "inverse_dynamics": {
+            "action": {
+                **both,
+                "floor": counted(0.3),
+                "of_ceiling": counted(of_ceiling),
+                "by_horizon": {name: [point] * HORIZON for name, point in both.items()},
+                "recall": {"left": both, "right": both},
+            }
+        },
+        "divergence": {
+            "clips": 8,
+            "courses": ["left", "right"],
+            "by_actions": [counted(9.0)] * HORIZON,
+            "by_noise": [counted(3.0)] * HORIZON,
+            "share": [counted(share)] * HORIZON,
+            "pairs": {"left | right": counted(9.0)},
+        },
+    }
+
+
+def probes(saved: float = 2.0, told: float = 3.0, episodes: int = 20) -> dict[str, Any]:
+    """What was read off imagined frames of where the player is."""
+    errors = {"model": 2.0, "shuffled_actions": 3.0, "repeat_last": 4.0, "real_frames": 1.0}
+    return {
+        "read": {
+            "place": {
+                "unit": "degrees",
+                "ceiling": {what: {**interval(0.9), "n": 100} for what in ("r2", "mae")},
+                "mae": {who: curve(value) for who, value in errors.items()},
+                "r2": {who: curve(1 - value / 10) for who, value in errors.items()},
+                "gain_over": {who: curve(saved) for who in ("repeat_last", "shuffled_actions")},
+                "told": curve(told),
+            }
+        },
+        "not_read": {"luck": "the probe cannot read it off real frames: R2 0.01, below 0.3"},
+        "counts": {"clips": [40] * HORIZON, "episodes": [episodes] * HORIZON},
+    }
+
+
 def ranking(spearman: float = 0.9, factor: float = 1.0) -> dict[str, Any]:
     """Results of three policies, imagined returns ``factor`` times the real ones."""
     policies = {}

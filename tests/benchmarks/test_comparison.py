@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks import comparison_page, fidelity
-from benchmarks.comparison import check_same, side_by_side, surely_best
+from benchmarks.comparison import check_same, protocol_of, side_by_side, surely_best
 from benchmarks.evaluation_folder import read_folder
 from benchmarks.shown_figures import Figure
 from tests.benchmarks import evaluations as made
@@ -150,3 +150,17 @@ def test_names_are_no_markup(tmp_path):
         console.print(comparison_page.terminal_table("fidelity", *tables["fidelity"]))
     assert json.dumps(captured.get())
     assert "<b>" not in comparison_page.render(folders, tables)
+
+
+def test_probes_that_were_trained_for_longer_are_others(tmp_path):
+    """But what other parts measured does not hang on it."""
+    folders = []
+    for name, steps in (("a", 10), ("b", 20)):
+        made.write(tmp_path / name, "probes", made.probes(), f"{name}@1#0", probe_steps=steps)
+        made.write(tmp_path / name, "outcomes", made.outcomes(), f"{name}@1#0", probe_steps=steps)
+        folders.append(read_folder(tmp_path / name))
+    assert protocol_of("outcomes", folders[0].documents["outcomes"]) == protocol_of(
+        "outcomes", folders[1].documents["outcomes"]
+    )
+    one, other = (protocol_of("probes", folder.documents["probes"]) for folder in folders)
+    assert {name for name in one if one[name] != other[name]} == {"probe_steps"}

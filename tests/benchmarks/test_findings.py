@@ -23,10 +23,10 @@ def only(verdict, found):
 def test_a_good_world_has_no_fault():
     found = verdicts(
         fidelity=made.fidelity(), outcomes=made.outcomes(), ranking=made.ranking(),
-        stability=made.stability(),
+        stability=made.stability(), controllability=made.control(), probes=made.probes(),
     )  # fmt: skip
     assert {verdict for verdict, _ in found} == {"good"}
-    assert len(found) == 7
+    assert len(found) == 10
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,13 @@ def test_a_good_world_has_no_fault():
         ({"outcomes": made.outcomes(ends=0.3)}, "too forgiving: it expects 0.30 [0.20, 0.40]"),
         ({"outcomes": made.outcomes(ends=3)}, "too deadly"),
         ({"outcomes": made.outcomes(brier=0.2)}, "(Brier score 0.2000 [0.1000, 0.3000], base rate"),
+        ({"controllability": made.control(of_ceiling=0.4)}, "less well than off real ones: 0.40"),
+        ({"controllability": made.control(share=0.3)}, "less than other noise does (share 0.30"),
+        (
+            {"probes": made.probes(saved=-1)},
+            "show the true place worse than the last state held: after 4 steps they are "
+            "2.00 [1.90, 2.10] degrees off, real frames 1.00 [0.90, 1.10], the last",
+        ),
         ({"ranking": made.ranking(spearman=-0.8)}, "does not rank policies"),
         ({"ranking": made.ranking(factor=3)}, "returns are too high, 3.00"),
         ({"ranking": made.ranking(factor=0.3)}, "returns are too low, 0.30"),
@@ -98,3 +105,20 @@ def test_another_best_policy_and_broken_numbers():
     stability["steps"] = 2000
     bad = only("bad", verdicts(stability=stability))
     assert "Memory grows by 40.0 MB" in bad
+
+
+def test_what_no_probe_can_tell_is_open():
+    """Where real frames read no better than the last state held, nor can imagined ones."""
+    found = verdicts(probes=made.probes(saved=-1, told=-0.5))
+    assert found[0][0] == "open"
+    assert "cannot be told, since of real frames the probe does no better" in found[0][1]
+    assert verdicts(probes=made.probes(saved=0.01))[0][0] == "open"
+    assert "Too few episodes (5)" in only("open", verdicts(probes=made.probes(episodes=5)))
+
+
+def test_how_well_actions_are_read_may_be_open():
+    found = verdicts(controllability=made.control(of_ceiling=0.8, share=0.5))
+    assert [verdict for verdict, _ in found] == ["open"]
+    nothing = made.control()
+    nothing["inverse_dynamics"] = {"why_not": "no choices"}
+    assert len(verdicts(controllability=nothing)) == 1

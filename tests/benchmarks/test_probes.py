@@ -80,7 +80,7 @@ def test_the_whole_command(data, tmp_path):
     assert "frames show the true place" in words
     page = render_report(folder)
     assert "place: mean absolute error" in page
-    assert "read off held-out real frames" in page
+    assert "held-out real frames" in page
 
 
 def test_recordings_without_a_state_say_so(tmp_path):

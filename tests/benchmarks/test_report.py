@@ -203,3 +203,31 @@ def test_the_command_leaves_a_page(tmp_path, capsys):
     assert (tmp_path / "out" / "report.html").is_file()
     with pytest.raises(NFDError):
         fidelity.main([*arguments, "--measure", "ranking"])
+
+
+def test_actions_and_what_is_true_have_sections(folder):
+    made.write(folder, "controllability", made.control())
+    made.write(folder, "probes", made.probes())
+    page = Page(render_report(read_folder(folder)))
+    assert "0.95 [0.90, 1.00] of the way from floor to ceiling" in page.words
+    assert "left | right 9.0 [8.9, 9.1] 40" in page.words
+    assert "place 0.90 [0.80, 1.00] 0.90 [0.80, 1.00] degrees 100" in page.words
+    assert "luck: the probe cannot read it off real frames: R2 0.01, below 0.3." in page.words
+    labels = [a["aria-label"] for a in page.all("svg") if "aria-label" in a]
+    for title in ("PSNR gained by true actions", "reading 'action' off frames: macro F1",
+                  "how far futures part", "share of actions in that",
+                  "place: mean absolute error, degrees", "place: R2"):  # fmt: skip
+        assert sum(label.startswith(f"{title}:") for label in labels) == 1
+    reading = next(label for label in labels if label.startswith("reading"))
+    assert "imagined 0.7 at 1, 0.7 at 4; real frames (ceiling) 0.75" in reading
+
+
+def test_what_was_not_read_says_why(tmp_path):
+    results = made.control()
+    results["inverse_dynamics"] = {"why_not": "no part is a choice"}
+    results["divergence"]["pairs"] = {}
+    made.write(tmp_path, "controllability", results)
+    made.write(tmp_path, "probes", {"why_not": "the recordings hold no state", "not_read": {}})
+    words = Page(render_report(read_folder(tmp_path))).words
+    assert "Nothing was read off frames: no part is a choice." in words
+    assert "Nothing was measured: the recordings hold no state." in words
