@@ -150,7 +150,8 @@ def _option(flag: str, option: Field[Any], value: Any) -> list[str]:
     """What says ``value`` on the command line, nothing for the default."""
     flag = flag.replace("_", "-")
     if isinstance(value, Mapping):
-        parts = fields(option.default_factory())  # type: ignore[misc]
+        made: Any = option.default_factory
+        parts = fields(made())
         found = [_option(f"{flag}.{p.name}", p, value[p.name]) for p in parts if p.name in value]
         return [word for words in found for word in words]
     default = list(option.default) if isinstance(option.default, tuple) else option.default

@@ -6,6 +6,7 @@ the next one begins; a measurement that is interrupted goes on where it stopped.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -121,12 +122,15 @@ class Academy:
             NFDError: if the real game cannot be played.
             StorageError: if it cannot be written down.
         """
-        path = self.folder / f"{arm.name}-seed-{seed}.json"
-        key = self._key(arm, seed)
+        training = self._training(arm, seed)
+        # Agents of another budget or world are others: their folders must not be continued.
+        digest = hashlib.sha256(json.dumps(training, sort_keys=True).encode()).hexdigest()[:8]
+        folder = self.folder / f"{arm.name}-seed-{seed}-{digest}"
+        path, key = folder.with_name(f"{folder.name}.json"), {**training, **self._playing()}
         known = read_agent(path, key)
         if known is not None:
             return Agent(arm, seed, known)
-        policy = self._train(arm, seed)
+        policy = self._train(arm, seed, folder)
         agent = Agent(arm, seed, self.play([policy])[0])
         write_agent(path, key, agent.played)
         return agent
@@ -138,7 +142,7 @@ class Academy:
     def play_once(self, policies: Sequence[Policy]) -> list[dict[str, Evaluation]]:
         """As :meth:`play`; those who are written down already do not play again."""
         paths = [self.folder / f"policy-{_file_name(policy.name)}.json" for policy in policies]
-        keys = [{"policy": policy.name, **self._key_of_play()} for policy in policies]
+        keys = [{"policy": policy.name, **self._playing()} for policy in policies]
         known = [read_agent(path, key) for path, key in zip(paths, keys, strict=True)]
         missing = [i for i, played in enumerate(known) if played is None]
         if missing:
@@ -169,8 +173,7 @@ class Academy:
                 )  # fmt: skip
         return [{"real": a, "imagined": b} for a, b in zip(real, imagined, strict=True)]
 
-    def _train(self, arm: Arm, seed: int) -> Policy:
-        folder = self.folder / f"{arm.name}-seed-{seed}"
+    def _train(self, arm: Arm, seed: int, folder: Path) -> Policy:
         if arm.starts == REAL:
             make_envs = real_vec_envs(self._real)
             source: dict[str, Any] = {"real_environment": real_name(self._real)}
@@ -203,22 +206,25 @@ class Academy:
         finally:
             trainer.close()
 
-    def _key(self, arm: Arm, seed: int) -> dict[str, Any]:
+    def _training(self, arm: Arm, seed: int) -> dict[str, Any]:
         """All that decides what becomes of an agent."""
         return {
+            "world": self.world.model_id,
             "arm": asdict(arm),
             "seed": seed,
+            "sampling_steps": self.settings["sampling_steps"],
+            "sampler": self.settings["sampler"],
             "ppo": asdict(self.ppo),
-            **self._key_of_play(),
         }
 
-    def _key_of_play(self) -> dict[str, Any]:
-        settings = {k: v for k, v in self.settings.items() if k != "device"}
+    def _playing(self) -> dict[str, Any]:
+        """All that decides what a policy earns."""
         return {
             "world": self.world.model_id,
             "episodes": self.budget.episodes,
             "first_seed": EVALUATION_SEED,
-            **settings,
+            "sampling_steps": self.settings["sampling_steps"],
+            "sampler": self.settings["sampler"],
         }
 
 

@@ -174,12 +174,13 @@ def _ranking(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterato
     agreement = agreement_of_returns(policies)
     yield Figure("pearson", "correlation of mean returns (Pearson)", "",
                  agreement["pearson"].to_dict(), n, "higher")  # fmt: skip
-    for key, title, better in (
+    extra: tuple[tuple[str, str, Better], ...] = (
         ("kendall", "rank correlation of policies (Kendall's tau-b)", "higher"),
         ("regret", "regret of a choice between two policies (coin: 0.5)", "lower"),
         ("regret_of_the_best", "regret of the choice of the best policy", "lower"),
         ("bias", "imagined minus real mean return", ""),
-    ):
+    )
+    for key, title, better in extra:
         if key in results:  # not in results of earlier releases
             yield Figure(key, title, "", results[key], n, better)
     yield Figure("returns", "imagined returns, as a multiple of the real ones", "",

@@ -215,9 +215,10 @@ def limits(unsure: np.ndarray, error: np.ndarray, episodes: np.ndarray) -> list[
     for quantile in QUANTILES:
         limit = float(np.quantile(unsure[known], quantile))
         # The step that goes beyond the limit is the last one that is seen.
-        beyond = np.cumsum((unsure > limit) & known, axis=1) - ((unsure > limit) & known) > 0
+        over = (unsure > limit) & known
+        beyond = np.cumsum(over, axis=1) - over > 0
         kept = known & ~beyond
-        cut = ((unsure > limit) & known).any(1, keepdims=True).astype(np.float64)
+        cut = over.any(1, keepdims=True).astype(np.float64)
         share = ratio_intervals(kept.sum(1, keepdims=True), known.sum(1, keepdims=True), episodes)
         rows.append(
             {
