@@ -111,14 +111,16 @@ def test_settings_change_in_the_midst() -> None:
     session.tick(["a"])
     frame = session.frame.copy()
     session.do("sampling")
-    session.do("sampling")
     assert session.message == ""
     assert session.sampling_steps == 2
     assert np.array_equal(session.dream.env.core.observation(0), frame)
     session.tick([])
     assert [n for _, n in session.path.steps()] == [None, 2]
+    seen = []
     for _ in range(3):
         session.do("sampling")
+        seen.append(session.sampling_steps)
+    assert seen == [4, 8, 1]  # 1 is the toy's own
     assert session.dream.settings["sampling_steps"] is None
 
 
