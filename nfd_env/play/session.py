@@ -177,7 +177,7 @@ class Session:
             else:
                 getattr(self, f"_{command}")()
         # A game that is not installed says so in one of these.
-        except (NFDError, GymnasiumError, ImportError) as error:
+        except (NFDError, GymnasiumError, ImportError, ValueError) as error:
             self.message = str(error)
 
     def close(self) -> None:
@@ -227,7 +227,10 @@ class Session:
         self.steps += 1
         self.uncertainty = float(info.get("uncertainty", 0.0))
         self.action = self.spec.describe(vector)
-        self.keeper.add(self.frame)
+        try:
+            self.keeper.add(self.frame)
+        except NFDError as error:  # a full disk ends the film, not the game
+            self.message = str(error)
         if terminated or truncated:
             self.ended = True
             reason = info.get("truncation_reason", "time") if truncated else "the world says so"

@@ -103,8 +103,8 @@ class PlayWindow:
     def _key(self, name: str, down: bool) -> None:
         if down and name in KEYS:
             self.session.do(KEYS[name], self._keys(), self.mouse)
-            if KEYS[name] == "step":
-                self._spent()
+            if KEYS[name] in ("step", "pause"):
+                self._spent()  # what the mouse did in a break does not count
         elif down:
             self.held[name] = self.tapped[name] = None
         else:
