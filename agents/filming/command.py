@@ -188,6 +188,8 @@ def _check(options: FilmOptions) -> None:
         )
     if options.out.suffix.lower() != ".mp4":
         raise ConfigError(f"--out {options.out}: films are mp4 files; give a name with .mp4.")
+    if options.out.is_dir():
+        raise ConfigError(f"--out {options.out} is a folder: give the name of a file in it.")
     for name, low in (("steps", 1), ("seed", 0), ("scale", 1), ("sampling_steps", 1)):
         value = getattr(options, name)
         if value is not None and value < low:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from world_model.errors import DataError
 from world_model.provenance import read_provenance
 
 
@@ -27,6 +28,8 @@ class ProvenanceOptions:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs ``nfd provenance``."""
     options = tyro.cli(ProvenanceOptions, prog="nfd provenance", args=argv)
+    if not options.files:
+        raise DataError("no file given: nfd provenance FILE...")
     silent = 0
     for number, file in enumerate(options.files):
         said = read_provenance(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -47,9 +48,18 @@ class Keeper:
         self._film.add(frame)
 
     def add(self, frame: np.ndarray) -> None:
-        """Adds a frame to the film, if one is under way."""
-        if self._film is not None:
+        """Adds a frame to the film, if one is under way.
+
+        Raises:
+            StorageError: if the disk is full; the film is given up.
+        """
+        if self._film is None:
+            return
+        try:
             self._film.add(frame)
+        except OSError:
+            self._film = None
+            self._open.__exit__(*sys.exc_info())  # removes the file, and says why
 
     def stop(self) -> Path | None:
         """Ends the film, if one is under way; its file.

@@ -40,8 +40,8 @@ COMMANDS: dict[str, str] = {
 }
 """What can be asked of a session, and what it does in a few words."""
 
-SAMPLING = (None, 1, 2, 4, 8)
-"""Numbers of denoising steps to go through; None: the world's own."""
+SAMPLING = (1, 2, 4, 8)
+"""Numbers of denoising steps to go through, besides the world's own."""
 SPECULATION = ("auto", "off", "ahead", "branch")
 """Ways to speculate that change no frame."""
 
@@ -125,8 +125,9 @@ class Session:
         if counts is not None:
             ahead += f": {counts['accepted']} of {counts['steps']} taken"
         who = "you" if self.driver == "you" or self.policy is None else str(self.policy.name)
+        config = self.dream.world.config
         values = [
-            ("world", self.stage if self.stage == "real" else self.dream.world.model_id),
+            ("world", "real" if self.stage == "real" else f"{config.name}@{config.version}"),
             ("at the wheel", who),
             ("step", f"{self.steps}{' (paused)' if self.paused else ''}"),
             ("action", self.action),
@@ -176,7 +177,7 @@ class Session:
             else:
                 getattr(self, f"_{command}")()
         # A game that is not installed says so in one of these.
-        except (NFDError, GymnasiumError, ImportError) as error:
+        except (NFDError, GymnasiumError, ImportError, ValueError) as error:
             self.message = str(error)
 
     def close(self) -> None:
@@ -226,7 +227,10 @@ class Session:
         self.steps += 1
         self.uncertainty = float(info.get("uncertainty", 0.0))
         self.action = self.spec.describe(vector)
-        self.keeper.add(self.frame)
+        try:
+            self.keeper.add(self.frame)
+        except NFDError as error:  # a full disk ends the film, not the game
+            self.message = str(error)
         if terminated or truncated:
             self.ended = True
             reason = info.get("truncation_reason", "time") if truncated else "the world says so"
@@ -259,8 +263,10 @@ class Session:
 
     def _sampling(self) -> None:
         now = self.dream.settings.get("sampling_steps")
-        place = SAMPLING.index(now) if now in SAMPLING else -1
-        self.dream.change(sampling_steps=SAMPLING[(place + 1) % len(SAMPLING)])
+        own = self.dream.world.config.sampling_steps
+        choices = [None, *(steps for steps in SAMPLING if steps != own)]
+        place = choices.index(now) if now in choices else -1
+        self.dream.change(sampling_steps=choices[(place + 1) % len(choices)])
 
     def _speculation(self) -> None:
         place = SPECULATION.index(self.speculation) if self.speculation in SPECULATION else -1

@@ -52,14 +52,17 @@ class PlayWindow:
         height, width = session.frame.shape[:2]
         scale = max(1, round(PIXELS / max(height, width)))
         self.frame_size = (width * scale, height * scale)
-        size = (self.frame_size[0] + PANEL, max(self.frame_size[1], PIXELS))
+        self.clock = self.pg.time.Clock()
+        room = max(self.frame_size[1], PIXELS)
+        self.rows = (room - 16) // LINE
+        columns = -(-len(self.text()) // self.rows)
+        size = (self.frame_size[0] + columns * PANEL, room)
         try:
             self.screen = self.pg.display.set_mode(size)
         except self.pg.error as error:
             raise NFDError(_no_display(str(error))) from error
         self.pg.display.set_caption(f"NFD-World {session.dream.world.config.name}")
         self.font = self.pg.font.Font(None, LINE + 2)
-        self.clock = self.pg.time.Clock()
         self.held: dict[str, None] = {}
         """Keys that are held, in the order in which they were pressed."""
         self.tapped: dict[str, None] = {}
@@ -100,8 +103,8 @@ class PlayWindow:
     def _key(self, name: str, down: bool) -> None:
         if down and name in KEYS:
             self.session.do(KEYS[name], self._keys(), self.mouse)
-            if KEYS[name] == "step":
-                self._spent()
+            if KEYS[name] in ("step", "pause"):
+                self._spent()  # what the mouse did in a break does not count
         elif down:
             self.held[name] = self.tapped[name] = None
         else:
@@ -121,14 +124,14 @@ class PlayWindow:
         lines = [("FPS", f"{self.clock.get_fps():.0f} of {self.fps:g}"), *session.lines()]
         if session.shows_keys:
             lines.append(("", ""))
-            lines += [(name.replace("return", "enter"), COMMANDS[c]) for name, c in KEYS.items()]
+            lines += [(_shown(key), COMMANDS[command]) for key, command in KEYS.items()]
             lines.append(("", ""))
             bindings = session.controls.bindings if session.controls is not None else ()
             lines += [(" / ".join(binding.keys), binding.does) for binding in bindings]
             if session.controls is not None and session.controls.uses_mouse:
                 lines.append(("mouse", "turn"))
         else:
-            lines.append(("f1", COMMANDS["keys"]))
+            lines.append(("F1", COMMANDS["keys"]))
         return lines
 
     def draw(self) -> None:
@@ -137,14 +140,11 @@ class PlayWindow:
         self.screen.fill(PAPER)
         picture = pg.surfarray.make_surface(np.ascontiguousarray(session.frame.swapaxes(0, 1)))
         self.screen.blit(pg.transform.scale(picture, self.frame_size), (0, 0))
-        x, y = self.frame_size[0] + 12, 8
-        lines = self.text()
-        room = self.screen.get_height() - 16
-        step = min(LINE, room / max(1, len(lines)))
-        for name, value in lines:
+        for place, (name, value) in enumerate(self.text()):
+            column, row = divmod(place, self.rows)
+            x, y = self.frame_size[0] + 12 + column * PANEL, 8 + row * LINE
             self._write(name, (x, y), FAINT, 126)
             self._write(value, (x + 132, y), INK, PANEL - 150)
-            y += step
         if session.message:
             self._banner(session.message + (" - enter: again" if session.ended else ""))
         pg.display.flip()
@@ -168,6 +168,10 @@ class PlayWindow:
     def close(self) -> None:
         """Closes the window."""
         self.pg.quit()
+
+
+def _shown(key: str) -> str:
+    return {"return": "Enter", "escape": "Esc"}.get(key, key.upper())
 
 
 def _pygame() -> Any:

@@ -143,3 +143,9 @@ def test_mistakes_write_nothing(tmp_path: Path, options: dict[str, Any], message
     with pytest.raises(NFDError, match=message):
         run(FilmOptions(**{**options, "out": tmp_path / out}), Console(quiet=True), ToyWorld())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_the_way_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").mkdir()
+    with pytest.raises(NFDError, match="is a folder"):
+        run(FilmOptions(out=tmp_path / "film.mp4"), Console(quiet=True), ToyWorld())

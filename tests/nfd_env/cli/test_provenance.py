@@ -24,5 +24,7 @@ def test_says_which_world_or_that_it_does_not_know(
     assert main(["provenance", str(silent)]) == 1
     assert "does not say that it was generated" in capsys.readouterr().out
     assert main(["provenance", str(said), str(silent)]) == 1
+    assert main(["provenance"]) == 1
+    assert "no file given" in capsys.readouterr().err
     assert main(["provenance", str(tmp_path / "none.png")]) == 1
     assert "is no file" in capsys.readouterr().err

@@ -19,6 +19,7 @@ from tests.toy import ToyGame, ToyWorld, read
 from world_model.action_spec import ActionSpec
 from world_model.errors import ActionError, ConfigError
 from world_model.provenance import read_provenance
+from world_model.video import Film
 
 
 def open_session(**options: Any) -> Session:
@@ -111,14 +112,16 @@ def test_settings_change_in_the_midst() -> None:
     session.tick(["a"])
     frame = session.frame.copy()
     session.do("sampling")
-    session.do("sampling")
     assert session.message == ""
     assert session.sampling_steps == 2
     assert np.array_equal(session.dream.env.core.observation(0), frame)
     session.tick([])
     assert [n for _, n in session.path.steps()] == [None, 2]
+    seen = []
     for _ in range(3):
         session.do("sampling")
+        seen.append(session.sampling_steps)
+    assert seen == [4, 8, 1]  # 1 is the toy's own
     assert session.dream.settings["sampling_steps"] is None
 
 
@@ -194,6 +197,22 @@ def test_what_cannot_be_done_is_told(tmp_path: Path) -> None:
         assert session.tick([])
     with pytest.raises(ConfigError, match="no command 'fly'"):
         session.do("fly")
+
+
+def test_a_full_disk_ends_the_film_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = open_session(out=tmp_path, endless=True)
+    session.do("record")
+    session.tick([])
+
+    def full(self: Film, frame: np.ndarray) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Film, "add", full)
+    assert session.tick([])
+    assert "No space left" in session.message
+    assert not session.keeper.filming
+    assert list(tmp_path.iterdir()) == []
+    assert session.tick([])
 
 
 def test_games_that_do_not_fit_or_are_not_there_are_told() -> None:

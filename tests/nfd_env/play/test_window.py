@@ -44,7 +44,7 @@ EFFECTS: dict[str, tuple[Callable[[Session], object], object]] = {
     "step": (lambda s: (s.paused, s.steps), (True, 5)),
     "save": (lambda s: s.message, "remembered step 4"),
     "restore": (lambda s: s.message, "no moment has been remembered yet."),
-    "sampling": (lambda s: s.dream.settings["sampling_steps"], 1),
+    "sampling": (lambda s: s.dream.settings["sampling_steps"], 2),
     "stage": (lambda s: s.stage, "real"),
     "driver": (lambda s: (s.driver, s.action), ("policy", "left")),
     "record": (lambda s: (s.message, s.keeper.frames), ("filming", 2)),
@@ -122,7 +122,7 @@ def test_the_panel_names_everything(window: PlayWindow) -> None:
     window.loop(2)
     text = dict(window.text())
     assert text["a / left"] == "left"
-    assert text["f10"] == COMMANDS["record"]
+    assert text["F10"] == COMMANDS["record"]
     assert {"FPS", "action", "reward", "return", "uncertainty", "speculation"} <= set(text)
     shown = pygame.surfarray.array3d(window.screen)
     assert (shown[: window.frame_size[0], : window.frame_size[1]] > 150).any()
