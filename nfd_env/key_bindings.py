@@ -2,8 +2,8 @@
 
 Keys have plain names, the same for a window and a browser: letters and digits as they are,
 ``left``, ``right``, ``up``, ``down``, ``space``, ``shift``, and the buttons ``mouse left``,
-``mouse right`` and ``mouse middle``. Function keys, ``escape`` and ``enter`` are never given to a world: whoever
-shows it needs some for itself.
+``mouse right`` and ``mouse middle``. Function keys, ``escape`` and ``enter`` are never given to a
+world: whoever shows it needs some for itself.
 """
 
 from __future__ import annotations
