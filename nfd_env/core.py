@@ -353,7 +353,7 @@ class ImaginedCore:
         if self.reward_function is not None:
             before = self.observations[chosen]
             rewards = self._user_rewards(before, actions, to_numpy(frames))
-        if len(chosen) == self.num_envs:
+        if np.array_equal(chosen, np.arange(self.num_envs)):
             self.frames = frames
         else:
             self._show(chosen, frames)

@@ -36,7 +36,11 @@ def test_a_busy_port_is_named(toy):
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["--port", "70000"], "0 to 65535"), (["--host", "not a host"], "cannot listen on")],
+    [
+        (["--port", "70000"], "0 to 65535"),
+        (["--batch", "0"], "at least 1"),
+        (["--host", "not a host"], "cannot listen on"),
+    ],
 )
 def test_what_cannot_be_listened_on(toy, arguments, words):
     with pytest.raises(ConfigError, match=words):
