@@ -51,8 +51,8 @@ class WebOptions:
     """Never end an episode."""
     batch: int = 1
     """Streams that are stepped in one pass, at most. With 1 frames do not depend on who else plays,
-    and links replay exactly; with more, many visitors cost less, and frames may differ by a rounding
-    that grows."""
+    and links replay exactly; with more, many visitors cost less, but roundings differ, and futures
+    part after a while."""
     limits: Limits = field(default_factory=Limits)
     """What a visitor may use."""
 

@@ -105,3 +105,12 @@ def test_beyond_this_machine_a_token_is_needed_and_ctrl_c_stops(repository):
     finally:
         running.kill()
         running.communicate()
+
+
+def test_by_default_no_frame_depends_on_who_else_plays():
+    lobby = command.make_lobby(command.WebOptions(world="tests.toy:ToyWorld"))
+    try:
+        assert lobby.engine.most == 1
+        assert lobby.engine.core.num_envs == Limits().visitors
+    finally:
+        lobby.engine.close()
