@@ -49,9 +49,10 @@ class WebOptions:
     """Denoising steps a frame; default: the world's own."""
     endless: bool = False
     """Never end an episode."""
-    batch: int | None = None
-    """Streams in one batch, at most. 1 where frames must not depend, in the last digit, on how many
-    play at a time; default: all that are asked for at once."""
+    batch: int = 1
+    """Streams that are stepped in one pass, at most. With 1 frames do not depend on who else plays,
+    and links replay exactly; with more, many visitors cost less, but roundings differ, and futures
+    part after a while."""
     limits: Limits = field(default_factory=Limits)
     """What a visitor may use."""
 
@@ -62,6 +63,8 @@ def main(argv: Sequence[str]) -> int:
     options = tyro.cli(WebOptions, args=arguments, prog="nfd play --web")
     if not 0 <= options.port <= 65535:
         raise ConfigError(f"--port {options.port}: expected a number from 0 to 65535.")
+    if options.batch < 1:
+        raise ConfigError(f"--batch {options.batch}: expected at least 1.")
     logging.basicConfig(level=logging.WARNING, format="nfd: %(message)s")
     # It logs every request that is no HTTP with a traceback; anybody can send such.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)

@@ -136,8 +136,10 @@ class Conversation:
 
     async def _step(self, asked: dict[str, Any]) -> None:
         await self.visitor.stop()
-        echo = messages.number(asked, "c", 0, 1e15)
+        echo, drifted = messages.number(asked, "c", 0, 1e15), self.visitor.drifted
         moment = await self.visitor.act(self._action(asked))
+        if self.visitor.drifted > drifted:
+            await self.tell("drifted")
         await self.show(moment, c=echo)
 
     async def _start(self, asked: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""One thread imagines for everybody: what is asked at the same time is stepped in one batch."""
+"""One thread imagines for everybody: what is asked at the same time is stepped together."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ class Engine:
 
     Args:
         core: the streams; from now on the engine's alone.
-        most: streams in one batch. 1 makes frames independent of the number of visitors even
-            where a matrix product of another shape differs in the last digit.
+        most: streams in one pass; default: all. With 1 no frame depends on who else plays: matrix
+            products of another shape differ in the last digit.
     """
 
     def __init__(self, core: ImaginedCore, most: int | None = None) -> None:
@@ -161,6 +161,7 @@ class Engine:
                     steps.append(job)
             if steps:
                 turn = (steps[-1].stream + 1) % self.core.num_envs
+                steps.sort(key=lambda job: job.stream)
                 self.rounds += 1
                 self._settle(steps, self._step)
 

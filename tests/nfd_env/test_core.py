@@ -157,3 +157,11 @@ def test_a_stream_that_has_ended_does_not_step_alone():
     core.step_some([0], column(0, 1))
     with pytest.raises(ValueError, match="twice"):
         core.step_some([0, 0], column(0, 2))
+
+
+def test_all_streams_in_another_order():
+    core = build_core(3, ToyWorld(), endless=True)
+    core.reset(seeds=[4, 5, 6])
+    result = core.step_some([2, 0, 1], column(1, 3))
+    assert np.array_equal(core.observations[[2, 0, 1]], result.observations)
+    assert len(np.unique(result.observations.reshape(3, -1), axis=0)) > 1

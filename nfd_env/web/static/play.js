@@ -4,6 +4,7 @@ import { Held, Screen, drawPad } from "./stage.js";
 
 const $ = (id) => document.getElementById(id);
 const CREDIT = 2; // steps under way: while one travels, the next is imagined
+const FASTEST = 120; // well below the messages that a visitor may send in a second
 const NO_HIT = /^(INPUT|SELECT|TEXTAREA)$/;
 
 const screen = new Screen($("screen"));
@@ -120,6 +121,9 @@ const heard = {
     buttons();
     redraw();
   },
+  drifted() {
+    status("steps that were repeated came out differently: this server is not exact", true);
+  },
   stopped() {
     replaying = false;
     buttons();
@@ -235,7 +239,7 @@ function go(n) {
 
 function replay(link, pace) {
   const message = { do: "replay", link };
-  if (pace && Number.isFinite(pace)) message.fps = Math.min(240, Math.max(0.1, pace));
+  if (pace) message.fps = pace; // else as fast as it goes
   say(message);
 }
 
@@ -290,7 +294,6 @@ function watch() {
   const mine = tree.current, theirs = tree.line(compared);
   let step = tree.fork(tree.now.branch, compared);
   const last = Math.max(mine.length, theirs.length) - 1;
-  const pace = Number.isFinite(fps) ? fps : 30;
   watching = setInterval(() => {
     const n = mine[Math.min(step, mine.length - 1)];
     // Where mine is over the other goes on: its step counts.
@@ -300,7 +303,7 @@ function watch() {
       look(wanted, other);
     }
     if (++step > last) stopWatching(false);
-  }, 1000 / pace);
+  }, 1000 / fps);
 }
 
 function stopWatching(back = true) {
@@ -370,7 +373,7 @@ function setSpeeds(own) {
   for (const value of choices.sort((a, b) => a - b)) {
     $("speed").add(new Option(`${value} FPS${value === own ? ", as recorded" : ""}`, value));
   }
-  $("speed").add(new Option("as fast as it goes", "Infinity"));
+  $("speed").add(new Option(`as fast as it goes, up to ${FASTEST}`, FASTEST));
   $("speed").value = recall("speed") ?? own;
   if ($("speed").selectedIndex < 0) $("speed").value = own;
   fps = Number($("speed").value);
@@ -465,7 +468,8 @@ setInterval(() => {
   $("fps").textContent = drawn.length;
   const sorted = delays.slice().sort((a, b) => a - b);
   $("latency").textContent = sorted.length ? `${sorted[sorted.length >> 1].toFixed(0)} ms` : "–";
-  if (playing) redraw();
+  // Not under a finger that is about to let go: its button would be replaced.
+  if (playing && !$("branches").matches(":active")) redraw();
 }, 500);
 
 // -- buttons and keys ----------------------------------------------------------------------
@@ -520,6 +524,14 @@ addEventListener("keydown", (event) => {
   else if (event.key === "Escape" && playing) pause();
   else if (event.key === "." && !playing) pressed();
   else if (event.key === "," && tree.now?.parent != null) go(tree.now.parent);
+});
+// A link pasted into the address of an open page.
+addEventListener("hashchange", () => {
+  const link = location.hash.slice(1);
+  if (!/^[ps]=/.test(link)) return;
+  remember("opened", link);
+  pause();
+  replay(link, fps);
 });
 document.addEventListener("visibilitychange", () => document.hidden && playing && pause());
 

@@ -70,7 +70,8 @@ export class Tree {
 }
 
 export function drawBranches(list, tree, compared, act) {
-  const longest = Math.max(1, ...[...tree.moments.values()].map((m) => m.step));
+  let longest = 1;
+  for (const moment of tree.moments.values()) longest = Math.max(longest, moment.step);
   const rows = [...tree.branches.values()].filter((b) => b.moments.length);
   const current = new Set(tree.current);
   const focused = document.activeElement?.dataset?.key;

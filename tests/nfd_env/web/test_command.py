@@ -36,7 +36,11 @@ def test_a_busy_port_is_named(toy):
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["--port", "70000"], "0 to 65535"), (["--host", "not a host"], "cannot listen on")],
+    [
+        (["--port", "70000"], "0 to 65535"),
+        (["--batch", "0"], "at least 1"),
+        (["--host", "not a host"], "cannot listen on"),
+    ],
 )
 def test_what_cannot_be_listened_on(toy, arguments, words):
     with pytest.raises(ConfigError, match=words):
@@ -101,3 +105,12 @@ def test_beyond_this_machine_a_token_is_needed_and_ctrl_c_stops(repository):
     finally:
         running.kill()
         running.communicate()
+
+
+def test_by_default_no_frame_depends_on_who_else_plays():
+    lobby = command.make_lobby(command.WebOptions(world="tests.toy:ToyWorld"))
+    try:
+        assert lobby.engine.most == 1
+        assert lobby.engine.core.num_envs == Limits().visitors
+    finally:
+        lobby.engine.close()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -355,3 +356,21 @@ def test_a_link_holds_a_saved_path(tmp_path):
     path = load_path(file)
     assert (path.world, path.seed, path.contexts) == (ToyWorld().model_id, 5, "bundled")
     assert [(*stretch.action, stretch.steps) for stretch in path.actions] == [(1, 3), (0, 1)]
+
+
+def test_steps_that_come_out_differently_are_told():
+    async def run():
+        async with served(make_lobby(endless=True)) as (url, lobby), page(url) as one:
+            await one.do("start", seed=5)
+            seen = await one.walk([1, 1, 0])
+            (visitor,) = lobby.visitors.values()
+            moment = visitor.timeline.moments[seen[0][0]["n"]]
+            await one.do("go", n=seen[1][0]["n"])
+            await one.walk([2])
+            assert "drifted" not in [message["kind"] for message in one.told]
+            visitor.timeline.moments[moment.id] = replace(moment, check=moment.check ^ 1)
+            await one.do("go", n=seen[1][0]["n"])
+            await one.walk([1])
+            assert "drifted" in [message["kind"] for message in one.told]
+
+    asyncio.run(run())
