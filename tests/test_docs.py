@@ -83,6 +83,8 @@ def test_commands_have_the_options_they_are_given(page: Path) -> None:
         inner = [w for w in words[1:2] if re.search(rf"\b{re.escape(w)}\b", known)]
         if words[0] in ("bench", "import", "export"):
             known += help_of(words[0], *inner)
+        if "--web" in words:
+            known += help_of(words[0], "--web")
         for word in words[1:]:
             if word.startswith("--") and word != "--help":
                 found = re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", known)
