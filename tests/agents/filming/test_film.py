@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,20 @@ from rich.console import Console
 from agents.environments import TRUST
 from agents.filming.command import FilmOptions, run
 from agents.filming.picture import Layout
-from agents.filming.shots import Shot, by_script, imagined_shots, path_shots, played_shots
+from agents.filming.shots import (
+    Shot,
+    by_script,
+    imagined_shots,
+    path_shots,
+    played_shots,
+    recorded_shots,
+)
 from nfd_env.path_file import WorldPath
 from nfd_env.play.dream import Dream
-from tests.toy import ToyGame, ToyWorld, read
-from world_model.errors import NFDError
+from tests.toy import FRAME_SHAPE, STATE_NAMES, ToyGame, ToyWorld, read, record_episodes
+from world_model.data import open_store, write_dataset
+from world_model.data.metadata import DatasetInfo
+from world_model.errors import DataError, NFDError
 from world_model.provenance import read_provenance
 
 SPEC = ToyWorld().action_spec
@@ -99,6 +109,24 @@ def test_films_beside_the_real_game(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     said = read_provenance(tmp_path / "film.mp4")
     assert said is not None
     assert said.with_real
+
+
+def test_recorded_episodes_are_imagined_along(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    info = DatasetInfo(SPEC, FRAME_SHAPE, fps=10, state_names=STATE_NAMES)
+    write_dataset(data, record_episodes(2), info)
+    store = open_store(data)
+    dream = Dream(ToyWorld(max_misses=99), endless=True)
+    shots = list(islice(recorded_shots(dream, store, seed=0), 60))
+    assert [shot.step for shot in shots].count(0) >= 2  # one episode after the other
+    real, dreamt = (
+        read(np.stack([getattr(shot, name) for shot in shots]))[:2] for name in ("real", "imagined")
+    )
+    assert np.array_equal(real, dreamt)
+    assert len(film(tmp_path, beside=str(data), steps=9)) == 9
+    other = ToyWorld(frame_shape=(8, 8, 3))
+    with pytest.raises(DataError, match=r"frames of shape \(16, 16, 3\)"):
+        next(recorded_shots(Dream(other), store, seed=0))
 
 
 def test_scripts_and_paths_give_the_length(tmp_path: Path) -> None:
