@@ -115,7 +115,7 @@ class EvaluateOptions:
     none in imagination; exploitation none at all with --training.steps 0."""
     training: TrainingBudget = field(default_factory=TrainingBudget)
     """Lift and exploitation: how long agents train and play."""
-    stable_steps: int = 20_000
+    stable_steps: int = 5_000
     """Stability: steps of the long episode."""
     compare: tuple[str, ...] = ()
     """Measure nothing; put these evaluations side by side: folders of results, or worlds."""
