@@ -53,7 +53,7 @@ class EvaluateOptions:
 
     world: Annotated[str, tyro.conf.Positional] = "doom-take-cover"
     """Name, folder or hub id of a world, or module:function that makes one. perfect:WORLD is the
-    real game that it was learned from, in its place."""
+    real game that it was learned from, teacher:WORLD the network that it was distilled from."""
     data: Path | None = None
     """Folder of the data set that the world was learned from (default: data/NAME, by the name of
     the world, of its recordings or of their preset)."""
@@ -84,7 +84,7 @@ class EvaluateOptions:
     """Clips with so many futures; also those whose futures under different actions are compared."""
     reader_steps: int = 300
     """Controllability: training steps, of 128 pairs of frames, of what reads actions off frames."""
-    probe_steps: int = 1_500
+    probe_steps: int = 1_000
     """Probes: training steps, of 128 pairs of frames, of what reads the game's state off frames;
     minutes on a CPU."""
     lpips: Path | None = None
@@ -115,7 +115,7 @@ class EvaluateOptions:
     none in imagination; exploitation none at all with --training.steps 0."""
     training: TrainingBudget = field(default_factory=TrainingBudget)
     """Lift and exploitation: how long agents train and play."""
-    stable_steps: int = 5_000
+    stable_steps: int = 4_000
     """Stability: steps of the long episode."""
     compare: tuple[str, ...] = ()
     """Measure nothing; put these evaluations side by side: folders of results, or worlds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.real_world import RealWorld
@@ -9,14 +10,25 @@ from nfd_env.loading import load_rollout
 
 PERFECT = "perfect:"
 """Begins the name of the real game in the place of a world."""
+TEACHER = "teacher:"
+"""Begins the name of a distilled world whose many-step network shall be measured instead."""
 
 
 def open_world(name: str, device: str = "auto") -> Any:
-    """The world called ``name``; of ``perfect:NAME`` the real game that it was learned from.
+    """The world called ``name``.
+
+    Args:
+        name: of a world; ``perfect:NAME`` is the real game that it was learned from, and
+            ``teacher:NAME`` the many-step network that it was distilled from.
+        device: where it shall be.
 
     Raises:
-        NFDError: if there is no such world, or its game cannot be played here.
+        NFDError: if there is no such world, its game cannot be played here, or it has no teacher.
     """
     if name.startswith(PERFECT):
         return RealWorld(load_rollout(name.removeprefix(PERFECT), device)[0])
+    if name.startswith(TEACHER):
+        world = load_rollout(name.removeprefix(TEACHER), device, teacher=True)[0]
+        # A name of its own, so that its results do not lie where those of the world do.
+        return replace(world, config=replace(world.config, name=f"teacher-{world.config.name}"))
     return load_rollout(name, device)[0]
