@@ -105,9 +105,12 @@ def _words(folder: EvaluationFolder) -> Iterator[str]:
 
 def _tables(folder: EvaluationFolder) -> Iterator[str]:
     for part in folder.documents:
-        columns = {steps: figures_of(folder, part, steps or None) for steps in folder.steps(part)}
+        columns = {
+            steps: [f for f in figures_of(folder, part, steps or None) if f.chosen]
+            for steps in folder.steps(part)
+        }
         keys = dict.fromkeys(figure.key for figures in columns.values() for figure in figures)
-        if not keys:
+        if not keys:  # nothing that fits into a card; the page has it all
             continue
         by_key = {steps: {f.key: f for f in figures} for steps, figures in columns.items()}
         heads = [f"{steps} step{'' if steps == '1' else 's'}" if steps else "" for steps in columns]

@@ -15,8 +15,13 @@ from world_model.errors import DataError, WorldNotFoundError
 from world_model.registry import find_world
 
 PREFIX = "benchmark/"
+CLIPS = ("clips", "horizon")
 ONLY_FOR = {
-    "fidelity": ("clips", "horizon", "samples", "sampled_clips", "rollouts", "rollout_steps"),
+    "fidelity": (*CLIPS, "samples", "sampled_clips", "rollouts", "rollout_steps"),
+    "outcomes": CLIPS,
+    "controllability": (*CLIPS, "sampled_clips", "reader_steps"),
+    "probes": (*CLIPS, "probe_steps"),
+    "uncertainty": CLIPS,
     "ranking": ("policies", "episodes"),
     "stability": ("stable_steps",),
     "lift": ("policies", "agents", "training"),

@@ -38,6 +38,8 @@ class Figure:
     """Which way is better."""
     digits: int = 2
     """Decimals to show."""
+    chosen: bool = True
+    """Whether somebody chose it to be shown; the others are all that a document holds besides."""
 
     @property
     def short(self) -> str:
@@ -68,7 +70,9 @@ def figures_of(folder: EvaluationFolder, part: str, steps: str | None = None) ->
     makers = {
         "fidelity": _fidelity,
         "outcomes": _outcomes,
+        "controllability": _controllability,
         "probes": _probes,
+        "uncertainty": _uncertainty,
         "ranking": _ranking,
         "stability": _stability,
     }
@@ -150,19 +154,59 @@ def _outcomes(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterat
     yield from _any("outcomes", results)
 
 
+def _controllability(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[Figure]:
+    for name, part in results.get("inverse_dynamics", {}).items():
+        if isinstance(part, Mapping) and "of_ceiling" in part:
+            title = f"{name} read off imagined frames, of the way from chance to real frames"
+            n = f"{part['imagined']['n']} pairs of frames"
+            yield Figure(f"read.{name}", title, "", part["of_ceiling"], n, "higher")
+    chosen: list[tuple[str, str, str, Any, Better]] = []
+    if "divergence" in results:
+        share = results["divergence"]["share"]
+        chosen.append(("share", "share of actions in how far futures part", "", share, "higher"))
+    told = results.get("counterfactual", {})
+    if "gain" in told:
+        title = "other actions than recorded, against the real game: "
+        chosen += [
+            ("other.psnr", f"{title}PSNR", "dB", told["psnr"]["model"], "higher"),
+            ("other.gain", f"{title}PSNR gained by the right ones", "dB", told["gain"], "higher"),
+            ("other.cosine", f"{title}likeness of their effect (cosine)", "",
+             told["effect_cosine"], "higher"),
+        ]  # fmt: skip
+    for key, title, unit, curve, better in chosen:
+        for h in sorted({h for h in (*SHOWN, len(curve)) if h <= len(curve)}):
+            n = f"{curve[h - 1]['n']} clips"
+            yield Figure(f"{key}@{h}", f"{title}, step {h}", unit, curve[h - 1], n, better)
+    yield from _any("controllability", results)
+
+
+def _uncertainty(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[Figure]:
+    asked = {"the worst tenth of the frames": results.get("frames")}
+    asked |= {f"wrong {what}s": part for what, part in results.get("outcomes", {}).items()}
+    for what, part in asked.items():
+        if part is not None and part["uncertainty"]["overall"]["estimate"] is not None:
+            figure = part["uncertainty"]["overall"]
+            title = f"{what} told by the uncertainty (AUROC)"
+            n = f"{figure['n']} steps, {figure['wrong']} of them wrong"
+            yield Figure(f"auroc.{what}", title, "", figure, n, "higher")
+    yield from _any("uncertainty", results)
+
+
 def _probes(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[Figure]:
     for name, part in results.get("read", {}).items():
         count = len(part["mae"]["model"])
         for h in sorted({h for h in (*SHOWN, count) if h <= count}):
-            n = counted(document, results, h)
+            n, unit = counted(document, results, h), part["unit"]
             mae, r2 = (part[what]["model"][h - 1] for what in ("mae", "r2"))
+            # Where the probe is no better on real frames than the last state, nothing can be told.
+            told = h == count and (part["told"][h - 1]["low"] or 0) > 0
             title = f"{name}, step {h}: error of what frames show"
-            yield Figure(f"mae.{name}@{h}", title, part["unit"], mae, n, "lower")
+            yield Figure(f"mae.{name}@{h}", title, unit, mae, n, "lower", chosen=told)
             title = f"{name}, step {h}: R2 of what frames show"
-            yield Figure(f"r2.{name}@{h}", title, "", r2, n, "higher")
+            yield Figure(f"r2.{name}@{h}", title, "", r2, n, "higher", chosen=False)
             title = f"{name}, step {h}: error saved over the last state held"
             saved = part["gain_over"]["repeat_last"][h - 1]
-            yield Figure(f"saved.{name}@{h}", title, part["unit"], saved, n, "higher")
+            yield Figure(f"saved.{name}@{h}", title, unit, saved, n, "higher", chosen=told)
 
 
 def _ranking(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[Figure]:
@@ -239,7 +283,8 @@ def _any(place: str, value: Any) -> Iterator[Figure]:
     words = place.replace("_", " ")
     if isinstance(value, Mapping):
         if {"estimate", "low", "high"} <= set(value):
-            yield Figure(place, words, "", value, str(value.get("n", "see the protocol")))
+            n = str(value.get("n", "see the protocol"))
+            yield Figure(place, words, "", value, n, chosen=False)
             return
         for key, part in value.items():
             yield from _any(f"{place}.{key}", part)
