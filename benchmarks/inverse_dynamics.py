@@ -19,12 +19,10 @@ from torch.nn import functional as F
 from benchmarks.clips import Clips
 from benchmarks.dreaming import borrowed_actions
 from benchmarks.intervals import counted, sums_interval
-from benchmarks.pairs_of_frames import PairFeatures, draw_pairs, rows_before_another
+from benchmarks.pairs_of_frames import PairFeatures, rows_before_another, train_on_pairs
 from world_model.action_spec import ActionSpec
 from world_model.data.store import EpisodeStore
 from world_model.errors import DataError
-
-RATE = 2e-3
 
 
 @dataclass(frozen=True)
@@ -94,28 +92,28 @@ def train_reader(
     rows = rows_before_another(store, "train")
     if not len(rows):
         raise DataError(f"no training episode of {store.root} has two frames to read actions off.")
-    rng = np.random.default_rng(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        reader = ActionReader(store.frame_shape, parts).to(device)
-    optimizer = torch.optim.AdamW(reader.parameters(), lr=RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=max(2, steps))
-    for _ in range(steps):
-        chosen, before, after, shift = draw_pairs(store, rows, rng, device)
+
+    def loss_of(
+        reader: ActionReader, chosen: np.ndarray, before: Tensor, after: Tensor, shift: Tensor
+    ) -> Tensor:
         logits = reader(before, after, shift)
-        loss = torch.stack(
+        return torch.stack(
             [
                 F.cross_entropy(scores, _wanted(store.actions[chosen], part).to(device))
                 for scores, part in zip(logits, parts, strict=True)
             ]
         ).sum()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if on_step is not None:
-            on_step(1)
-    return reader.eval()
+
+    return train_on_pairs(
+        lambda: ActionReader(store.frame_shape, parts),
+        store,
+        rows,
+        loss_of,
+        steps=steps,
+        seed=seed,
+        device=device,
+        on_step=on_step,
+    )
 
 
 @torch.no_grad()

@@ -5,6 +5,9 @@ What is trained on real pairs is applied to imagined ones, so it must not mind c
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -17,6 +20,8 @@ LARGEST = 64
 """Frames are shrunk to at most so many pixels a side."""
 BATCH = 128
 """Pairs of a training step."""
+RATE = 2e-3
+"""Highest learning rate."""
 SHIFT = 0.1
 """Colours are shifted by up to so much (of 0..1) while training: a world whose colours are off may
 still be right in all else."""
@@ -73,3 +78,46 @@ def draw_pairs(
     before, after = (torch.from_numpy(store.frames[chosen + i]).to(device) for i in (0, 1))
     shift = torch.from_numpy(rng.uniform(-SHIFT, SHIFT, (len(chosen), 3, 1, 1))).float()
     return chosen, before, after, shift.to(device)
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def train_on_pairs(
+    make_network: Callable[[], Network],
+    store: EpisodeStore,
+    rows: np.ndarray,
+    loss_of: Callable[[Network, np.ndarray, Tensor, Tensor, Tensor], Tensor],
+    *,
+    steps: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+    on_step: Callable[[int], None] | None = None,
+) -> Network:
+    """A network trained on pairs of real frames, ready to read.
+
+    Args:
+        make_network: makes it, with fresh weights.
+        store: the data set.
+        rows: where pairs may begin, see :func:`rows_before_another`.
+        loss_of: from the network and what :func:`draw_pairs` returns to the loss.
+        steps: optimiser steps, of :data:`BATCH` pairs each.
+        seed: of weights and pairs.
+        device: where to train.
+        on_step: called with 1 after every step.
+    """
+    rng = np.random.default_rng(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = make_network().to(device)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=max(2, steps))
+    for _ in range(steps):
+        loss = loss_of(network, *draw_pairs(store, rows, rng, device))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if on_step is not None:
+            on_step(1)
+    return network.eval()

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.clips import Clips
-from benchmarks.pairs_of_frames import PairFeatures, draw_pairs, rows_before_another
+from benchmarks.pairs_of_frames import PairFeatures, rows_before_another, train_on_pairs
 from world_model.data.store import EpisodeStore
 from world_model.errors import DataError
 
-RATE = 2e-3
 ANGLES = ("angle", "heading", "yaw", "pitch", "roll")
 """Names (or their last word) of what goes round in a circle."""
 SPREAD = 1e-6
@@ -151,25 +150,24 @@ def train_probe(
     """
     if not quantities:
         raise DataError(f"the recordings of {store.root} know nothing to read off frames.")
-    rows = rows_before_another(store, "train")
-    rng = np.random.default_rng(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        probe = StateProbe(store.frame_shape, quantities).to(device)
-    optimizer = torch.optim.AdamW(probe.parameters(), lr=RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=max(2, steps))
-    for _ in range(steps):
-        chosen, before, after, shift = draw_pairs(store, rows, rng, device)
+
+    def loss_of(
+        probe: StateProbe, chosen: np.ndarray, before: Tensor, after: Tensor, shift: Tensor
+    ) -> Tensor:
         state = store.state[chosen + 1]
         wanted = np.concatenate([q.targets(state[:, q.column]) for q in quantities], axis=-1)
-        loss = F.mse_loss(probe(before, after, shift), torch.from_numpy(wanted).to(device))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if on_step is not None:
-            on_step(1)
-    return probe.eval()
+        return F.mse_loss(probe(before, after, shift), torch.from_numpy(wanted).to(device))
+
+    return train_on_pairs(
+        lambda: StateProbe(store.frame_shape, quantities),
+        store,
+        rows_before_another(store, "train"),
+        loss_of,
+        steps=steps,
+        seed=seed,
+        device=device,
+        on_step=on_step,
+    )
 
 
 @torch.no_grad()

@@ -38,6 +38,16 @@ class CoreStep:
         """uint8 (B, H, W, 3): the frames, brought to the host once."""
         return to_numpy(self.frames)
 
+    def single(self, i: int = 0) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """What a single environment returns of this step: that of stream ``i``."""
+        return (
+            self.observations[i],
+            float(self.rewards[i]),
+            bool(self.terminated[i]),
+            bool(self.truncated[i]),
+            self.info(i),
+        )
+
     def info(self, i: int) -> dict[str, Any]:
         """The ``info`` of stream ``i``."""
         info: dict[str, Any] = {

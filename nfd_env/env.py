@@ -153,13 +153,7 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
         """
         result = self.core.step(self.core.adapter.encode(action)[None])
         self._show()
-        return (
-            result.observations[0],
-            float(result.rewards[0]),
-            bool(result.terminated[0]),
-            bool(result.truncated[0]),
-            result.info(0),
-        )
+        return result.single()
 
     def hint(self, actions: Sequence[Any]) -> None:
         """Names the actions that are likely at the next step, the likeliest first.

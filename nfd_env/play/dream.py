@@ -43,13 +43,7 @@ class Dream:
     def step(self, vector: np.ndarray) -> Moment:
         """Imagines the next frame for an encoded action, float32 (K,)."""
         result = self.env.core.step(np.asarray(vector, np.float32)[None])
-        return (
-            result.observations[0],
-            float(result.rewards[0]),
-            bool(result.terminated[0]),
-            bool(result.truncated[0]),
-            result.info(0),
-        )
+        return result.single()
 
     def save(self) -> Snapshot:
         """This moment."""
