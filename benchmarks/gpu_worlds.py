@@ -48,11 +48,15 @@ class GpuWorldsOptions:
     processes: int = 16
     """Games side by side, over all."""
     batch_size: int = 64
-    """Windows per step of the teachers; the students take half as many."""
+    """Windows per step of the teachers."""
+    student_batch_size: int | None = None
+    """Windows per step of the students (default: half as many)."""
     learning_rate: float = 1e-3
     """Peak learning rate of the students."""
     outcome_steps: int = 1_200
     """Steps of the outcome models."""
+    finetune_steps: int = 60
+    """Of them on imagined frames; 0 leaves adapting to a later ``nfd`` command."""
     compile: bool = False
     """Compile the networks."""
     work: Path = Path("runs/gpu-worlds")
@@ -136,8 +140,8 @@ def student_commands(options: GpuWorldsOptions, minutes: float) -> dict[str, lis
             "--distill", str(options.work / preset / "teacher" / "world"),
             "--minutes", str(minutes), "--outcome-minutes", str(options.adapt_minutes),
             "--outcome-steps", str(options.outcome_steps),
-            "--outcome-horizon", "32", "--finetune-steps", "60",
-            "--batch-size", str(max(1, options.batch_size // 2)),
+            "--outcome-horizon", "32", "--finetune-steps", str(options.finetune_steps),
+            "--batch-size", str(options.student_batch_size or max(1, options.batch_size // 2)),
             "--learning-rate", str(options.learning_rate),
             "--out", str(options.work / preset / "student-out"),
         ]

@@ -37,9 +37,10 @@ class NetworkConfig:
     previous_frames: int = 0
     """How many frames before it each frame's tokens are given as extra input. With one or more the
     output is the change on top of the last of them. Two show motion within a single token."""
-    transport: tuple[int, int] | None = None
-    """Rows and columns, in pixels, by which filters can displace the previous frame; see
-    :mod:`world_model.transport`. Needs ``previous_frames`` and tokens that are pixel patches."""
+    transport: tuple[int, int] | tuple[int, int, int] | None = None
+    """Rows and columns, in pixels, by which filters can displace the previous frame; and by how
+    many (default 2) in both directions at once; see :mod:`world_model.transport`. Needs
+    ``previous_frames`` and tokens that are pixel patches."""
     step_size: bool = False
     """Whether the network is told how far the sampler is about to step; see
     :mod:`world_model.distillation.shortcut`."""

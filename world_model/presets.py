@@ -108,10 +108,13 @@ DEFEND = replace(
     # Monsters far away are a dozen pixels.
     flow=replace(SMALL_GAME.flow, object_weights=(20.0,)),
 )
-# Flat colours, and all that moves is a ball of two pixels and a paddle.
+# Flat colours, and all that moves is a paddle and a ball of two pixels, which flies up to 3 pixels
+# a step, or 4 to the side, in every direction.
 BALL_GAME = replace(
     PLAIN_GAME,
-    network=replace(SMALL_GAME.network, width=128, layers=4, heads=2, mlp_width=256),
+    network=replace(
+        SMALL_GAME.network, width=128, layers=4, heads=2, mlp_width=256, transport=(3, 6, 3)
+    ),
     flow=replace(PLAIN_GAME.flow, motion_weight=20.0, motion_reach=17),
 )
 

@@ -18,15 +18,17 @@ SQUARE = 2
 """Displacements of up to this many pixels are available in both directions at once."""
 
 
-def displacements(rows: int, columns: int) -> list[tuple[int, int]]:
+def displacements(rows: int, columns: int, diagonal: int = SQUARE) -> list[tuple[int, int]]:
     """(row, column) displacements in pixels: a cross with the given arms, and a small square.
 
     >>> len(displacements(1, 6))
     22
+    >>> len(displacements(3, 4, 3))  # where small things fly in any direction
+    50
     """
     arms = {(0, x) for x in range(-columns, columns + 1)}
     arms |= {(y, 0) for y in range(-rows, rows + 1)}
-    height, width = min(SQUARE, rows), min(SQUARE, columns)
+    height, width = min(diagonal, rows), min(diagonal, columns)
     square = {(y, x) for y in range(-height, height + 1) for x in range(-width, width + 1)}
     return sorted((arms | square) - {(0, 0)})
 

@@ -18,6 +18,11 @@ def test_displacements_are_a_cross_and_a_square():
     assert (1, 2) in found
     assert (1, 3) not in found
     assert len(set(found)) == len(found) == 9 + 10 - 1
+    assert (2, 3) not in displacements(3, 6)
+    wide = displacements(3, 6, 3)
+    assert {(y, x) for y in range(-3, 4) for x in range(-3, 4)} - {(0, 0)} < set(wide)
+    assert (1, 4) not in wide
+    assert len(set(wide)) == len(wide) == 48 + 6
 
 
 def test_a_single_weight_shifts_the_image():

@@ -95,6 +95,12 @@ class WindowSampler:
         """float32 (B, T, K), the actions of batch ``step``."""
         return self.cut(self._produced_by, step)
 
-    def cut(self, array: np.ndarray, step: int) -> torch.Tensor:
-        """(B, T, ...), the windows of batch ``step`` out of an array with a row per frame."""
+    def cut(self, array: np.ndarray | torch.Tensor, step: int) -> torch.Tensor:
+        """(B, T, ...), the windows of batch ``step`` out of an array with a row per frame.
+
+        On the array's own device, if it is a tensor.
+        """
+        if isinstance(array, torch.Tensor):
+            index = self.rows(step)[:, None] + np.arange(self.length)
+            return array[torch.from_numpy(index).to(array.device)]
         return torch.from_numpy(np.stack([array[r : r + self.length] for r in self.rows(step)]))

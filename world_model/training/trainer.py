@@ -12,6 +12,7 @@ from torch import Tensor
 
 from world_model.action_spec import ActionSpec
 from world_model.data import EpisodeStore, WindowSampler
+from world_model.data.resident import resident
 from world_model.distillation.method import LossBatch, Method
 from world_model.errors import ConfigError
 from world_model.flow import FlowConfig, flow_loss
@@ -105,6 +106,9 @@ class Trainer(TrainingLoop):
             train.batch_size // self.world_size,
             seed=train.seed * 1_000_003 + self.rank,
         )
+        self._rows = resident(store.frames if tokens is None else tokens, self.device)
+        seen = store.labels if tokens is None and flow.object_weights else None
+        self._label_rows = None if seen is None else resident(seen, self.device)
 
     @property
     def model(self) -> NextFrameDiffusion:
@@ -141,15 +145,16 @@ class Trainer(TrainingLoop):
     def load(self, step: int) -> tuple[Tensor, Tensor | None, Tensor]:
         """The windows of a step: clean tokens (B, F, N, D), labels, actions (B, F, K).
 
-        Labels uint8 (B, F, H, W) are None where none were recorded, or tokens were encoded before.
+        Labels uint8 (B, F, H, W) are None where none were recorded or none are weighed, or tokens
+        were encoded before.
         """
         actions = self._windows.actions(step).to(self.device)
+        rows = self._windows.cut(self._rows, step).to(self.device)
         if self.tokens is not None:
-            tokens = self._windows.cut(self.tokens, step)
-            return tokens.to(self.device, torch.float32), None, actions
-        batch = self._windows.sample(step)
+            return rows.to(torch.float32), None, actions
+        labels = None if self._label_rows is None else self._windows.cut(self._label_rows, step)
         with self.autocast():
-            return self.tokenizer.encode(batch.frames.to(self.device)), batch.labels, actions
+            return self.tokenizer.encode(rows), labels, actions
 
     def averaged_network(self) -> NextFrameDiffusion:
         """A copy of the network with the averaged weights."""

@@ -138,3 +138,12 @@ def test_windows_longer_than_every_episode_are_an_error(dataset):
 def test_arguments_out_of_range_are_errors(dataset, arguments):
     with pytest.raises(DataError, match="must be at least 1"):
         WindowSampler(dataset, "train", **{"length": 2, "batch_size": 2, "seed": 0, **arguments})
+
+
+def test_windows_of_a_tensor_are_those_of_the_array(dataset):
+    sampler = WindowSampler(dataset, "train", 6, 16, seed=3)
+    frames = torch.from_numpy(np.array(dataset.frames))
+    for step in range(3):
+        cut = sampler.cut(frames, step)
+        assert cut.dtype == torch.uint8
+        assert torch.equal(cut, sampler.sample(step).frames)
