@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 from gymnasium import spaces
 
+from agents.following import FOLLOW_ACTIONS, FollowPolicy
 from agents.scripted import ConstantPolicy, StickyPolicy, SweepPolicy, UniformPolicy
 from world_model.errors import ActionError
 
@@ -57,8 +58,10 @@ BLIND = ("uniform", "sweep-5", "sweep-10", "sweep-20", "sweep-40")
 """Blind policies to play beside what was trained."""
 BASELINES = ("noop", "left", *BLIND)
 """Some blind policies of different skill."""
-GRADED = (*BASELINES, "sticky-80", "sticky-95", "sweep-15", "sweep-30")
-"""Blind policies of graded skill that rank a world against the real game."""
+FOLLOWING = ("follow-0", "follow-25", "follow-50", "follow-75")
+"""Breakout's policies of graded skill: they look, and earn what they see is true."""
+GRADED = (*BASELINES, "sticky-80", "sticky-95", "sweep-15", "sweep-30", *FOLLOWING)
+"""Policies of graded skill that rank a world against the real game, where they know it."""
 
 
 def available(
@@ -86,7 +89,8 @@ def make_policy(name: str, action_space: spaces.Space, action_names: Sequence[st
     Args:
         name: ``noop`` (action 0), ``uniform``, ``sticky-P`` (repeats its last action with
             probability P per cent), ``sweep-N`` (N steps one way, N steps the other),
-            ``action-I``, or the name of an action, such as ``left``.
+            ``action-I``, or the name of an action, such as ``left``; for Breakout's actions also
+            ``follow-P`` (keeps the paddle under the ball, P per cent of its actions are random).
         action_space: the Discrete space to act in.
         action_names: a name for every action; default: stay, left, right for three actions.
 
@@ -117,5 +121,8 @@ def make_policy(name: str, action_space: spaces.Space, action_names: Sequence[st
         left = names.index("left") if "left" in names else min(1, count - 2)
         right = names.index("right") if "right" in names else (left + 1) % count
         return SweepPolicy(name, first + left, first + right, value)
+    if kind == "follow" and value is not None and value <= 100 and set(names) == FOLLOW_ACTIONS:
+        index = {label: number for number, label in enumerate(names)}
+        return FollowPolicy(name, index, value / 100, first)
     known = ["noop", "uniform", "sticky-80", "sweep-20", "action-0", *names]
     raise ActionError(f"no policy is called {name!r}. Known are {', '.join(known)}.")

@@ -4,11 +4,11 @@ from gymnasium import spaces
 
 from agents.collecting import skilled
 from agents.collecting.choice import Choice
-from agents.collecting.skilled import Follow, Hunt, draw_skilled, skill_for
+from agents.collecting.skilled import Hunt, draw_skilled, skill_for
+from tests.agents.test_following import BREAKOUT, follower
 from world_model.action_spec import ActionSpec
 
 DOOM = ("stay", "attack", "right", "left")
-BREAKOUT = ("noop", "fire", "right", "left")
 FRAME = np.zeros((64, 64, 3), np.uint8)
 
 
@@ -72,47 +72,6 @@ def test_hunters_search_where_they_last_saw_one():
     assert [DOOM[player.act(FRAME, seen((40, 1)))] for _ in range(3)] == ["right"] * 3
     player.act(FRAME, seen((10, 6)))
     assert DOOM[player.act(FRAME, seen())] == "left"
-
-
-def board(ball: tuple[int, int] | None, paddle: int) -> np.ndarray:
-    """Breakout as its recipe shows it: walls, bricks, ball (row, column), paddle."""
-    frame = np.zeros((64, 64, 3), np.uint8)
-    frame[4:63, :3] = frame[4:63, 61:] = 142
-    frame[18:30, 3:61] = (200, 72, 72)
-    frame[62:, paddle - 3 : paddle + 3] = (200, 72, 72)
-    if ball is not None:
-        frame[ball] = (120, 40, 40)
-    return frame
-
-
-def follower(epsilon: float = 0.0) -> Follow:
-    index = {name: i for i, name in enumerate(BREAKOUT)}
-    return Follow(index, epsilon, np.random.default_rng(0))
-
-
-@pytest.mark.parametrize(
-    ("ball", "paddle", "action"),
-    [((50, 12), 40, "left"), ((40, 50), 20, "right"), ((45, 30), 31, "noop")],
-)
-def test_followers_stay_under_the_ball(ball, paddle, action):
-    assert BREAKOUT[follower().act(board(ball, paddle), {})] == action
-
-
-def test_followers_serve_where_there_is_no_ball():
-    player = follower()
-    actions = {BREAKOUT[player.act(board(None, 30), {})] for _ in range(40)}
-    assert actions == {"fire", "noop"}
-
-
-def test_followers_aim_elsewhere_with_every_stroke():
-    player = follower()
-    offsets = set()
-    for _ in range(5):
-        for row in (40, 50, 60, 50, 40):
-            player.act(board((row, 30), 30), {})
-        offsets.add(player.offset)
-    assert len(offsets) == 5
-    assert all(abs(offset) <= 0.035 for offset in offsets)
 
 
 @pytest.mark.parametrize(("kind", "names"), [("hunt", DOOM), ("follow", BREAKOUT)])
