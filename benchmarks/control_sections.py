@@ -26,7 +26,7 @@ from benchmarks.shown_figures import figures_of
 
 
 def controllability_section(folder: EvaluationFolder, steps: str) -> Html:
-    """Gain of the true actions, what is read of them, and how far futures part."""
+    """Gain of the true actions, what is read of them, how far futures part, and counterfactuals."""
     results = folder.results("controllability", steps)
     gain, parting = results["gain"], results["divergence"]
     n = [f"{point['n']} clips" for point in gain]
@@ -43,20 +43,27 @@ def controllability_section(folder: EvaluationFolder, steps: str) -> Html:
             {"share of actions": parting["share"]}, "share of actions in that", "", of, (0.0, 1.0)
         ),
     ]
+    told = results.get("counterfactual", {"why_not": "not measured"})
+    if "why_not" not in told:
+        shown += _counterfactuals(told)
     why_not = results["inverse_dynamics"].get("why_not")
     return section(
         f"controllability-{steps}",
         f"Do actions do what they should, {in_steps(steps)}",
         paragraph(
-            "Three answers. Gain: by how much nearer to the truth frames are under the true "
+            "Four answers. Gain: by how much nearer to the truth frames are under the true "
             "actions than under those of another clip. Reading: whether a small classifier, "
             "trained on real frames, still reads the action off imagined ones; the ceiling is "
             "what it reads off real frames, the floor what it gets right by chance. Futures: how "
             "far other actions lead from each other, beside what other noise does; a share of 0.5 "
-            "says that actions do no more than noise, 1 that they decide everything."
+            "says that actions do no more than noise, 1 that they decide everything. "
+            "Counterfactuals: the real game, brought back to the same moments, plays on under "
+            "actions that were never taken, and what the world imagined under them is held "
+            "against it; their gain is over what it imagined under the others of them."
         ),
         fill('<div class="grid">$it</div>', it=join(shown)),
         paragraph(f"Nothing was read off frames: {why_not}.") if why_not else "",
+        paragraph(f"No counterfactuals: {told['why_not']}.") if "why_not" in told else "",
         *(_reading_table(name, part) for name, part in reading.items()),
         details(
             f"Futures at the last step, under {', '.join(parting['courses'])}",
@@ -69,6 +76,30 @@ def controllability_section(folder: EvaluationFolder, steps: str) -> Html:
         if parting["pairs"]
         else "",
     )
+
+
+def _counterfactuals(told: Mapping[str, Any]) -> list[Html]:
+    """Charts of futures that were never recorded, each under several courses of action."""
+    n = [f"{point['n']} clips" for point in told["gain"]]
+    return [
+        curve_with_numbers(
+            {"imagined": told["psnr_changed"]["model"],
+             "last frame repeated": told["psnr_changed"]["repeat_last"]},
+            "counterfactual PSNR of what changes", "dB", n,
+        ),
+        curve_with_numbers(
+            {"own over other actions": told["gain"]}, "counterfactual gain", "dB", n
+        ),
+        curve_with_numbers(
+            {"in the real game": told["real_apart"], "imagined": told["imagined_apart"]},
+            "how far counterfactual futures part", "grey levels", n,
+        ),
+        curve_with_numbers(
+            {"of the angle, clips alike": told["effect_cosine"],
+             "explained": told["effect_explained"]},
+            "effects of actions, imagined against real", "", n,
+        ),
+    ]  # fmt: skip
 
 
 def _reading(name: str, part: Mapping[str, Any]) -> Html:

@@ -46,7 +46,7 @@ def findings(folder: EvaluationFolder) -> list[Finding]:
         of_clips += [*_frames(results), *_objects(results)]
     of_clips += _ends(folder.results("outcomes"))
     if control := folder.results("controllability"):
-        of_clips += _control(control)
+        of_clips += [*_control(control), *_counterfactuals(control)]
     episodes = fewest_episodes(folder)
     found += of_clips if episodes is None else [_weigh(f, episodes) for f in of_clips]
     if probes := folder.results("probes"):
@@ -193,6 +193,24 @@ def _control(results: Mapping[str, Any]) -> Iterator[Finding]:
         )
     elif _below(share["high"], 0.5):
         yield Finding("bad", f"Other actions part its futures less than other noise does ({said}).")
+
+
+def _counterfactuals(results: Mapping[str, Any]) -> Iterator[Finding]:
+    told = results.get("counterfactual", {"why_not": "not measured"})
+    if "why_not" in told:
+        return
+    yield _gain(
+        told["gain"],
+        good="It foretells what actions that nobody took would have led to: the real game, brought "
+        "back and played on, is nearer to what it imagined under them than to what it imagined "
+        f"under others, at each of the {len(told['gain'])} steps",
+        partly="It surely foretells what actions that nobody took would have led to at some steps "
+        "only",
+        bad="What actions that nobody took would have led to looks more like what it imagined "
+        "under others",
+        unsure="Whether it foretells what actions that nobody took would have led to cannot be "
+        "told",
+    )
 
 
 def _probes(results: Mapping[str, Any]) -> Iterator[Finding]:

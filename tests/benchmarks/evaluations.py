@@ -76,7 +76,7 @@ def outcomes(ends: float = 1.0, brier: float = 0.01) -> dict[str, Any]:
     }
 
 
-def control(of_ceiling: float = 0.95, share: float = 0.8) -> dict[str, Any]:
+def control(of_ceiling: float = 0.95, share: float = 0.8, unseen: float = 3.0) -> dict[str, Any]:
     """What was found of actions."""
 
     def counted(value: float, width: float = 0.05) -> dict[str, Any]:
@@ -101,6 +101,21 @@ def control(of_ceiling: float = 0.95, share: float = 0.8) -> dict[str, Any]:
             "by_noise": [counted(3.0)] * HORIZON,
             "share": [counted(share)] * HORIZON,
             "pairs": {"left | right": counted(9.0)},
+        },
+        "counterfactual": {
+            "clips": 40,
+            "tried": 41,
+            "not_restored": "one was recorded by another version",
+            "courses": ["left", "right"],
+            "gain": [counted(unseen)] * HORIZON,
+            **{
+                name: {who: [counted(20.0)] * HORIZON for who in ("model", "repeat_last")}
+                for name in ("psnr", "psnr_changed")
+            },
+            **{
+                name: [counted(0.5)] * HORIZON
+                for name in ("real_apart", "imagined_apart", "effect_cosine", "effect_explained")
+            },
         },
     }
 

@@ -26,7 +26,7 @@ def test_a_good_world_has_no_fault():
         stability=made.stability(), controllability=made.control(), probes=made.probes(),
     )  # fmt: skip
     assert {verdict for verdict, _ in found} == {"good"}
-    assert len(found) == 10
+    assert len(found) == 11
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,10 @@ def test_a_good_world_has_no_fault():
         ({"outcomes": made.outcomes(brier=0.2)}, "(Brier score 0.2000 [0.1000, 0.3000], base rate"),
         ({"controllability": made.control(of_ceiling=0.4)}, "less well than off real ones: 0.40"),
         ({"controllability": made.control(share=0.3)}, "less than other noise does (share 0.30"),
+        (
+            {"controllability": made.control(unseen=-1)},
+            "looks more like what it imagined under o",
+        ),
         (
             {"probes": made.probes(saved=-1)},
             "show the true place worse than the last state held: after 4 steps they are "
@@ -117,8 +121,12 @@ def test_what_no_probe_can_tell_is_open():
 
 
 def test_how_well_actions_are_read_may_be_open():
-    found = verdicts(controllability=made.control(of_ceiling=0.8, share=0.5))
-    assert [verdict for verdict, _ in found] == ["open"]
+    found = verdicts(controllability=made.control(of_ceiling=0.8, share=0.5, unseen=0.01))
+    assert [verdict for verdict, _ in found] == ["open", "open"]
     nothing = made.control()
     nothing["inverse_dynamics"] = {"why_not": "no choices"}
+    nothing["counterfactual"] = {"why_not": "no game"}
     assert len(verdicts(controllability=nothing)) == 1
+    older = made.control()
+    del older["counterfactual"]
+    assert len(verdicts(controllability=older)) == 2

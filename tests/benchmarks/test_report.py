@@ -216,6 +216,9 @@ def test_actions_and_what_is_true_have_sections(folder):
     labels = [a["aria-label"] for a in page.all("svg") if "aria-label" in a]
     for title in ("PSNR gained by true actions", "reading 'action' off frames: macro F1",
                   "how far futures part", "share of actions in that",
+                  "counterfactual PSNR of what changes", "counterfactual gain",
+                  "how far counterfactual futures part",
+                  "effects of actions, imagined against real",
                   "place: mean absolute error, degrees", "place: R2"):  # fmt: skip
         assert sum(label.startswith(f"{title}:") for label in labels) == 1
     reading = next(label for label in labels if label.startswith("reading"))
@@ -226,8 +229,10 @@ def test_what_was_not_read_says_why(tmp_path):
     results = made.control()
     results["inverse_dynamics"] = {"why_not": "no part is a choice"}
     results["divergence"]["pairs"] = {}
+    results["counterfactual"] = {"why_not": "the recordings hold no seeds"}
     made.write(tmp_path, "controllability", results)
     made.write(tmp_path, "probes", {"why_not": "the recordings hold no state", "not_read": {}})
     words = Page(render_report(read_folder(tmp_path))).words
     assert "Nothing was read off frames: no part is a choice." in words
+    assert "No counterfactuals: the recordings hold no seeds." in words
     assert "Nothing was measured: the recordings hold no state." in words
