@@ -83,9 +83,11 @@ def run(
     real, why_not = play_really(world, some, courses, console)
     by_steps: dict[str, Any] = {}
     for steps in held_out.steps:
-        total = held_out.frames_to_dream(steps) + (len(courses) + 1) * some.ended.size
+        total = (
+            held_out.frames_to_dream(steps, shuffled=True) + (len(courses) + 1) * some.ended.size
+        )
         with counting(console, f"{steps} sampling steps", total) as tell:
-            dream, shuffled = held_out.dreams(steps, tell)
+            dream, shuffled = held_out.dream(steps, tell), held_out.shuffled(steps, tell)
             rollout, noise = held_out.rollout(steps), options.seed + 3
             futures = imagine_courses(rollout, some, courses, noise, options.batch, tell)
             by_steps[str(steps)] = {

@@ -109,14 +109,15 @@ def watch(world: Any, clips: Clips) -> Outcomes | None:
     return Outcomes(np.stack(rewards, axis=1), np.stack(hazards, axis=1))
 
 
-def imagine_twice(
-    rollout: Any, clips: Clips, seed: int, **options: Any
-) -> tuple[Dream, np.ndarray]:
-    """What is imagined under the true actions, and under those of other clips, by equal noise."""
-    seeds = noise_seeds(len(clips), seed)
-    true = imagine(rollout, clips, seeds, **options)
-    other = imagine(rollout, clips, seeds, actions=borrowed_actions(clips, seed), **options)
-    return true, other.frames
+def imagine_true(rollout: Any, clips: Clips, seed: int, **options: Any) -> Dream:
+    """What is imagined under the true actions."""
+    return imagine(rollout, clips, noise_seeds(len(clips), seed), **options)
+
+
+def imagine_shuffled(rollout: Any, clips: Clips, seed: int, **options: Any) -> np.ndarray:
+    """Frames imagined under the actions of other clips, by the noise of :func:`imagine_true`."""
+    actions, noise = borrowed_actions(clips, seed), noise_seeds(len(clips), seed)
+    return imagine(rollout, clips, noise, actions=actions, **options).frames
 
 
 def sample_futures(

@@ -165,9 +165,9 @@ def run(
     out = held_out.out
     for steps in held_out.steps:
         rollout = held_out.rollout(steps)
-        total = held_out.frames_to_dream(steps) + _frames(options, clips, long_clips)
+        total = held_out.frames_to_dream(steps, shuffled=True) + _frames(options, clips, long_clips)
         with counting(console, f"{steps} sampling steps", total) as tell:
-            dream, shuffled = held_out.dreams(steps, tell)
+            dream, shuffled = held_out.dream(steps, tell), held_out.shuffled(steps, tell)
             results, long_frames = measure_all(
                 rollout,
                 clips,

@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.clips import Clips, cut_clips, remember_the_past
-from benchmarks.dreaming import Dream, imagine_twice, make_rollout
+from benchmarks.dreaming import Dream, imagine_shuffled, imagine_true, make_rollout
 from benchmarks.results import describe_data, write_benchmark
 from nfd_env.loading import load_rollout
 from world_model.data import open_store_for
@@ -39,7 +39,8 @@ class HeldOut:
     """The data set that it was learned from."""
     clips: Clips
     """Clips of the split, with what the outcome model knows of the time before them."""
-    _dreams: dict[int, tuple[Dream, np.ndarray]] = field(default_factory=dict)
+    _dreams: dict[int, Dream] = field(default_factory=dict)
+    _shuffled: dict[int, np.ndarray] = field(default_factory=dict)
 
     @property
     def out(self) -> Path:
@@ -55,21 +56,28 @@ class HeldOut:
         """What imagines the world in so many sampling steps, without ever ending an episode."""
         return make_rollout(self.world, self.options.device, steps, self.options.sampler)
 
-    def frames_to_dream(self, steps: int) -> int:
-        """Frames that :meth:`dreams` has yet to imagine."""
-        return 0 if steps in self._dreams else 2 * self.clips.ended.size
+    def frames_to_dream(self, steps: int, *, shuffled: bool = False) -> int:
+        """Frames that :meth:`dream`, and :meth:`shuffled` if wanted, have yet to imagine."""
+        passes = (steps not in self._dreams) + (shuffled and steps not in self._shuffled)
+        return passes * self.clips.ended.size
 
-    def dreams(self, steps: int, on_frames: Callable[[int], None]) -> tuple[Dream, np.ndarray]:
-        """The clips imagined, and their frames under the actions of other clips; kept."""
+    def dream(self, steps: int, on_frames: Callable[[int], None]) -> Dream:
+        """The clips imagined under their own actions; kept."""
         if steps not in self._dreams:
-            self._dreams[steps] = imagine_twice(
-                self.rollout(steps),
-                self.clips,
-                self.options.seed,
-                batch=self.options.batch,
-                on_frames=on_frames,
-            )
+            self._dreams[steps] = imagine_true(
+                self.rollout(steps), self.clips, self.options.seed,
+                batch=self.options.batch, on_frames=on_frames,
+            )  # fmt: skip
         return self._dreams[steps]
+
+    def shuffled(self, steps: int, on_frames: Callable[[int], None]) -> np.ndarray:
+        """Their frames under the actions of other clips; kept."""
+        if steps not in self._shuffled:
+            self._shuffled[steps] = imagine_shuffled(
+                self.rollout(steps), self.clips, self.options.seed,
+                batch=self.options.batch, on_frames=on_frames,
+            )  # fmt: skip
+        return self._shuffled[steps]
 
     def write(
         self, kind: str, results: Mapping[str, Any], started: float, **settings: Any

@@ -63,7 +63,7 @@ def run(
             continue
         total = held_out.frames_to_dream(steps)
         with counting(console, f"{steps} sampling steps", total) as tell:
-            dream, _ = held_out.dreams(steps, tell)
+            dream = held_out.dream(steps, tell)
         results["by_steps"][str(steps)] = score(dream, clips, threshold, imagined=True)
     document = held_out.write("outcomes", results, started)
     results = document["results"]

@@ -79,9 +79,9 @@ def run(
             why = NO_STATE if not store.state_names else "nothing that they know ever changes"
             by_steps[str(steps)] = {"why_not": why, "not_read": left_out}
             continue
-        total = held_out.frames_to_dream(steps)
+        total = held_out.frames_to_dream(steps, shuffled=True)
         with counting(console, f"{steps} sampling steps", total) as tell:
-            dream, shuffled = held_out.dreams(steps, tell)
+            dream, shuffled = held_out.dream(steps, tell), held_out.shuffled(steps, tell)
         found = score_probe(probe, ceilings, store, clips, dream.frames, shuffled)
         found["not_read"] = {**left_out, **found["not_read"]}
         by_steps[str(steps)] = found

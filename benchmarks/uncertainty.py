@@ -59,7 +59,7 @@ def run(
     for steps in held_out.steps:
         total = held_out.frames_to_dream(steps)
         with counting(console, f"{steps} sampling steps", total) as tell:
-            dream, _ = held_out.dreams(steps, tell)
+            dream = held_out.dream(steps, tell)
         results = score(dream, clips, world_threshold(world))
         if "why_not" not in results:
             results["cost"] = measure_cost(held_out.rollout(steps), clips, options.batch)

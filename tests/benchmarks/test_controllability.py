@@ -124,9 +124,15 @@ def test_clips_are_imagined_once(data, tmp_path):
         options_for(data, tmp_path), Console(quiet=True), sliding.SlidingWorld()
     )
     counted = []
-    before = held_out.frames_to_dream(1)
-    first = held_out.dreams(1, counted.append)
-    assert sum(counted) == before == 2 * held_out.clips.ended.size
-    assert held_out.dreams(1, counted.append) is first
-    assert held_out.frames_to_dream(1) == 0
-    assert sum(counted) == before
+    size = held_out.clips.ended.size
+    assert held_out.frames_to_dream(1, shuffled=True) == 2 * size
+    assert held_out.frames_to_dream(1) == size
+    first = held_out.dream(1, counted.append)
+    assert sum(counted) == size  # what nobody asked for was not imagined
+    assert held_out.frames_to_dream(1, shuffled=True) == size
+    other = held_out.shuffled(1, counted.append)
+    assert sum(counted) == 2 * size
+    assert held_out.dream(1, counted.append) is first
+    assert held_out.shuffled(1, counted.append) is other
+    assert held_out.frames_to_dream(1, shuffled=True) == 0
+    assert sum(counted) == 2 * size

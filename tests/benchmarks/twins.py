@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks import controllability, fidelity_measures, outcomes, probes, stability
 from benchmarks.clips import Clips, cut_clips, remember_the_past
 from benchmarks.counterfactual import RealFutures, measure_counterfactual, play_courses
-from benchmarks.dreaming import imagine_twice, sample_futures, watch
+from benchmarks.dreaming import imagine_shuffled, imagine_true, sample_futures, watch
 from benchmarks.fidelity_measures import KnownClass, find_classes
 from benchmarks.frame_statistics import frame_statistics_of
 from benchmarks.inverse_dynamics import ActionReader, choices, score_reading, train_reader
@@ -218,7 +218,7 @@ def measure(bench: Bench, world: SlidingWorld) -> dict[str, Any]:
 def measure_imagined(bench: Bench, rollout: Any) -> dict[str, Any]:
     """The figures that can be had of anything that imagines clips, by part."""
     clips = bench.clips
-    dream, shuffled = imagine_twice(rollout, clips, seed=0)
+    dream, shuffled = imagine_true(rollout, clips, 0), imagine_shuffled(rollout, clips, 0)
     frames = fidelity_measures.measure_frames(clips, dream.frames, shuffled)
     some = clips.take(np.arange(0, len(clips), 5))
     frames["samples"] = fidelity_measures.measure_samples(some, sample_futures(rollout, some, 3, 1))
