@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import crafter
@@ -34,11 +35,14 @@ class CrafterGame(gym.Env[np.ndarray, Any]):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
 
-    def __init__(self, render_mode: str | None = None) -> None:
+    def __init__(self, render_mode: str | None = None, size: Sequence[int] = (64, 64)) -> None:
         self.render_mode = render_mode
-        self._game: Any = OrderedCrafter(length=LENGTH, seed=0)
+        height, width = size
+        # Crafter says width first.
+        self._options: dict[str, Any] = {"size": (width, height), "length": LENGTH}
+        self._game: Any = OrderedCrafter(**self._options, seed=0)
         self.action_names = list(self._game.action_names)
-        self.observation_space = spaces.Box(0, 255, (64, 64, 3), np.uint8)
+        self.observation_space = spaces.Box(0, 255, (height, width, 3), np.uint8)
         self.action_space = spaces.Discrete(len(self.action_names))
         self._frame: np.ndarray = np.zeros(self.observation_space.shape, np.uint8)
 
@@ -48,7 +52,7 @@ class CrafterGame(gym.Env[np.ndarray, Any]):
         """Starts an episode in a new world."""
         super().reset(seed=seed)
         drawn = int(self.np_random.integers(2**31))
-        self._game = OrderedCrafter(length=LENGTH, seed=drawn)
+        self._game = OrderedCrafter(**self._options, seed=drawn)
         self._frame = self._game.reset()
         return self._frame.copy(), {}
 

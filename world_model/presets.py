@@ -118,6 +118,14 @@ BALL_GAME = replace(
     flow=replace(PLAIN_GAME.flow, motion_weight=20.0, motion_reach=17),
 )
 
+# Frames of 9 by 9 tiles, a token each: where the player walks, all of them move by one.
+TILE_GAME = replace(
+    PLAIN_GAME,
+    network=replace(
+        SMALL_GAME.network, width=128, layers=4, heads=2, mlp_width=384, transport=(8, 8, 0)
+    ),
+)
+
 TINY = WorldPreset(
     network=NetworkConfig(
         grid=(2, 2),
@@ -142,7 +150,7 @@ PRESETS: dict[str, WorldPreset] = {
     "doom-keyboard-mouse": PLAIN_GAME,
     "breakout": BALL_GAME,
     "pong": BALL_GAME,
-    "crafter": PLAIN_GAME,
+    "crafter": TILE_GAME,
     "small-game": PLAIN_GAME,
     "tiny": TINY,
     "nfd-130m": _paper(768, 12, 12, 2048),

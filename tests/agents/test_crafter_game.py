@@ -30,6 +30,17 @@ def test_the_recipe_fits_the_game():
     frame, _ = env.reset(seed=3)
     np.testing.assert_array_equal(frame, env._env.unwrapped.render())  # neither cut nor scaled
     assert env.source["versions"]["crafter"]
+    # Grass is everywhere the same 8 by 8 pixels: tiles are whole, and lie where patches do.
+    assert frame.shape == (72, 72, 3)
+    tiles = frame[:56].reshape(7, 8, 9, 8, 3).swapaxes(1, 2).reshape(63, -1)
+    assert np.unique(tiles, axis=0, return_counts=True)[1].max() > 15
+
+
+def test_any_size_height_first():
+    from agents.crafter_game import CrafterGame
+
+    game = CrafterGame(size=(36, 54))
+    assert game.observation_space.shape == game.reset(seed=0)[0].shape == (36, 54, 3)
 
 
 def test_a_seed_says_what_happens(game):
