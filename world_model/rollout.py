@@ -40,8 +40,8 @@ class Rollout:
         sampler: ``euler``, ``dpmpp2m`` or ``consistency``; None for the world's default.
         device: where to compute.
         reward_mode: ``expected`` value, a ``sample``, or the most likely value (``threshold``).
-        termination_mode: ``sample`` with the predicted probability, ``threshold`` at one half,
-            or ``never``.
+        termination_mode: ``sample`` with the predicted probability, ``threshold`` where it exceeds
+            the one that calibration found best (one half in a world without), or ``never``.
         pessimism: added to the logit of termination: above 0 episodes end sooner than the world
             believes, with odds ``exp(pessimism)`` times as high. For training agents, which find
             whatever a world is too lenient about.
@@ -332,14 +332,14 @@ class Rollout:
         outcome = self.world.outcome
         if outcome is None:
             probability = torch.zeros(state.batch_size, device=self.device)
-        else:
-            logits = outcome.termination_logits(state.memory, actions) + self.pessimism
-            probability = logits.sigmoid()
+            return torch.zeros_like(probability, dtype=torch.bool), probability
+        logits = outcome.termination_logits(state.memory, actions) + self.pessimism
+        probability = logits.sigmoid()
         if self.termination_mode == "sample":
             keys = stream_keys(state.seeds, state.frame_index + 1, Purpose.TERMINATION)
             return uniform(keys) < probability, probability
         if self.termination_mode == "threshold":
-            return probability > 0.5, probability
+            return outcome.terminates(logits), probability
         return torch.zeros_like(probability, dtype=torch.bool), probability
 
     def _reward(self, state: RolloutState) -> Tensor:

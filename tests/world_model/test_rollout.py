@@ -1,5 +1,6 @@
 """Streaming equals one dense pass; noise, batch, branches and resets never leak."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -200,10 +201,28 @@ def test_termination_follows_its_mode():
     rollout, state = start(world, termination_mode="never")
     _, outcomes = play(rollout, state, 10)
     assert not any(o.terminated.any() for o in outcomes)
+    for threshold in (0.5, 0.2, 0.9):  # one half unless calibration says otherwise
+        if threshold != 0.5:
+            world.outcome.termination_threshold.fill_(math.log(threshold / (1 - threshold)))
+        rollout, state = start(world, termination_mode="threshold")
+        _, outcomes = play(rollout, state, 10)
+        for o in outcomes:
+            assert torch.equal(o.terminated, o.termination_probability > threshold)
+
+
+def test_thresholds_of_calibration_end_episodes():
+    world = tiny_world()
+    assert world.outcome is not None
     rollout, state = start(world, termination_mode="threshold")
     _, outcomes = play(rollout, state, 10)
-    for o in outcomes:
-        assert torch.equal(o.terminated, o.termination_probability > 0.5)
+    likely = max(o.termination_probability.max().item() for o in outcomes)
+    ends = []
+    for threshold in (0.9 * likely, min(0.999, 1.1 * likely)):
+        world.outcome.termination_threshold.fill_(math.log(threshold / (1 - threshold)))
+        rollout, state = start(world, termination_mode="threshold")
+        _, outcomes = play(rollout, state, 10)
+        ends.append(any(o.terminated.any() for o in outcomes))
+    assert ends == [True, False]
 
 
 def test_sampled_termination_has_the_predicted_frequency():
