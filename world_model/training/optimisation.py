@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from world_model.training.config import TrainConfig
+from world_model.training.muon import BatchedMuon
 
 HIDDEN_MATRICES = (
     "qkv.weight",
@@ -41,14 +42,11 @@ def build_optimizers(
         torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True)
     ]
     if hidden:
-        optimizers.append(
-            torch.optim.Muon(
-                hidden,
-                lr=config.learning_rate,
-                weight_decay=config.weight_decay,
-                adjust_lr_fn="match_rms_adamw",
-            )
-        )
+        settings = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+        if hidden[0].device.type == "cuda":  # where launching many kernels binds
+            optimizers.append(BatchedMuon(hidden, **settings))
+        else:
+            optimizers.append(torch.optim.Muon(hidden, adjust_lr_fn="match_rms_adamw", **settings))
     return optimizers
 
 
