@@ -99,6 +99,9 @@ class TrainingLoop(ABC):
             # An interrupted update is no state that a run can continue from.
             if self.state.step != saved_at and not self._half_done:
                 self.save()
+            if self.step_graph is not None:  # what comes next may need its memory
+                self.step_graph.release()
+                self.state.network.zero_grad(set_to_none=True)
 
     def step_seed(self) -> int:
         """Seed of the random numbers of this step and process."""

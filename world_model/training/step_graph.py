@@ -107,14 +107,11 @@ class StepGraph:
         self.device = device
         self.failed = False
         """Whether capturing has failed: then every step is taken plainly."""
+        self.replayed = 0
+        """Steps that were replayed."""
         self._capture = capture or partial(_capture_cuda_graph, device=device)
         self._captured: _CapturedStep | None = None
         self._plain_steps = 0
-
-    @property
-    def replays(self) -> bool:
-        """Whether steps are replayed by now."""
-        return self._captured is not None and self._captured.checked
 
     def __call__(
         self, loss: Loss, inputs: Inputs, parameters: Sequence[nn.Parameter], seed: int
@@ -144,7 +141,12 @@ class StepGraph:
         value, gradients = captured.run(inputs, seed)
         for parameter, part in zip(parameters, gradients, strict=True):
             parameter.grad = part
+        self.replayed += 1
         return value
+
+    def release(self) -> None:
+        """Gives back the graph's memory; the next step, if there is one, captures it anew."""
+        self._captured = None
 
     def _plainly(
         self, loss: Loss, inputs: Inputs, parameters: Sequence[nn.Parameter], seed: int
