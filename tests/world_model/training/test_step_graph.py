@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
+import weakref
 from contextlib import closing
 from dataclasses import replace
 
 import pytest
 import torch
+from torch.autograd.graph import get_gradient_edge
 
 from tests.world_model.tiny import randomise
 from tests.world_model.training.bars import INFO, SIZE, make_trainer
@@ -147,6 +150,41 @@ class FakeTeacher:
 
     def __init__(self, network):
         self.network, self.flow = network, get_preset("tiny").flow
+
+
+@pytest.mark.parametrize("loss", ["x", "energy", "shortcut", "consistency"])
+def test_no_history_outlives_a_step(bars, tmp_path, loss):
+    """Where a node that adds up a gradient lived on, it would stay on the stream of the plain steps,
+    and a capture on another stream would fail."""
+    trainer = (
+        make_trainer(bars, tmp_path) if loss == "x" else few_step_trainer(bars, tmp_path, loss)
+    )
+    loss_of, left = trainer._loss_of, []
+
+    class Mark:
+        """Lives as long as the node that it hangs on."""
+
+        def __call__(self, *_):
+            pass
+
+    def marking(inputs, generator):
+        value = loss_of(inputs, generator)
+        for parameter in trainer.model.parameters():
+            mark = Mark()
+            get_gradient_edge(parameter).node.register_hook(mark)
+            left.append(weakref.ref(mark))
+        assert any(mark() is not None for mark in left), "it hangs on what is there"
+        return value
+
+    trainer._loss_of = marking
+    gc.collect()
+    gc.disable()
+    try:
+        trainer.train_step()
+    finally:
+        gc.enable()
+    assert left
+    assert [mark for mark in left if mark() is not None] == []
 
 
 # -- where it fails ------------------------------------------------------------------------------
