@@ -44,7 +44,7 @@ class BatchedMuon(torch.optim.Muon):
 
     def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         """One step of matrices of one shape."""
-        gradients = [parameter.grad for parameter in parameters]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         for parameter in parameters:
             if "momentum_buffer" not in self.state[parameter]:
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
@@ -52,7 +52,7 @@ class BatchedMuon(torch.optim.Muon):
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
         ahead = momenta
         if group["nesterov"]:
-            ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])
+            ahead = list(torch._foreach_lerp(gradients, momenta, group["momentum"]))
         updates = orthogonalised(
             torch.stack(ahead), group["ns_coefficients"], group["ns_steps"], group["eps"]
         )

@@ -42,11 +42,15 @@ def build_optimizers(
         torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True)
     ]
     if hidden:
-        settings = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+        rate, decay = config.learning_rate, config.weight_decay
+        muon: torch.optim.Optimizer
         if hidden[0].device.type == "cuda":  # where launching many kernels binds
-            optimizers.append(BatchedMuon(hidden, **settings))
+            muon = BatchedMuon(hidden, lr=rate, weight_decay=decay)
         else:
-            optimizers.append(torch.optim.Muon(hidden, adjust_lr_fn="match_rms_adamw", **settings))
+            muon = torch.optim.Muon(
+                hidden, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
+            )
+        optimizers.append(muon)
     return optimizers
 
 
