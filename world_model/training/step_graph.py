@@ -127,18 +127,17 @@ class StepGraph:
         plainly = partial(self._plainly, loss, inputs, parameters, seed)
         if self.failed:
             return plainly()[0]
-        captured = self._captured
-        if captured is None:
+        if self._captured is None:
             if self._plain_steps < PLAIN_STEPS:
                 self._plain_steps += 1
             else:
                 self._captured = self._make(loss, inputs, parameters)
             return plainly()[0]
-        if not captured.fits(inputs):
+        if not self._captured.fits(inputs):
             return plainly()[0]
-        if not captured.checked:
-            return self._check(captured, plainly, inputs, seed)
-        value, gradients = captured.run(inputs, seed)
+        if not self._captured.checked:
+            return self._check(plainly, inputs, seed)
+        value, gradients = self._captured.run(inputs, seed)
         for parameter, part in zip(parameters, gradients, strict=True):
             parameter.grad = part
         self.replayed += 1
@@ -168,28 +167,25 @@ class StepGraph:
             return None
         return _CapturedStep(static, generator, result, replay)
 
-    def _check(
-        self,
-        captured: _CapturedStep,
-        plainly: Callable[[], Gradient],
-        inputs: Inputs,
-        seed: int,
-    ) -> Tensor:
+    def _check(self, plainly: Callable[[], Gradient], inputs: Inputs, seed: int) -> Tensor:
         """Takes a step plainly, and looks whether replaying it gives the same."""
+        assert self._captured is not None
+        found: Gradient | None = None
+        expected: Gradient | None = None
         try:
-            found = captured.run(inputs, seed)
+            found = self._captured.run(inputs, seed)
             expected = plainly()
             difference = _difference(found, expected)
+            self._captured.checked = difference <= TOLERANCE
+            problem = f"came out differently as a CUDA graph (by {difference:.1%})"
         except Exception as error:
-            self._give_up(f"could not be replayed as a CUDA graph ({_reason(error)})")
-            return plainly()[0]
-        if difference <= TOLERANCE:
-            captured.checked = True
-        else:
-            self._give_up(f"came out differently as a CUDA graph (by {difference:.1%})")
+            problem = f"could not be replayed as a CUDA graph ({_reason(error)})"
+        found = None  # both ways need memory, which a step that is taken again must not lack
+        if not self._captured.checked:
+            self._give_up(problem)
         if self.device.type == "cuda":
-            torch.cuda.empty_cache()  # the graph has memory of its own
-        return expected[0]
+            torch.cuda.empty_cache()
+        return (expected or plainly())[0]
 
     def _give_up(self, what: str) -> None:
         self.failed, self._captured = True, None

@@ -241,6 +241,31 @@ def test_where_it_fails_steps_are_taken_as_ever(bars, tmp_path, plain, capture, 
     assert trainer.step_graph.failed
 
 
+def test_a_graph_that_fails_is_gone_before_its_step_is_taken_again(bars, tmp_path):
+    """It may have failed for lack of memory."""
+    graphs, there = [], []
+
+    def fails(computation, generator):
+        result, replay = fails_to_replay(computation, generator)
+        graphs.extend(weakref.ref(part) for part in (result[0], result[1][0]))
+        return result, replay
+
+    trainer, _ = replaying(make_trainer(bars, tmp_path, **SETTINGS), fails)
+    loss_of = trainer._loss_of
+
+    def noting(inputs, generator):
+        there.append([graph() is not None for graph in graphs])
+        return loss_of(inputs, generator)
+
+    trainer._loss_of = noting
+    for _ in range(PLAIN_STEPS + 1):
+        trainer.train_step()
+    with pytest.warns(RuntimeWarning, match="not be replayed"):
+        trainer.train_step()
+    # Plain steps, the captured one, the same plainly, and the one whose replay failed.
+    assert there == [[]] * (PLAIN_STEPS + 1) + [[True, True], [False, False]]
+
+
 def test_windows_of_another_shape_are_taken_plainly(bars, tmp_path):
     trainer, tape = replaying(make_trainer(bars, tmp_path, **SETTINGS))
     for _ in range(PLAIN_STEPS + 3):
