@@ -74,6 +74,8 @@ class GpuTrainOptions:
     """Time that is set aside for outcome model, calibration and packing."""
     compile: bool = True
     """Compile the network."""
+    graphs: bool = False
+    """Replay training steps as CUDA graphs; only without ``compile``."""
     work: Path = Path("runs/gpu-train")
     """Folder for what need not be kept."""
     data: Path | None = None
@@ -213,6 +215,7 @@ def plan(options: GpuTrainOptions, store: Any, folder: Path, steps: int) -> Stag
         batch_size=options.batch_size,
         learning_rate=options.learning_rate or preset.train.learning_rate,
         compile=options.compile,
+        graphs=options.graphs,
         seed=options.seed,
         save_every=1_000_000,  # once, at the end
         sample_every=0,

@@ -59,6 +59,8 @@ class GpuWorldsOptions:
     """Of them on imagined frames; 0 leaves adapting to a later ``nfd`` command."""
     compile: bool = False
     """Compile the networks."""
+    graphs: bool = False
+    """Replay training steps as CUDA graphs; only without ``compile``."""
     work: Path = Path("runs/gpu-worlds")
     """Folder for what need not be kept."""
     piece_mb: float = 15.5
@@ -159,6 +161,7 @@ def train_command(preset: str, options: GpuWorldsOptions, work: str) -> list[str
         "--data", str(options.work / preset / "data"), "--device", options.device,
         "--work", str(options.work / preset / work),
         "--seed", str(options.seed), "--compile" if options.compile else "--no-compile",
+        "--graphs" if options.graphs else "--no-graphs",
         "--outcome-width", str(OUTCOME_WIDTHS.get(preset, 256)),
     ]  # fmt: skip
 

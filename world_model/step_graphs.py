@@ -142,8 +142,7 @@ class StepGraphs:
                 # write to.
                 return step(given.shallow(), taken)
 
-            with _capturing:
-                (after, outcome), replay = self._capture(computation)
+            (after, outcome), replay = self._capture(computation)
         return _CapturedStep(inputs, after.tensors(), outcome, replay)
 
 
@@ -161,14 +160,24 @@ def only_replays() -> Iterator[None]:
 
 
 def capture_cuda_graph(
-    computation: Callable[[], Any], *, device: torch.device
+    computation: Callable[[], Any],
+    *,
+    device: torch.device,
+    generator: torch.Generator | None = None,
+    pool: Any = None,
 ) -> tuple[Any, Callable[[], None]]:
     """See :data:`Capture`. The result is only there after the first replay.
+
+    Args:
+        computation: what to capture; it is run three times before.
+        device: where.
+        generator: where ``computation`` takes random numbers from, on the device.
+        pool: memory of the graph, as ``torch.cuda.graph_pool_handle`` names it; None: its own.
 
     Raises:
         RuntimeError: if something in ``computation`` cannot be captured.
     """
-    with torch.cuda.device(device):
+    with _capturing, torch.cuda.device(device):
         before, side = torch.cuda.current_stream(), torch.cuda.Stream()
         side.wait_stream(before)
         with torch.cuda.stream(side):  # libraries set themselves up, the allocator meets all sizes
@@ -176,9 +185,11 @@ def capture_cuda_graph(
                 computation()
         before.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
+        if generator is not None:
+            graph.register_generator_state(generator)
         try:
             # Other threads may use the device meanwhile.
-            with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, pool=pool, stream=side, capture_error_mode="thread_local"):
                 result = computation()
         finally:
             torch.cuda.set_stream(before)  # a capture that failed leaves its own stream current

@@ -17,6 +17,7 @@ from world_model.training.checkpoint import TrainingState
 from world_model.training.config import TrainConfig
 from world_model.training.loop import FREE_TO_CHANGE, StepReport, TrainingLoop
 from world_model.training.optimisation import EMA, build_optimizers
+from world_model.training.step_graph import Inputs
 
 
 class AutoencoderTrainer(TrainingLoop):
@@ -50,6 +51,7 @@ class AutoencoderTrainer(TrainingLoop):
         perceptual: torch.nn.Module | None = None,
     ) -> None:
         super().__init__(train, folder, device)
+        self.step_graph = None  # its convolutions are large: launching them binds nothing
         self.loss = loss
         self.perceptual: Callable[[Tensor, Tensor], Tensor] | None = None
         if perceptual is not None:
@@ -92,13 +94,16 @@ class AutoencoderTrainer(TrainingLoop):
             DivergenceError: if the gradient is not finite; the weights are left as they were.
         """
         frames = self._frames.sample(self.state.step).frames[:, 0].to(self.device)
-        images = self.model.to_images(frames)
-        shape = (len(frames), self.model.config.latent_channels, *self.model.config.latent_grid)
-        noise = torch.randn(shape, generator=self.generator(), device=self.device)
+        return self.update(self.gradient(self._loss_of, self.model.to_images(frames)))
+
+    def _loss_of(self, inputs: Inputs, generator: torch.Generator) -> Tensor:
+        (images,) = inputs
+        assert images is not None
+        shape = (len(images), self.model.config.latent_channels, *self.model.config.latent_grid)
+        noise = torch.randn(shape, generator=generator, device=self.device)
         with self.autocast():
             decoded, posterior = self._forward(images, noise)
-            loss = autoencoder_loss(images, decoded, posterior, self.loss, self.perceptual)
-        return self.update(loss)
+            return autoencoder_loss(images, decoded, posterior, self.loss, self.perceptual)
 
     def averaged(self) -> AutoencoderTokenizer:
         """A copy with the averaged weights, for use and not for training; its scale is not set."""

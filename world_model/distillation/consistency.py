@@ -50,6 +50,8 @@ class DiscreteConsistency(Method):
         settings: of the method.
     """
 
+    replayable = True
+
     def __init__(
         self,
         config: FlowConfig,

@@ -47,6 +47,8 @@ class EnergyScore(Method):
             is cut for the smallest squares.
     """
 
+    replayable = True
+
     def __init__(self, config: FlowConfig, grid: tuple[int, int], parts: int = 1) -> None:
         super().__init__(config)
         self.grid, self.parts = grid, parts

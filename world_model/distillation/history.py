@@ -101,7 +101,7 @@ def own_frames(
             torch.stack([seen, x], dim=1),
             torch.stack([level, t], dim=1),
             actions[:, i - 1 : i + 1],
-            torch.tensor([[i - 1, i]], device=device).repeat(batch, 1),
+            torch.arange(i - 1, i + 1, device=device).repeat(batch, 1),
             cache,
             torch.stack(given[-2:], dim=1) if count else None,
             torch.stack(given_t[-2:], dim=1) if count else None,

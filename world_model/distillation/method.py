@@ -37,6 +37,10 @@ class Method(nn.Module):
         config: how the student is trained to look back; its parameterisation.
     """
 
+    replayable = False
+    """Whether every step does the same, but for its data and random numbers, without waiting for
+    the device: then it may be replayed, see :mod:`world_model.training.step_graph`."""
+
     def __init__(self, config: FlowConfig) -> None:
         super().__init__()
         self.config = config

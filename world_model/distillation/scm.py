@@ -77,6 +77,8 @@ class ContinuousConsistency(Method):
         adversary: also deceive this, where one is given.
     """
 
+    replayable = False  # r rises from step to step, and what is not finite is counted
+
     def __init__(
         self,
         config: FlowConfig,

@@ -52,6 +52,8 @@ class Shortcut(Method):
         settings: of the method.
     """
 
+    replayable = True
+
     def __init__(self, config: FlowConfig, settings: ShortcutConfig | None = None) -> None:
         super().__init__(config)
         self.settings = settings or ShortcutConfig()

@@ -90,6 +90,8 @@ class TrainCommand:
     """auto, float32 or bfloat16."""
     compile: bool = False
     """Compile the network (a minute or two at the start; needs a C++ compiler on a CPU)."""
+    graphs: bool = False
+    """On a GPU, replay steps as one CUDA graph (not with --compile or several processes)."""
     seed: int = 0
     """Seed of everything that is drawn."""
     save_every: int | None = None
@@ -171,6 +173,7 @@ def _plan(
         **{name: value for name, value in given.items() if value is not None},
         precision=command.precision,
         compile=command.compile,
+        graphs=command.graphs,
         seed=command.seed,
     )
     return Stages(

@@ -92,6 +92,8 @@ class DistillCommand:
     """auto, float32 or bfloat16."""
     compile: bool = False
     """Compile the network (a minute or two at the start; needs a C++ compiler on a CPU)."""
+    graphs: bool = False
+    """On a GPU, replay steps as one CUDA graph, where --method and --compile allow it."""
     seed: int = 0
     """Seed of everything that is drawn."""
     save_every: int = 200
@@ -158,6 +160,7 @@ def run(command: DistillCommand) -> Path:
             ),
             precision=command.precision,
             compile=command.compile,
+            graphs=command.graphs,
             seed=command.seed,
             save_every=command.save_every,
             sample_every=0,

@@ -18,8 +18,9 @@ from world_model.storage import recover_folder
 from world_model.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from world_model.training.config import TrainConfig
 from world_model.training.optimisation import learning_rate
+from world_model.training.step_graph import Loss, StepGraph, gradient
 
-FREE_TO_CHANGE = ("log_every", "save_every", "sample_every", "compile", "steps")
+FREE_TO_CHANGE = ("log_every", "save_every", "sample_every", "compile", "graphs", "steps")
 """Settings that may differ when a run is continued."""
 
 
@@ -40,9 +41,9 @@ class StepReport:
 class TrainingLoop(ABC):
     """Trains a network and can be stopped and continued at any step.
 
-    A subclass sets ``state`` and ``settings``, calls :meth:`restore`, and computes the loss in
-    ``train_step``, whose random numbers are functions of (seed, step, process): then a run that was
-    killed and continued equals one that was not.
+    A subclass sets ``state`` and ``settings``, calls :meth:`restore`, and takes its steps in
+    ``train_step``, by :meth:`gradient` and :meth:`update`. Random numbers of a step are functions
+    of (seed, step, process): then a run that was killed and continued equals one that was not.
 
     Args:
         config: length and speed.
@@ -69,11 +70,21 @@ class TrainingLoop(ABC):
                 f"batch_size {config.batch_size} does not divide among {self.world_size} "
                 "processes. Choose a multiple."
             )
+        self.step_graph: StepGraph | None = None
+        """Replays steps, where their loss allows it; a subclass whose loss does not puts it to
+        None."""
+        if (
+            config.graphs
+            and self.device.type == "cuda"
+            and not config.compile
+            and self.world_size == 1
+        ):
+            self.step_graph = StepGraph(self.device)
         self._half_done = False
 
     @abstractmethod
     def train_step(self) -> StepReport:
-        """One optimiser step; see :meth:`update`."""
+        """One optimiser step."""
 
     def run(self) -> Generator[StepReport, None, None]:
         """Trains to the last step, yielding after each one; saves when due and when closed."""
@@ -88,18 +99,39 @@ class TrainingLoop(ABC):
             # An interrupted update is no state that a run can continue from.
             if self.state.step != saved_at and not self._half_done:
                 self.save()
+            if self.step_graph is not None:  # what comes next may need its memory
+                self.step_graph.release()
+                self.state.network.zero_grad(set_to_none=True)
 
-    def generator(self) -> torch.Generator:
-        """Random numbers of this step and process."""
-        seed = (self.config.seed * 1_000_003 + self.state.step) * 1_009 + self.rank
-        return torch.Generator(self.device).manual_seed(seed)
+    def step_seed(self) -> int:
+        """Seed of the random numbers of this step and process."""
+        return (self.config.seed * 1_000_003 + self.state.step) * 1_009 + self.rank
 
     def autocast(self) -> torch.autocast:
         """Matrix products in the run's precision."""
         return autocast(self.config.precision, self.device)
 
+    def gradient(self, loss: Loss, *inputs: Tensor | None) -> Tensor:
+        """The loss of this step, a scalar; its gradient is left in the parameters.
+
+        Args:
+            loss: see :class:`~world_model.training.step_graph.StepGraph` for what it may do where
+                :attr:`step_graph` is not None.
+            inputs: the step's data, on the device.
+        """
+        method, seed = self.state.method, self.step_seed()
+        modules = [self.state.network] if method is None else [self.state.network, method]
+        parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+        if self.step_graph is not None:
+            return self.step_graph(loss, inputs, parameters, seed)
+        generator = torch.Generator(self.device).manual_seed(seed)
+        return gradient(loss, inputs, parameters, generator)[0]
+
     def update(self, loss: Tensor) -> StepReport:
-        """Follows the gradient of ``loss`` by one step of the optimisers.
+        """Follows the gradient in the parameters by one step of the optimisers.
+
+        Args:
+            loss: what :meth:`gradient` returned.
 
         Raises:
             DivergenceError: if the gradient is not finite; the weights are left as they were.
@@ -109,8 +141,6 @@ class TrainingLoop(ABC):
         for optimizer in self.state.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()
         self._share_method_gradients()
         norm = nn.utils.clip_grad_norm_(network.parameters(), self.config.gradient_clip)
         if not torch.isfinite(norm):
@@ -125,11 +155,10 @@ class TrainingLoop(ABC):
         self.state.ema.update(network, step)
         self.state.step += 1
         self._half_done = False
-        value = loss.detach()
         if self.world_size > 1:
-            torch.distributed.all_reduce(value)
-            value = value / self.world_size
-        return StepReport(self.state.step, value.item(), rate, norm.item())
+            torch.distributed.all_reduce(loss)
+            loss = loss / self.world_size
+        return StepReport(self.state.step, loss.item(), rate, norm.item())
 
     def save(self) -> None:
         """Writes the checkpoint (the first process only)."""

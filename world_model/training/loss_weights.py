@@ -25,6 +25,37 @@ OBJECT_SHARE = 0.1
 much in all, so that an explosion that fills the view does not outweigh a hundred small things."""
 
 
+def check_weights(
+    tokenizer: FrameTokenizer, flow: FlowConfig, latents: Tensor, labels: Tensor | None
+) -> None:
+    """Refuses batches that :func:`loss_weights` cannot weigh; waits for the labels' device.
+
+    Args:
+        tokenizer: as for :func:`loss_weights`, and so are the others.
+        flow: says what counts more, and how much.
+        latents: clean tokens (B, F, N, D).
+        labels: uint8 (B, F, H, W), object class of each pixel, or None where none was recorded.
+
+    Raises:
+        ConfigError: if ``flow.object_weights`` does not fit the labels, or tokens are no pixels.
+    """
+    if not _any_weights(flow, latents):
+        return
+    if not isinstance(tokenizer, PixelPatchTokenizer):
+        raise ConfigError(
+            f"motion_weight={flow.motion_weight} and object_weights={flow.object_weights} weigh "
+            "pixels, but this world's tokens are an autoencoder's. Set motion_weight to 0 and "
+            "leave object_weights empty."
+        )
+    if flow.object_weights and (labels is None or int(labels.max()) > len(flow.object_weights)):
+        have = "no labels" if labels is None else f"labels up to class {int(labels.max())}"
+        raise ConfigError(
+            f"object_weights={flow.object_weights} weighs {len(flow.object_weights)} classes "
+            f"of labels, but the data set has {have}. Record it with labels, or give one "
+            "number per class: nfd train --object-weights N N ... (no numbers: no weights)."
+        )
+
+
 def loss_weights(
     tokenizer: FrameTokenizer, flow: FlowConfig, latents: Tensor, labels: Tensor | None
 ) -> Tensor | None:
@@ -33,40 +64,29 @@ def loss_weights(
     Args:
         tokenizer: knows which token holds which pixel.
         flow: says what counts more, and how much.
-        latents: clean tokens (B, F, N, D).
-        labels: uint8 (B, F, H, W), object class of each pixel, or None where none was recorded.
-
-    Raises:
-        ConfigError: if ``flow.object_weights`` does not fit the labels, or tokens are no pixels.
+        latents: clean tokens (B, F, N, D), checked by :func:`check_weights` with all the others.
+        labels: uint8 (B, F, H, W), object class of each pixel, or None where none was recorded; on
+            the latents' device.
     """
-    frames = latents.shape[1]
-    if frames < 3 or not (flow.motion_weight or flow.object_weights):
+    if not _any_weights(flow, latents):
         return None
-    if not isinstance(tokenizer, PixelPatchTokenizer):
-        raise ConfigError(
-            f"motion_weight={flow.motion_weight} and object_weights={flow.object_weights} weigh "
-            "pixels, but this world's tokens are an autoencoder's. Set motion_weight to 0 and "
-            "leave object_weights empty."
-        )
+    assert isinstance(tokenizer, PixelPatchTokenizer)
     images = tokenizer.unpatchify(latents)
     weights = torch.ones_like(images)
     if flow.motion_weight:
         moved = (images[:, 1:-1] - images[:, :-2]).abs().amax(-1) > MOTION_THRESHOLD
         weights[:, 2:] += flow.motion_weight * near(moved, flow.motion_reach)[..., None]
-    if flow.object_weights:
-        if labels is None or int(labels.max()) > len(flow.object_weights):
-            have = "no labels" if labels is None else f"labels up to class {int(labels.max())}"
-            raise ConfigError(
-                f"object_weights={flow.object_weights} weighs {len(flow.object_weights)} classes "
-                f"of labels, but the data set has {have}. Record it with labels, or give one "
-                "number per class: nfd train --object-weights N N ... (no numbers: no weights)."
-            )
-        for number, extra in enumerate(flow.object_weights, start=1):
-            here = (labels == number).to(images.device)
-            around = near(here[:, 1:-1] | here[:, :-2], OBJECT_REACH)
-            share = around.mean(dim=(2, 3), keepdim=True).clamp(min=OBJECT_SHARE)
-            weights[:, 2:] += extra * (around * OBJECT_SHARE / share)[..., None]
+    for number, extra in enumerate(flow.object_weights, start=1):
+        assert labels is not None
+        here = labels == number
+        around = near(here[:, 1:-1] | here[:, :-2], OBJECT_REACH)
+        share = around.mean(dim=(2, 3), keepdim=True).clamp(min=OBJECT_SHARE)
+        weights[:, 2:] += extra * (around * OBJECT_SHARE / share)[..., None]
     return tokenizer.patchify(weights / weights.mean())
+
+
+def _any_weights(flow: FlowConfig, latents: Tensor) -> bool:
+    return latents.shape[1] >= 3 and bool(flow.motion_weight or flow.object_weights)
 
 
 def near(marked: Tensor, reach: int) -> Tensor:

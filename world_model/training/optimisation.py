@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from world_model.training.config import TrainConfig
+from world_model.training.muon import BatchedMuon
 
 HIDDEN_MATRICES = (
     "qkv.weight",
@@ -41,14 +42,15 @@ def build_optimizers(
         torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True)
     ]
     if hidden:
-        optimizers.append(
-            torch.optim.Muon(
-                hidden,
-                lr=config.learning_rate,
-                weight_decay=config.weight_decay,
-                adjust_lr_fn="match_rms_adamw",
+        rate, decay = config.learning_rate, config.weight_decay
+        muon: torch.optim.Optimizer
+        if hidden[0].device.type == "cuda":  # where launching many kernels binds
+            muon = BatchedMuon(hidden, lr=rate, weight_decay=decay)
+        else:
+            muon = torch.optim.Muon(
+                hidden, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
             )
-        )
+        optimizers.append(muon)
     return optimizers
 
 

@@ -21,8 +21,9 @@ from world_model.tokenizer import FrameTokenizer, PixelPatchTokenizer
 from world_model.training.checkpoint import TrainingState
 from world_model.training.config import TrainConfig
 from world_model.training.loop import FREE_TO_CHANGE, StepReport, TrainingLoop
-from world_model.training.loss_weights import loss_weights
+from world_model.training.loss_weights import check_weights, loss_weights
 from world_model.training.optimisation import EMA, build_optimizers
+from world_model.training.step_graph import Inputs
 from world_model.world import World
 
 
@@ -78,6 +79,8 @@ class Trainer(TrainingLoop):
         if start_from is not None:
             _copy_weights(start_from, model, store.action_spec)
         self.method = None if method is None else method.to(self.device)
+        if self.method is not None and not self.method.replayable:
+            self.step_graph = None
         self.state = TrainingState(
             model,
             EMA(model, train.ema_decay),
@@ -124,23 +127,28 @@ class Trainer(TrainingLoop):
             DivergenceError: if the gradient is not finite; the weights are left as they were.
         """
         latents, labels, actions = self.load(self.state.step)
+        check_weights(self.tokenizer, self.flow, latents, labels)
+        return self.update(self.gradient(self._loss_of, latents, labels, actions))
+
+    def _loss_of(self, inputs: Inputs, generator: torch.Generator) -> Tensor:
+        """The loss of a step, a scalar, from what :meth:`load` gives and random numbers."""
+        latents, labels, actions = inputs
+        assert latents is not None
+        assert actions is not None
         weights = loss_weights(self.tokenizer, self.flow, latents, labels)
-        generator = self.generator()
         with self.autocast():
-            if self.method is None:
-                loss = flow_loss(
-                    self._forward,
-                    latents,
-                    actions,
-                    self.flow,
-                    generator,
-                    previous=self.model.config.previous_frames,
-                    weights=weights,
-                )
-            else:
+            if self.method is not None:
                 made = LossBatch(latents, actions, weights, generator, self.state.step)
-                loss = self.method(self._forward, self.model, made)
-        return self.update(loss)
+                return self.method(self._forward, self.model, made)
+            return flow_loss(
+                self._forward,
+                latents,
+                actions,
+                self.flow,
+                generator,
+                previous=self.model.config.previous_frames,
+                weights=weights,
+            )
 
     def load(self, step: int) -> tuple[Tensor, Tensor | None, Tensor]:
         """The windows of a step: clean tokens (B, F, N, D), labels, actions (B, F, K).
@@ -152,7 +160,9 @@ class Trainer(TrainingLoop):
         rows = self._windows.cut(self._rows, step).to(self.device)
         if self.tokens is not None:
             return rows.to(torch.float32), None, actions
-        labels = None if self._label_rows is None else self._windows.cut(self._label_rows, step)
+        labels = None
+        if self._label_rows is not None:
+            labels = self._windows.cut(self._label_rows, step).to(self.device)
         with self.autocast():
             return self.tokenizer.encode(rows), labels, actions
 

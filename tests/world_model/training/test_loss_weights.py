@@ -9,6 +9,7 @@ from world_model.tokenizer import PixelPatchConfig, PixelPatchTokenizer
 from world_model.training.loss_weights import (
     OBJECT_REACH,
     OBJECT_SHARE,
+    check_weights,
     loss_weights,
 )
 
@@ -18,7 +19,9 @@ TOKENIZER = PixelPatchTokenizer(PixelPatchConfig((SIDE, SIDE, 3), patch_size=8))
 
 def weigh(flow, images, labels=None):
     """Weights by frame and pixel, (F, H, W), of one sequence of images (F, H, W, 3)."""
-    weights = loss_weights(TOKENIZER, flow, TOKENIZER.patchify(images[None]), labels)
+    tokens = TOKENIZER.patchify(images[None])
+    check_weights(TOKENIZER, flow, tokens, labels)
+    weights = loss_weights(TOKENIZER, flow, tokens, labels)
     assert weights is not None
     assert weights.mean().item() == pytest.approx(1.0)
     pixels = TOKENIZER.unpatchify(weights)[0]
@@ -91,4 +94,4 @@ def test_nothing_to_weigh():
 def test_weights_that_do_not_fit_the_labels(labels, match):
     flow = FlowConfig(object_weights=(1.0, 2.0))
     with pytest.raises(ConfigError, match=match):
-        loss_weights(TOKENIZER, flow, torch.zeros(1, 4, 64, 192), labels)
+        check_weights(TOKENIZER, flow, torch.zeros(1, 4, 64, 192), labels)
