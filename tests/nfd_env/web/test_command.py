@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import re
 import signal
@@ -127,10 +128,8 @@ def test_what_is_compiled_is_compiled_before_anybody_comes(monkeypatch, capsys):
         graphs.append(graph)
         return graph.forward
 
-    compiler = torch.compile
-    monkeypatch.setattr(
-        torch, "compile", lambda f, **options: compiler(f, **options, backend=count)
-    )
+    compiled = functools.partial(torch.compile, backend=count)
+    monkeypatch.setattr(torch, "compile", compiled)
     limits = Limits(visitors=3)
     options = command.WebOptions(
         world="tests.world_model.tiny:tiny_world",
