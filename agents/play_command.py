@@ -30,12 +30,18 @@ class PlayOptions:
     a trained one (default: the bundled one of the world's name, if there is one)."""
     seed: int | None = None
     """Of the first episode (default: a random one)."""
+    action_mode: str | None = None
+    """The actions that you and the policy have, where the world offers others than its own, such as
+    `discrete` in Minecraft."""
     contexts: str = "bundled"
     """Where episodes start: see the environment's argument."""
     endless: bool = False
     """Episodes never end."""
     sampling_steps: int | None = None
     """Denoising steps per frame (default: the world's own)."""
+    compile: bool = False
+    """Compile the world's passes before the window opens: a minute or so, then frames cost two
+    thirds. Needs a C++ compiler on a CPU."""
     speculation: str = "auto"
     """Have the next frame ready before its action is known: auto, off, ahead or branch."""
     fps: float | None = None
@@ -66,17 +72,22 @@ def run(options: PlayOptions) -> None:
     world = load_world(options.world, options.device)
     session = Session(
         world,
-        policy=_policy(options.policy, world),
+        policy=_policy(options.policy, world, options.action_mode),
         make_real=lambda: _real(world),
         seed=options.seed,
         out=options.out,
+        action_mode=options.action_mode,
         contexts=options.contexts,
         endless=options.endless,
         sampling_steps=options.sampling_steps,
         speculation=options.speculation,
+        compile=options.compile or None,
         device=options.device,
     )
     with closing(session):
+        if options.compile:
+            print("nfd: compiling the world, a minute or so", flush=True)
+            session.warm_up()
         try:
             window = PlayWindow(session, options.fps or float(world.config.fps))
         except DependencyNotInstalled as error:
@@ -85,12 +96,15 @@ def run(options: PlayOptions) -> None:
             window.loop()
 
 
-def _policy(name: str | None, world: Any) -> Any:
+def _policy(name: str | None, world: Any, action_mode: str | None) -> Any:
     from agents.arena import find_policies
     from agents.policy_io import load_policy
+    from nfd_env.action_adapter import find_adapter, spec_of
 
     if name is not None:
-        return find_policies([name], world.action_spec)[0]
+        return find_policies([name], spec_of(find_adapter(world, action_mode)))[0]
+    if action_mode is not None:  # the bundled ones play with the world's own actions
+        return None
     try:
         return load_policy(world.config.name)
     except NFDError:

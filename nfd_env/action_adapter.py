@@ -86,6 +86,13 @@ def find_adapter(world: Any, mode: str | None) -> ActionAdapter:
     return modes[mode]
 
 
+def spec_of(adapter: ActionAdapter) -> ActionSpec:
+    """The spec of the actions that an adapter takes: their names, and how keys play them."""
+    if isinstance(adapter, ActionSpec):
+        return adapter
+    return getattr(adapter, "spec", None) or ActionSpec.from_space(adapter.space)
+
+
 def _described(spec: ActionSpec, modes: Mapping[str, ActionAdapter]) -> str:
     if modes:
         own = ", ".join(name for name, adapter in modes.items() if adapter is spec)

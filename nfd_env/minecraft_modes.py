@@ -42,6 +42,11 @@ class Translation:
     """Whose vectors come out."""
 
     @property
+    def spec(self) -> ActionSpec:
+        """The spec of the actions that are taken."""
+        return self.outer.spec
+
+    @property
     def space(self) -> spaces.Space:
         """The space of the actions that are taken."""
         return self.outer.spec.space

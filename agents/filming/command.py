@@ -26,6 +26,7 @@ from agents.filming.shots import (
     played_shots,
     recorded_shots,
 )
+from nfd_env.action_adapter import find_adapter, spec_of
 from nfd_env.action_script import load_script
 from nfd_env.path_file import load_path
 from nfd_env.play.dream import Dream
@@ -64,6 +65,9 @@ class FilmOptions:
     ends: bool = False
     """Let episodes end as the world has it, and go on with the next; by default the first one
     never ends."""
+    action_mode: str | None = None
+    """The actions of the policy or the script, where the world offers others than its own, such as
+    `discrete` in Minecraft."""
     contexts: str = "bundled"
     """Where episodes start: see the environment's argument."""
     sampling_steps: int | None = None
@@ -130,7 +134,7 @@ def run(options: FilmOptions, console: Console, world: Any = None) -> int:
 
 def _played(options: FilmOptions, dream: Dream) -> tuple[str, int | None, Iterator[Shot]]:
     """Who plays, how many pictures that gives if it is known, and the film itself."""
-    spec, length = dream.world.action_spec, None
+    adapter, length = find_adapter(dream.world, options.action_mode), None
     make_choose: Callable[[int], Choose]
     if options.beside is not None and options.beside != "real":
         from world_model.data.store import open_store_for
@@ -138,12 +142,14 @@ def _played(options: FilmOptions, dream: Dream) -> tuple[str, int | None, Iterat
         store = open_store_for(options.beside, dream.world.config.frame_shape)
         return "recorded actions", None, recorded_shots(dream, store, options.seed)
     if options.actions is not None:
-        steps = load_script(options.actions, spec)
+        spec = spec_of(adapter)
+        script = load_script(options.actions, spec)
+        steps = [(adapter.encode(spec.decode(vector)), count) for vector, count in script]
         length = 1 + sum(count for _, count in steps)
         player, make_choose = options.actions.name, by_script(steps)
     else:
-        (policy,) = find_policies([options.policy or "uniform"], spec)
-        player, make_choose = policy.name, by_policy(policy, spec)
+        (policy,) = find_policies([options.policy or "uniform"], spec_of(adapter))
+        player, make_choose = policy.name, by_policy(policy, adapter)
     if options.beside == "real":
         make_real = real_environment(source_of(dream.world))
         return player, length, played_shots(dream, make_real, make_choose, options.seed)
@@ -185,6 +191,13 @@ def _check(options: FilmOptions) -> None:
         raise ConfigError(
             f"--beside {options.beside} shows recorded actions, {chosen[0]} asks for others. Let "
             "it play the real game with --beside real."
+        )
+    if options.action_mode is not None and (
+        options.path is not None or options.beside not in (None, "real")
+    ):
+        raise ConfigError(
+            f"--action-mode {options.action_mode} is for a policy or a script: what was recorded "
+            "is in the world's own actions."
         )
     if options.out.suffix.lower() != ".mp4":
         raise ConfigError(f"--out {options.out}: films are mp4 files; give a name with .mp4.")

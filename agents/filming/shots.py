@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from agents.policies import Policy
+from nfd_env.action_adapter import ActionAdapter
 from nfd_env.action_script import Step
 from nfd_env.path_file import WorldPath
 from nfd_env.play.dream import Dream
@@ -186,12 +187,12 @@ def _taken(actions: list[np.ndarray]) -> Iterator[np.ndarray]:
         yield actions.pop(0)
 
 
-def by_policy(policy: Policy, spec: ActionSpec) -> Callable[[int], Choose]:
+def by_policy(policy: Policy, actions: ActionAdapter) -> Callable[[int], Choose]:
     """A policy as the one who chooses; the seed is that of its episode."""
 
     def make(seed: int) -> Choose:
         state = policy.begin([seed])
-        return lambda frame: spec.encode_batch(policy.act(frame[None], state), 1)[0]
+        return lambda frame: actions.encode_batch(policy.act(frame[None], state), 1)[0]
 
     return make
 

@@ -7,6 +7,7 @@ A session knows nothing of screens, keyboards and clocks. Whoever shows it gives
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.error import Error as GymnasiumError
 
+from nfd_env.action_adapter import find_adapter, spec_of
 from nfd_env.controls import controls_or_reason
 from nfd_env.path_file import WorldPath
 from nfd_env.play.dream import Dream, Moment
@@ -69,6 +71,8 @@ class Session:
         make_real: makes the real environment, or None.
         seed: of the first episode.
         out: folder of films, pictures and paths.
+        action_mode: the actions that the person and the policy have, where the world offers others
+            than its own, see :func:`nfd_env.action_adapter.action_modes`.
         settings: arguments of the environment.
 
     Raises:
@@ -84,11 +88,17 @@ class Session:
         make_real: Callable[[], gym.Env[np.ndarray, Any]] | None = None,
         seed: int | None = None,
         out: Path = Path(),
+        action_mode: str | None = None,
         **settings: Any,
     ) -> None:
         self.dream = Dream(world, **settings)
         self.spec = self.dream.world.action_spec
-        self.controls, reason = controls_or_reason(self.spec)
+        try:
+            self.adapter = find_adapter(self.dream.world, action_mode)
+        except ConfigError:
+            self.dream.close()
+            raise
+        self.controls, reason = controls_or_reason(spec_of(self.adapter))
         if self.controls is None and policy is None:
             self.dream.close()
             raise ActionError(f"{reason} Give one with --policy.")
@@ -180,6 +190,13 @@ class Session:
         except (NFDError, GymnasiumError, ImportError, ValueError) as error:
             self.message = str(error)
 
+    def warm_up(self) -> None:
+        """Takes a step and goes back: where the world is compiled, that happens now."""
+        before, space = self.dream.save(), deepcopy(self.spec.space)
+        space.seed(0)
+        self.dream.step(self.spec.encode(space.sample()))
+        self.dream.restore(before)
+
     def close(self) -> None:
         """Ends the film, the real game, and what computes ahead."""
         self.keeper.close()
@@ -211,9 +228,11 @@ class Session:
         if self.driver == "policy" or self.controls is None:
             assert self.policy is not None
             actions = self.policy.act(self.frame[None], self._policy_state)
-            vector = self.spec.encode_batch(actions, 1)[0]
+            vector = self.adapter.encode_batch(actions, 1)[0]
         else:
             vector = self.controls.vector(keys_down, mouse_delta)
+            if self.adapter is not self.spec:
+                vector = self.adapter.encode(spec_of(self.adapter).decode(vector))
         moment: Moment
         if self.stage == "real":
             assert self.real is not None

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
+import numpy as np
 import tyro
 from aiohttp import web
 
 from nfd_env.building import DEFAULT_WORLD, build_core
 from nfd_env.controls import controls_or_reason
+from nfd_env.core import ImaginedCore
 from nfd_env.web.app import Server
 from nfd_env.web.engine import Engine
 from nfd_env.web.guard import Guard, is_loopback
@@ -46,7 +48,10 @@ class WebOptions:
     device: str = "auto"
     """`auto`, `cpu`, `cuda`."""
     sampling_steps: int | None = None
-    """Denoising steps a frame; default: the world's own."""
+    """Denoising steps a frame; default: the world's own. Frames in one step cost about half."""
+    compile: bool = False
+    """Compile the world's passes before the first visitor comes: a minute or so, then frames cost
+    two thirds. Needs a C++ compiler on a CPU."""
     endless: bool = False
     """Never end an episode."""
     batch: int = 1
@@ -80,12 +85,29 @@ def make_lobby(options: WebOptions) -> Lobby:
         device=options.device,
         sampling_steps=options.sampling_steps,
         endless=options.endless,
+        compile=options.compile or None,  # None: rollouts of other kinds do not know of it
         speculation="off",  # a stream waits for its visitor, not the other way round
     )
     controls, why = controls_or_reason(core.world.action_spec)
     if controls is None:
         raise ConfigError(f"{core.world.model_id} cannot be played in a browser: {why}")
+    if options.compile:
+        print("nfd: compiling the world, a minute or so", flush=True)
+        warm_up(core, controls.vector(()), options.batch)
     return Lobby(Engine(core, options.batch), options.limits, controls)
+
+
+def warm_up(core: ImaginedCore, action: np.ndarray, most: int) -> None:
+    """Takes a step in every number of streams up to ``most``: each is compiled for itself.
+
+    Args:
+        core: the streams; they are to be reset afterwards.
+        action: float32 (K,), encoded.
+        most: streams that will be stepped in one pass.
+    """
+    for count in range(1, min(most, core.num_envs) + 1):
+        core.reset(seeds=[0] * core.num_envs)
+        core.step_some(range(count), action[None].repeat(count, axis=0))
 
 
 async def _serve(options: WebOptions) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import secrets
@@ -28,7 +29,13 @@ FASTEST = 240.0
 SEEDS = 2**53
 """Seeds are below this: JavaScript's numbers hold no larger ones exactly."""
 
+_Asked = dict[str, Any]
+
 logger = logging.getLogger(__name__)
+
+
+class _TooMuchError(RequestError):
+    """A page asks for more than it may."""
 
 
 class Conversation:
@@ -63,13 +70,37 @@ class Conversation:
         await self._take_over()
         try:
             await self.tell("welcome", **self._welcome())
-            async for message in self.socket:
-                await self._answer(message)
+            await self._listen()
         finally:
             if self.visitor.connection is self:
                 await self.visitor.stop()
                 self.visitor.connection = None
                 self.visitor.heard = self.lobby.clock()
+
+    async def _listen(self) -> None:
+        """Answers messages in their order, and reads one ahead of what is being answered."""
+        heard: asyncio.Queue[_Asked | NFDError | None] = asyncio.Queue(1)
+        answering = asyncio.ensure_future(self._answer_all(heard))
+        try:
+            async for message in self.socket:
+                if self.visitor.connection is not self:
+                    continue
+                asked = self._read(message)
+                if isinstance(asked, dict) and asked["do"] == "step":
+                    self._expect(asked)
+                await heard.put(asked)
+                if isinstance(asked, _TooMuchError):
+                    await asyncio.sleep(SLOW_DOWN_SECONDS)
+            await heard.put(None)
+            await answering
+        finally:
+            answering.cancel()
+            await asyncio.gather(answering, return_exceptions=True)
+
+    async def _answer_all(self, heard: asyncio.Queue[_Asked | NFDError | None]) -> None:
+        while (asked := await heard.get()) is not None:
+            if self.visitor.connection is self:
+                await self._answer(asked)
 
     async def tell(self, kind: str, **what: Any) -> None:
         """Sends a JSON message; a page that has left misses it."""
@@ -107,19 +138,28 @@ class Conversation:
             await self.visitor.stop()
             await other.send_away("this session goes on in another tab.")
 
-    async def _answer(self, message: Any) -> None:
+    def _read(self, message: Any) -> _Asked | NFDError:
+        """What a message asks for, or why nothing is done about it."""
         visitor = self.visitor
-        if visitor.connection is not self:
-            return
         visitor.heard = self.lobby.clock()
         if not visitor.bucket.take():
-            await self.tell("error", words="too many messages: slow down.")
-            await asyncio.sleep(SLOW_DOWN_SECONDS)
-            return
+            return _TooMuchError("too many messages: slow down.")
+        if message.type != WSMsgType.TEXT:
+            return RequestError("a message must be text.")
         try:
-            if message.type != WSMsgType.TEXT:
-                raise RequestError("a message must be text.")
-            asked = messages.parse(message.data)
+            return messages.parse(message.data)
+        except RequestError as error:
+            return error
+
+    def _expect(self, asked: dict[str, Any]) -> None:
+        """Lets a step begin that comes after the one under way; :meth:`_step` answers it."""
+        with contextlib.suppress(NFDError):  # which _step will tell
+            self.visitor.expect(self._action(asked))
+
+    async def _answer(self, asked: _Asked | NFDError) -> None:
+        try:
+            if isinstance(asked, NFDError):
+                raise asked
             handler = _HANDLERS.get(asked["do"])
             if handler is None:
                 raise RequestError("there is no such thing to do.")
@@ -127,7 +167,7 @@ class Conversation:
         except NFDError as error:
             await self.tell("error", words=str(error))
         except ConnectionError:
-            raise
+            pass  # the page has left, which ends the reading
         except Exception:
             logger.exception("a message failed")
             await self.tell("error", words="something went wrong here.")

@@ -109,24 +109,24 @@ class Engine:
         """Returns to a snapshot of one stream."""
         await self._ask(_Job(stream, Future(), restore=snapshot, show=False))
 
-    async def step(
+    def step(
         self, stream: int, action: np.ndarray, *, show: bool = True, save: bool = False
-    ) -> Seen:
-        """Takes one step.
+    ) -> asyncio.Future[Seen]:
+        """Takes one step. It is asked for at once, whether or not its end is waited for.
 
         Args:
-            stream: which one.
+            stream: which one; its jobs are done in the order in which they were asked for.
             action: float32 (K,), encoded and checked.
             show: whether the frame is wanted as a picture.
             save: whether a snapshot is wanted.
         """
-        return await self._ask(_Job(stream, Future(), action=action, show=show, save=save))
+        return self._ask(_Job(stream, Future(), action=action, show=show, save=save))
 
-    async def _ask(self, job: _Job) -> Seen:
+    def _ask(self, job: _Job) -> asyncio.Future[Seen]:
         if not self._thread.is_alive():
             raise RuntimeError("the engine has stopped.")
         self._asked.put(job)
-        return await asyncio.wrap_future(job.done)
+        return asyncio.wrap_future(job.done)
 
     def close(self) -> None:
         """Stops the thread; twice is fine."""
@@ -173,7 +173,7 @@ class Engine:
                 job = self._asked.get(block=block)
             except queue.Empty:
                 return going
-            if block and self.core.num_envs > 1:
+            if block and self.most > 1:
                 time.sleep(GATHER_SECONDS)
             block = False
             if job is None:

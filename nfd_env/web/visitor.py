@@ -32,6 +32,16 @@ class Start:
     """Raw pixels of frames that the visitor brought, the newest last."""
 
 
+@dataclass(frozen=True)
+class _Ahead:
+    """A step that the stream takes right after one whose end nobody has seen yet."""
+
+    action: np.ndarray
+    step: int
+    """Of the moment that it leads to."""
+    seen: asyncio.Future[Seen]
+
+
 class Visitor:
     """A visitor's session: it outlives their connection.
 
@@ -65,6 +75,8 @@ class Visitor:
         self.connection: Any = None
         """Of their open page; None while there is none."""
         self._live: int | None = None  # the moment at which the stream is, if that is known
+        self._coming: int | None = None  # step of the new moment that is being imagined
+        self._ahead: _Ahead | None = None  # what follows it
         self._playing: asyncio.Task[None] | None = None
         # A page that was taken over by another one may still be in the middle of a step.
         self._moving = asyncio.Lock()
@@ -110,9 +122,7 @@ class Visitor:
                     )
                 if self.timeline.full:
                     raise RequestError("this timeline is full: forget a branch to go on.")
-                await self._come_to(now.id)
-                save = self.timeline.wants_snapshot(now.step + 1)
-                seen = await self._step(action, show=True, save=save)
+                seen = await self._next(now, action)
                 moment = self.timeline.add(
                     now.id,
                     action,
@@ -126,6 +136,24 @@ class Visitor:
                 self._arrived(moment, seen)
             self.here = moment.id
             return moment
+
+    def expect(self, action: np.ndarray) -> None:
+        """Tells which action :meth:`act` will be given once the one under way is done.
+
+        The stream then goes on without a break. If something else happens instead, nothing came of
+        it: the stream returns to where it should be, as it does from anywhere.
+
+        Args:
+            action: float32 (K,), encoded and checked.
+        """
+        if self._coming is None or self._ahead is not None or self.timeline.full:
+            return
+        step = self._coming + 1
+        save = self.timeline.wants_snapshot(step)
+        seen = self.engine.step(self.stream, action, save=save)
+        # It fails where the episode has ended before it; asyncio is not to complain of that.
+        seen.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._ahead = _Ahead(action, step, seen)
 
     def go(self, number: Any) -> Moment:
         """Goes to a known moment. The stream follows when a step is taken from there."""
@@ -167,8 +195,33 @@ class Visitor:
 
     # -- the stream ----------------------------------------------------------------------------
 
+    async def _next(self, now: Moment, action: np.ndarray) -> Seen:
+        """What follows a moment that has no such future yet."""
+        ahead, step = self._ahead, now.step + 1
+        try:
+            if (
+                ahead is not None
+                and self._live == now.id
+                and ahead.step == step
+                and np.array_equal(ahead.action, action)
+            ):
+                self._ahead, self._live, self._coming = None, None, step
+                return await ahead.seen
+            await self._come_to(now.id)
+            self._coming = step
+            return await self._step(action, show=True, save=self.timeline.wants_snapshot(step))
+        finally:
+            self._coming = None
+
+    def _drop_ahead(self) -> None:
+        """Forgets what was expected; the stream may be a step further than is known."""
+        if self._ahead is not None:
+            self._ahead.seen.cancel()
+            self._ahead = self._live = None
+
     async def _come_to(self, number: int) -> None:
         """Brings the stream to a moment, by as few steps as possible."""
+        self._drop_ahead()
         begin, snapshot, steps = self.timeline.way_to(number, self._live)
         if begin.id != self._live:
             self._live = None
@@ -194,6 +247,7 @@ class Visitor:
             self.timeline.put_snapshot(moment.id, seen.snapshot, seen.snapshot.num_bytes)
 
     async def _reset(self, start: Start) -> Seen:
+        self._drop_ahead()
         self._live = None
         return await self.engine.reset(self.stream, start.seed, self._context(start))
 

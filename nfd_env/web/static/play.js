@@ -5,6 +5,7 @@ import { Held, Screen, drawPad } from "./stage.js";
 const $ = (id) => document.getElementById(id);
 const CREDIT = 2; // steps under way: while one travels, the next is imagined
 const FASTEST = 120; // well below the messages that a visitor may send in a second
+const READING = 120; // milliseconds between numbers while frames come: nobody reads faster
 const NO_HIT = /^(INPUT|SELECT|TEXTAREA)$/;
 
 const screen = new Screen($("screen"));
@@ -14,7 +15,7 @@ const held = new Held($("screen"), () => pressed());
 let socket = null, welcome = null, tree = new Tree(), retry = 0;
 let playing = false, replaying = false, waiting = 0, due = 0, fps = 10, timer = 0;
 let compared = null, local = null, watching = 0, wanted = null;
-let drawn = [], delays = [], moved = false, saved = "";
+let drawn = [], delays = [], written = 0, moved = false, saved = "";
 
 // -- connection ----------------------------------------------------------------------------
 
@@ -157,14 +158,18 @@ function frame(data) {
     drawn.push(performance.now());
     document.body.dataset.shown = header.n;
   });
-  numbers(tree.now);
+  // Laying out text costs a page more than the picture does.
+  if (now - written >= READING) {
+    written = now;
+    numbers(tree.now);
+  }
   beside();
   if (header.ended && !replaying) {
     pause();
     status(`the episode has ended (${header.ended}) at step ${header.step}, return ` +
       `${round(header.total)}: go back, or start anew`);
   }
-  if (!playing) redraw();
+  if (!playing && !replaying) redraw();
   pump();
 }
 
@@ -179,7 +184,8 @@ function pump() {
     due = Math.max(due + 1000 / fps, now);
     send();
   }
-  timer = setTimeout(pump, Math.max(1, Math.min(due - performance.now(), 50)));
+  // With too many under way the next frame calls.
+  if (waiting < CREDIT) timer = setTimeout(pump, Math.max(1, due - performance.now()));
 }
 
 function send() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from agents.environments import TRUST
-from agents.filming.command import FilmOptions, run
+from agents.filming.command import FilmOptions, _played, run
 from agents.filming.picture import Layout
 from agents.filming.shots import (
     Shot,
@@ -22,12 +23,15 @@ from agents.filming.shots import (
     played_shots,
     recorded_shots,
 )
+from nfd_env.action_adapter import find_adapter
 from nfd_env.path_file import WorldPath
 from nfd_env.play.dream import Dream
 from tests.toy import FRAME_SHAPE, STATE_NAMES, ToyGame, ToyWorld, read, record_episodes
+from tests.world_model.tiny import minecraft_world
 from world_model.data import open_store, write_dataset
 from world_model.data.metadata import DatasetInfo
-from world_model.errors import DataError, NFDError
+from world_model.errors import ConfigError, DataError, NFDError
+from world_model.minecraft.formats import FORMATS
 from world_model.provenance import read_provenance
 
 SPEC = ToyWorld().action_spec
@@ -177,3 +181,28 @@ def test_a_folder_in_the_way_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "film.mp4").mkdir()
     with pytest.raises(NFDError, match="is a folder"):
         run(FilmOptions(out=tmp_path / "film.mp4"), Console(quiet=True), ToyWorld())
+
+
+@pytest.mark.parametrize("who", [{"policy": "forward"}, {"actions": "forward,6\n"}])
+def test_a_policy_or_a_script_may_have_the_actions_of_another_mode(
+    tmp_path: Path, who: dict[str, Any]
+) -> None:
+    world = minecraft_world()
+    if "actions" in who:
+        (tmp_path / "moves.csv").write_text("action,steps\n" + who["actions"])
+        who = {"actions": tmp_path / "moves.csv"}
+    settings = {"sampling_steps": 1, "steps": 4}
+    options = FilmOptions(out=tmp_path / "f.mp4", action_mode="discrete", **settings, **who)
+    with closing(Dream(world, endless=True, sampling_steps=1)) as dream:
+        _, _, shots = _played(options, dream)
+        seen = list(islice(shots, 4))
+    label = FORMATS["discrete"].spec.groups[0].labels.index("forward")
+    forward = find_adapter(world, "discrete").encode(label)
+    assert all(np.array_equal(shot.action, forward) for shot in seen[1:])
+    assert run(options, Console(quiet=True), world) == 4
+
+
+def test_recorded_actions_have_no_other_mode(tmp_path: Path) -> None:
+    options = FilmOptions(out=tmp_path / "f.mp4", action_mode="discrete", beside="data", steps=4)
+    with pytest.raises(ConfigError, match="--action-mode discrete is for a policy"):
+        run(options, Console(quiet=True), minecraft_world())

@@ -13,11 +13,14 @@ from gymnasium import spaces
 from PIL import Image
 
 from agents.policies import make_policy
+from nfd_env.env import NFDWorldEnv
 from nfd_env.path_file import load_path
 from nfd_env.play.session import COMMANDS, Session
 from tests.toy import ToyGame, ToyWorld, read
+from tests.world_model.tiny import minecraft_world
 from world_model.action_spec import ActionSpec
 from world_model.errors import ActionError, ConfigError
+from world_model.minecraft.formats import FORMATS
 from world_model.provenance import read_provenance
 from world_model.video import Film
 
@@ -246,3 +249,37 @@ def test_quit_and_keys() -> None:
     session.do("quit")
     assert not session.running
     assert set(COMMANDS) >= {"quit", "keys"}
+
+
+def test_the_actions_of_another_mode_are_played_as_an_agent_would() -> None:
+    """With the discrete table camera and buttons are whole choices, for keys and a policy alike."""
+    world = minecraft_world()
+    settings: dict[str, Any] = {"endless": True, "sampling_steps": 1, "speculation": "off"}
+    labels = list(FORMATS["discrete"].spec.groups[0].labels)
+    env = NFDWorldEnv(world, action_mode="discrete", **settings)
+    policy = make_policy("forward", FORMATS["discrete"].spec.space, tuple(labels))
+    session = open_session(
+        world=world, policy=policy, make_real=None, action_mode="discrete", **settings
+    )
+    env.reset(seed=3)
+    for keys, action in ((["w", "space"], "forward+jump"), (["right"], "turn right")):
+        session.tick(keys)
+        assert np.array_equal(session.frame, env.step(labels.index(action))[0])
+    session.do("driver")
+    session.tick([])
+    assert np.array_equal(session.frame, env.step(labels.index("forward"))[0])
+    # What is kept is in the world's own actions.
+    assert {len(stretch.action) for stretch in session.path.actions} == {world.action_spec.dim}
+    session.close()
+    with pytest.raises(ConfigError, match="action_mode='discrete'"):
+        open_session(action_mode="discrete")
+
+
+def test_warming_up_changes_nothing() -> None:
+    session, other = open_session(), open_session()
+    session.warm_up()
+    for _ in range(3):
+        session.tick(["a"])
+        other.tick(["a"])
+    assert np.array_equal(session.frame, other.frame)
+    assert (session.steps, session.total, len(session.path)) == (3, other.total, 3)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import functools
 import os
 import re
 import signal
@@ -9,7 +11,9 @@ import sys
 import urllib.error
 import urllib.request
 
+import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("aiohttp")
 
@@ -112,5 +116,42 @@ def test_by_default_no_frame_depends_on_who_else_plays():
     try:
         assert lobby.engine.most == 1
         assert lobby.engine.core.num_envs == Limits().visitors
+    finally:
+        lobby.engine.close()
+
+
+@pytest.mark.slow
+def test_what_is_compiled_is_compiled_before_anybody_comes(monkeypatch, capsys):
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = functools.partial(torch.compile, backend=count)
+    monkeypatch.setattr(torch, "compile", compiled)
+    limits = Limits(visitors=3)
+    options = command.WebOptions(
+        world="tests.world_model.tiny:tiny_world",
+        compile=True,
+        sampling_steps=1,
+        batch=2,
+        endless=True,
+        limits=limits,
+    )
+    lobby = command.make_lobby(options)
+    try:
+        before = len(graphs)
+        assert before == 2  # one for each number of streams
+        assert "compiling" in capsys.readouterr().out
+        engine, action = lobby.engine, np.array([1], np.float32)
+
+        async def play():
+            await asyncio.gather(*(engine.reset(stream, seed=1) for stream in range(3)))
+            return await asyncio.gather(*(engine.step(i % 3, action) for i in range(9)))
+
+        assert {seen.batch for seen in asyncio.run(play())} == {1, 2}
+        assert len(graphs) == before
+        assert not engine.core.rollout.compiled.failed
     finally:
         lobby.engine.close()
