@@ -62,6 +62,11 @@ class FlowConfig:
     estimate is then restored in the next, instead of fading away. Needs ``previous_frames``, and
     one more forward pass of those windows. In few-step training, which needs neither, all that is
     looked back at is imagined, frame after frame; see :mod:`world_model.distillation.history`."""
+    own_retraces: bool = False
+    """Whether windows of the network's own, in few-step training, are never imagined from noise
+    alone: then they stay near what was recorded. For games in which what came by chance stays, such
+    as land that comes into view: a window that went another way than the recording, which is what
+    the next frame is compared with, would teach that it changes."""
     junk_fraction: float = 0.0
     """Share of windows in which what is looked back at is covered with misplaced tokens, so that
     a view that was lost is found again. In few-step training alone."""

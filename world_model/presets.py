@@ -115,7 +115,7 @@ BALL_GAME = replace(
     network=replace(
         SMALL_GAME.network, width=128, layers=4, heads=2, mlp_width=256, transport=(3, 6, 3)
     ),
-    flow=replace(PLAIN_GAME.flow, motion_weight=20.0, motion_reach=17),
+    flow=replace(PLAIN_GAME.flow, motion_weight=20.0, motion_reach=17, own_retraces=True),
 )
 
 # Frames of 9 by 9 tiles, a token each: where the player walks, all of them move by one.
@@ -124,6 +124,7 @@ TILE_GAME = replace(
     network=replace(
         SMALL_GAME.network, width=128, layers=4, heads=2, mlp_width=384, transport=(8, 8, 0)
     ),
+    flow=replace(PLAIN_GAME.flow, own_retraces=True),
 )
 
 TINY = WorldPreset(

@@ -9,6 +9,7 @@ covered with misplaced tokens, from which the only way out is a plausible frame.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -43,7 +44,8 @@ def history_of(
         assert model is not None
         device, frames = latents.device, latents.shape[1]
         first = torch.randint(1, frames, (own,), generator=generator, device=device)
-        t = sample_times((own,), config, generator)
+        from_noise = 0.0 if config.own_retraces else config.noise_fraction
+        t = sample_times((own,), replace(config, noise_fraction=from_noise), generator)
         level = torch.rand(own, generator=generator, device=device).square()
         level = level * config.context_noise_max
         imagined = own_frames(

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.world_model.tiny import tiny_world
+from world_model.distillation import history
 from world_model.distillation.history import cover_with_junk, history_of, own_frames
 from world_model.flow import FlowConfig
 from world_model.rollout import Rollout
@@ -112,6 +113,24 @@ def test_a_share_of_the_windows_is_imagined():
     assert real.tolist() == [False, False, True, True, True]  # a quarter of five, rounded up
     config = replace(CONFIG, own_fraction=0.0)
     assert torch.equal(history_of(None, latents, actions, config, torch.Generator()), latents)
+
+
+def test_windows_that_retrace_are_never_made_from_noise_alone(monkeypatch):
+    world = tiny_world()
+    latents, actions = windows(world, batch=40)
+    times = []
+
+    def note(model, latents, *rest, t, **others):
+        times.append(t)
+        return latents
+
+    monkeypatch.setattr(history, "own_frames", note)
+    for retraces in (False, True):
+        config = replace(CONFIG, own_fraction=1.0, own_retraces=retraces)
+        history_of(world.network, latents, actions, config, torch.Generator().manual_seed(1))
+    assert (times[0] == 1).all()
+    assert (times[1] < 1).all()
+    assert times[1].unique().numel() == 40
 
 
 def test_no_gradient_flows_through_what_was_imagined():
