@@ -51,7 +51,7 @@ class AutoencoderTrainer(TrainingLoop):
         perceptual: torch.nn.Module | None = None,
     ) -> None:
         super().__init__(train, folder, device)
-        self.step_graph = None  # its convolutions are large: launching them binds nothing
+        self.step_graph = None  # large convolutions: little to gain, and not tried
         self.loss = loss
         self.perceptual: Callable[[Tensor, Tensor], Tensor] | None = None
         if perceptual is not None:
