@@ -51,7 +51,7 @@ def test_the_recording_is_made_once(tmp_path):
 @pytest.mark.slow
 def test_one_step_blurs_until_it_is_distilled(tmp_path):
     options = CoinFlipOptions(
-        out=tmp_path, methods=("energy", "scm"), steps=(1, 18), base_steps=500, distill_steps=500,
+        out=tmp_path, methods=("energy", "scm"), steps=(1, 18), base_steps=300, distill_steps=400,
         flips=200,
     )  # fmt: skip
     result = run(options, Console(quiet=True))
