@@ -6,11 +6,17 @@ const $ = (id) => document.getElementById(id);
 const CREDIT = 2; // steps under way: while one travels, the next is imagined
 const FASTEST = 120; // well below the messages that a visitor may send in a second
 const READING = 120; // milliseconds between numbers while frames come: nobody reads faster
+const TURNING = " A click on the picture catches the mouse, which then turns the camera; Esc gives it " +
+  "back. A drag turns it too, with mouse or finger; while paused it takes one step.";
 const NO_HIT = /^(INPUT|SELECT|TEXTAREA)$/;
 
 const screen = new Screen($("screen"));
 const other = new Screen($("other"));
-const held = new Held($("screen"), () => pressed());
+const held = new Held($("screen"), {
+  onpress: () => pressed(),
+  onturn: () => pressed(), // while paused, a drag is one step
+  onfree: () => playing && pause(), // as games do: Esc gives the mouse back, and time stands still
+});
 
 let socket = null, welcome = null, tree = new Tree(), retry = 0;
 let playing = false, replaying = false, waiting = 0, due = 0, fps = 10, timer = 0;
@@ -67,7 +73,8 @@ const heard = {
     const rest = message.controls.rest;
     $("help").textContent =
       `Enter plays and pauses. While paused, a key takes one step, full stop (.) steps without a ` +
-      `key (“${rest}”) and comma (,) goes back.` + (held.camera ? " A click on the picture catches the mouse." : "");
+      `key (“${rest}”) and comma (,) goes back.` + (held.camera ? TURNING : "");
+    $("turning").hidden = !held.camera;
     drawClips();
     status("connected");
     waiting = 0;
@@ -212,6 +219,7 @@ function play() {
   stopWatching();
   if (tree.now.ended) return note("The episode has ended here: go back, or start anew.");
   playing = true;
+  held.mouse = [0, 0]; // what the mouse did in a break does not count
   due = performance.now();
   status("playing");
   buttons();
@@ -486,10 +494,12 @@ $("back").onclick = () => tree.now?.parent != null && go(tree.now.parent);
 $("restart").onclick = () => tree.now && go(tree.current[0]);
 $("new").onclick = () => {
   pause();
+  held.letGo();
   $("starts").showModal();
 };
 $("share").onclick = () => {
   pause();
+  held.letGo();
   $("link").value = "";
   $("share-words").textContent = "";
   $("sharing").showModal();

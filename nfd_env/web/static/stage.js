@@ -31,11 +31,17 @@ export class Screen {
   }
 }
 
-// Keys that are held, and how far the mouse went since it was last asked.
+// Keys that are held, and how far the mouse or a finger went since it was last asked.
+//
+// A click catches the mouse: it then turns the camera until Esc lets it go. Where a browser does
+// not let pages catch it, dragging does the same, as with a finger.
 export class Held {
-  constructor(canvas, onpress) {
+  constructor(canvas, { onpress, onturn, onfree }) {
     this.canvas = canvas;
     this.onpress = onpress;
+    this.onturn = onturn; // a drag has ended
+    this.onfree = onfree; // the mouse was caught, and is not any more
+    this.dragging = null; // the pointer that drags, and where it was
     this.keys = [];
     this.known = new Set();
     this.mouse = [0, 0];
@@ -47,6 +53,7 @@ export class Held {
     canvas.addEventListener("pointermove", (event) => this.pointerMove(event));
     canvas.addEventListener("pointerup", (event) => this.pointerUp(event));
     canvas.addEventListener("pointercancel", (event) => this.pointerUp(event));
+    document.addEventListener("pointerlockchange", () => this.lockChanged());
     canvas.addEventListener("contextmenu", (event) => this.camera && event.preventDefault());
   }
 
@@ -71,7 +78,25 @@ export class Held {
   clear() {
     this.keys = [];
     this.mouse = [0, 0];
+    this.dragging = null;
     this.changed();
+  }
+
+  get caught() {
+    return document.pointerLockElement === this.canvas;
+  }
+
+  letGo() {
+    if (this.caught) document.exitPointerLock();
+  }
+
+  lockChanged() {
+    this.canvas.classList.toggle("caught", this.caught);
+    this.mouse = [0, 0];
+    this.dragging = null;
+    if (this.caught) return;
+    MOUSE.forEach((button) => this.release(button)); // nobody tells of those let go elsewhere
+    this.onfree();
   }
 
   changed() {
@@ -98,26 +123,40 @@ export class Held {
   }
 
   pointerDown(event) {
-    this.canvas.focus();
+    this.canvas.focus({ preventScroll: true });
     if (!this.camera) return;
-    if (event.pointerType === "mouse") {
-      if (document.pointerLockElement !== this.canvas) this.canvas.requestPointerLock?.();
-      else this.press(MOUSE[event.button]);
-    } else {
-      this.canvas.setPointerCapture(event.pointerId);
-    }
+    if (this.caught) return this.press(MOUSE[event.button]);
+    if (this.dragging || event.button !== 0) return;
+    this.dragging = { id: event.pointerId, x: event.clientX, y: event.clientY, far: 0 };
+    try {
+      this.canvas.setPointerCapture(event.pointerId); // on, even beyond the edge
+    } catch { /* the finger is gone already */ }
+    // Older browsers return nothing; a refusal leaves the drag.
+    if (event.pointerType === "mouse") this.canvas.requestPointerLock?.()?.catch?.(() => {});
   }
 
   pointerMove(event) {
     if (!this.camera) return;
-    const locked = document.pointerLockElement === this.canvas;
-    if (!locked && event.pointerType === "mouse") return;
-    this.mouse[0] += event.movementX;
-    this.mouse[1] += event.movementY;
+    const { dragging } = this;
+    if (this.caught) {
+      this.mouse[0] += event.movementX;
+      this.mouse[1] += event.movementY;
+    } else if (dragging?.id === event.pointerId) {
+      // Not movementX: for fingers it is 0 in some browsers, and in others counts screen pixels.
+      const right = event.clientX - dragging.x, down = event.clientY - dragging.y;
+      this.mouse[0] += right;
+      this.mouse[1] += down;
+      Object.assign(dragging, { x: event.clientX, y: event.clientY });
+      dragging.far += Math.abs(right) + Math.abs(down);
+    }
   }
 
   pointerUp(event) {
     if (event.pointerType === "mouse") this.release(MOUSE[event.button]);
+    if (this.dragging?.id !== event.pointerId) return;
+    const { far } = this.dragging;
+    this.dragging = null;
+    if (far) this.onturn();
   }
 }
 
