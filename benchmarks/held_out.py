@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -25,6 +25,8 @@ from world_model.errors import ContextError
 
 if TYPE_CHECKING:
     from benchmarks.fidelity import EvaluateOptions
+
+Made = TypeVar("Made")
 
 
 @dataclass
@@ -63,21 +65,26 @@ class HeldOut:
 
     def dream(self, steps: int, on_frames: Callable[[int], None]) -> Dream:
         """The clips imagined under their own actions; kept."""
-        if steps not in self._dreams:
-            self._dreams[steps] = imagine_true(
-                self.rollout(steps), self.clips, self.options.seed,
-                batch=self.options.batch, on_frames=on_frames,
-            )  # fmt: skip
-        return self._dreams[steps]
+        return self._once(self._dreams, imagine_true, steps, on_frames)
 
     def shuffled(self, steps: int, on_frames: Callable[[int], None]) -> np.ndarray:
         """Their frames under the actions of other clips; kept."""
-        if steps not in self._shuffled:
-            self._shuffled[steps] = imagine_shuffled(
-                self.rollout(steps), self.clips, self.options.seed,
-                batch=self.options.batch, on_frames=on_frames,
-            )  # fmt: skip
-        return self._shuffled[steps]
+        return self._once(self._shuffled, imagine_shuffled, steps, on_frames)
+
+    def _once(
+        self,
+        kept: dict[int, Made],
+        imagine: Callable[..., Made],
+        steps: int,
+        on_frames: Callable[[int], None],
+    ) -> Made:
+        """What was kept; imagined where it was not."""
+        if steps not in kept:
+            rollout, options = self.rollout(steps), self.options
+            kept[steps] = imagine(
+                rollout, self.clips, options.seed, batch=options.batch, on_frames=on_frames
+            )
+        return kept[steps]
 
     def write(
         self, kind: str, results: Mapping[str, Any], started: float, **settings: Any
