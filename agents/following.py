@@ -6,8 +6,7 @@ what the ball in it is worth.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -68,37 +67,3 @@ class Follow:
             float(((rows + 0.5) * red).sum() / red.sum() + top) / height,
             float(((columns + 0.5) * red).sum() / red.sum() + left) / width,
         ]
-
-
-@dataclass(frozen=True)
-class FollowPolicy:
-    """Keeps Breakout's paddle under the ball, by the frames alone, but for some random actions."""
-
-    name: str
-    """Short name for tables."""
-    index: Mapping[str, int]
-    """Numbers of the actions ``noop``, ``fire``, ``left`` and ``right``, from 0."""
-    epsilon: float
-    """Share of random actions, in [0, 1]."""
-    first: int = 0
-    """The space's first action."""
-
-    def begin(self, seeds: Sequence[int]) -> list[Follow]:
-        """State of ``len(seeds)`` streams that start an episode: a player for each."""
-        return [self._player(seed) for seed in seeds]
-
-    def restart(self, state: list[Follow], stream: int, seed: int) -> None:
-        """Makes one stream start a new episode, in place."""
-        state[stream] = self._player(seed)
-
-    def act(self, observations: np.ndarray, state: list[Follow]) -> np.ndarray:
-        """One action a stream, int64 (B,), from frames uint8 (B, H, W, 3)."""
-        if len(observations) != len(state):
-            raise ValueError(
-                f"{len(observations)} observations for a state of {len(state)} streams."
-            )
-        chosen = [player.act(frame, {}) for player, frame in zip(state, observations, strict=True)]
-        return np.array(chosen, np.int64) + self.first
-
-    def _player(self, seed: int) -> Follow:
-        return Follow(self.index, self.epsilon, np.random.default_rng(seed))

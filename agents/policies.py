@@ -20,8 +20,10 @@ from typing import Any, Protocol
 import numpy as np
 from gymnasium import spaces
 
-from agents.following import FOLLOW_ACTIONS, FollowPolicy
+from agents.following import FOLLOW_ACTIONS, Follow
+from agents.foraging import FORAGE_ACTIONS, Forage
 from agents.scripted import ConstantPolicy, StickyPolicy, SweepPolicy, UniformPolicy
+from agents.seeing import PlayerMaker, SeeingPolicy
 from world_model.errors import ActionError
 
 
@@ -60,7 +62,14 @@ BASELINES = ("noop", "left", *BLIND)
 """Some blind policies of different skill."""
 FOLLOWING = ("follow-0", "follow-25", "follow-50", "follow-75")
 """Breakout's policies of graded skill: they look, and earn what they see is true."""
-GRADED = (*BASELINES, "sticky-80", "sticky-95", "sweep-15", "sweep-30", *FOLLOWING)
+FORAGING = ("forage-0", "forage-25", "forage-50", "forage-75")
+"""Crafter's."""
+SEEING: dict[str, tuple[frozenset[str], PlayerMaker]] = {
+    "follow": (FOLLOW_ACTIONS, Follow),
+    "forage": (FORAGE_ACTIONS, Forage),
+}
+"""Players that know a game: the names of its actions, and what makes one."""
+GRADED = (*BASELINES, "sticky-80", "sticky-95", "sweep-15", "sweep-30", *FOLLOWING, *FORAGING)
 """Policies of graded skill that rank a world against the real game, where they know it."""
 
 
@@ -90,7 +99,8 @@ def make_policy(name: str, action_space: spaces.Space, action_names: Sequence[st
         name: ``noop`` (action 0), ``uniform``, ``sticky-P`` (repeats its last action with
             probability P per cent), ``sweep-N`` (N steps one way, N steps the other),
             ``action-I``, or the name of an action, such as ``left``; for Breakout's actions also
-            ``follow-P`` (keeps the paddle under the ball, P per cent of its actions are random).
+            ``follow-P`` (keeps the paddle under the ball, P per cent of its actions are random),
+            for Crafter's ``forage-P`` (walks to what it can use, and uses it).
         action_space: the Discrete space to act in.
         action_names: a name for every action; default: stay, left, right for three actions.
 
@@ -121,8 +131,8 @@ def make_policy(name: str, action_space: spaces.Space, action_names: Sequence[st
         left = names.index("left") if "left" in names else min(1, count - 2)
         right = names.index("right") if "right" in names else (left + 1) % count
         return SweepPolicy(name, first + left, first + right, value)
-    if kind == "follow" and value is not None and value <= 100 and set(names) == FOLLOW_ACTIONS:
+    if kind in SEEING and value is not None and value <= 100 and set(names) == SEEING[kind][0]:
         index = {label: number for number, label in enumerate(names)}
-        return FollowPolicy(name, index, value / 100, first)
+        return SeeingPolicy(name, SEEING[kind][1], index, value / 100, first)
     known = ["noop", "uniform", "sticky-80", "sweep-20", "action-0", *names]
     raise ActionError(f"no policy is called {name!r}. Known are {', '.join(known)}.")

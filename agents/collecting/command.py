@@ -46,9 +46,9 @@ class CollectConfig:
     policy: tuple[str, ...] = ("mix",)
     """Players, drawn with equal shares: mix; one of its parts (random, sticky, runs, biased,
     switch; of doom-take-cover uniform, sticky, sweep, evade, switch, noop, constant; of
-    doom-defend-the-center also hunt, of breakout also follow); the folder of a trained policy, or
-    its .zip from Stable-Baselines3; or `module:function`, called with a numpy Generator once an
-    episode, which returns a callable (frame, info) -> action."""
+    doom-defend-the-center also hunt, of breakout also follow, of crafter also forage); the folder
+    of a trained policy, or its .zip from Stable-Baselines3; or `module:function`, called with a
+    numpy Generator once an episode, which returns a callable (frame, info) -> action."""
     shard_episodes: int = 16
     """Episodes per parquet file."""
     kwargs: str = "{}"

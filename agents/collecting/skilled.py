@@ -1,7 +1,8 @@
 """Players that know a game's rules: they show what blind ones never live to see.
 
-Blind players of Breakout seldom hit the ball twice, and those of Defend the Center hardly ever
-hit a monster: a world learned from them alone could not be true where a good agent goes.
+Blind players of Breakout seldom hit the ball twice, those of Defend the Center hardly ever hit a
+monster, and those of Crafter have nothing to make tools of: a world learned from them alone could
+not be true where a good agent goes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 
 from agents.collecting.behaviour import BehaviourPolicy
 from agents.following import FOLLOW_ACTIONS, Follow
+from agents.foraging import FORAGE_ACTIONS, Forage
 
 SHARE = 0.35
 """Of the episodes of a mix, in games that somebody here can play."""
@@ -20,6 +22,7 @@ SHARE = 0.35
 SKILLS: dict[frozenset[str], str] = {
     frozenset(("stay", "attack", "right", "left")): "hunt",
     FOLLOW_ACTIONS: "follow",
+    FORAGE_ACTIONS: "forage",
 }
 """Which of the players below knows a game, by the names of its actions."""
 
@@ -44,7 +47,7 @@ def draw_skilled(
     if kind == "hunt":
         assert target is not None
         return Hunt(index, target, epsilon, rng)
-    return Follow(index, epsilon, rng)
+    return (Forage if kind == "forage" else Follow)(index, epsilon, rng)
 
 
 class Hunt:

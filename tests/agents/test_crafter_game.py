@@ -26,7 +26,7 @@ def test_the_recipe_fits_the_game():
     assert (len(labels), labels[:6]) == (
         17, ("noop", "move_left", "move_right", "move_up", "move_down", "do")
     )  # fmt: skip
-    assert (env.fps, env.max_episode_steps, env.state_names) == (10.0, 1000, ())
+    assert (env.fps, env.max_episode_steps, env.state_names) == (10.0, 145, ())
     frame, _ = env.reset(seed=3)
     np.testing.assert_array_equal(frame, env._env.unwrapped.render())  # neither cut nor scaled
     assert env.source["versions"]["crafter"]
@@ -96,3 +96,26 @@ def test_death_terminates_and_time_truncates(game):
     game.reset(seed=0)
     game._game._step = 9999
     assert game.step(0)[2:4] == (False, True)
+
+
+def test_foragers_see_the_land_as_it_is():
+    from agents.foraging import tiles
+    from agents.presets import make_real_env
+
+    env = make_real_env(CRAFTER)
+    known = agreed = 0
+    for seed in range(3):
+        frame, _ = env.reset(seed=seed)
+        for t in range(140):
+            game = env._env.unwrapped._game
+            x, y = game._player.pos
+            area = game._world._mat_map[x - 4 : x + 5, y - 3 : y + 4].T
+            names = [game._world._mat_names[number] for number in area.ravel()]
+            for name, seen in zip(names, tiles(frame).ravel(), strict=True):
+                if name in ("water", "tree", "stone", "sand"):
+                    known, agreed = known + 1, agreed + (seen == name)
+            frame, _, terminated, truncated, _ = env.step(1 + t // 3 % 4)
+            if terminated or truncated:
+                break
+    assert known > 500
+    assert agreed / known > 0.9

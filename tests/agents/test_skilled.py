@@ -5,6 +5,7 @@ from gymnasium import spaces
 from agents.collecting import skilled
 from agents.collecting.choice import Choice
 from agents.collecting.skilled import Hunt, draw_skilled, skill_for
+from agents.foraging import FORAGE_ACTIONS
 from tests.agents.test_following import BREAKOUT, follower
 from world_model.action_spec import ActionSpec
 
@@ -22,6 +23,7 @@ def test_who_knows_which_game():
     assert skill_for(DOOM, None) is None  # nothing to aim at
     assert skill_for(reversed(BREAKOUT), None) == "follow"
     assert skill_for(("left", "right"), 1) is None
+    assert skill_for(sorted(FORAGE_ACTIONS), None) == "forage"
     assert "hunt" in choose(DOOM, 1).kinds
     assert "follow" in choose(BREAKOUT, None).kinds
     assert choose(DOOM, None).kinds[0] == "mix"
@@ -34,8 +36,9 @@ def test_a_mix_has_its_share_of_them():
     drawn = [choose(DOOM, 1)(np.random.default_rng(i)).name.split("-")[0] for i in range(300)]
     assert drawn.count("hunt") / 300 == pytest.approx(skilled.SHARE, abs=0.08)
     assert len(set(drawn)) == 6
-    only = choose(BREAKOUT, None, "follow")
-    assert only(np.random.default_rng(0)).name.startswith("follow-")
+    for names, kind in ((BREAKOUT, "follow"), (tuple(sorted(FORAGE_ACTIONS)), "forage")):
+        only = choose(names, None, kind)
+        assert only(np.random.default_rng(0)).name.startswith(f"{kind}-")
 
 
 def hunter(epsilon: float = 0.0) -> Hunt:

@@ -48,6 +48,9 @@ class OutcomeSettings:
     """Imagined frames per sequence."""
     batch: int = 24
     """Sequences per step."""
+    reward_weight: float = 0.1
+    """Of the reward's cross entropy, next to 1 for the termination's: more where rewards, not the
+    end, are what a game is about."""
     state_names: tuple[str, ...] | None = None
     """What of the real environment's state the memory is taught; None: ``health`` if recorded."""
     contexts: int = 64
@@ -90,7 +93,7 @@ def learn_outcome(
         ),
         steps=settings.steps,
         batch=settings.batch,
-        training=OutcomeTraining(autocast=_fast_bfloat16(precision, device)),
+        training=_training(settings, precision, device),
         checkpoint_dir=folder / "outcome",
         on_progress=on_progress,
         device=device,
@@ -149,8 +152,8 @@ def adapt_outcome(
             sequences("train", 1),
             steps=settings.finetune_steps,
             batch=settings.batch,
-            training=OutcomeTraining(
-                learning_rate=FINETUNE_LEARNING_RATE, autocast=_fast_bfloat16(precision, device)
+            training=replace(
+                _training(settings, precision, device), learning_rate=FINETUNE_LEARNING_RATE
             ),
             on_progress=on_progress,
         )
@@ -159,5 +162,8 @@ def adapt_outcome(
     return calibrate_outcome(world.outcome, held_out)
 
 
-def _fast_bfloat16(precision: str, device: torch.device | str) -> bool:
-    return choose_precision(precision, torch.device(device)) == torch.bfloat16
+def _training(
+    settings: OutcomeSettings, precision: str, device: torch.device | str
+) -> OutcomeTraining:
+    fast = choose_precision(precision, torch.device(device)) == torch.bfloat16
+    return OutcomeTraining(reward_weight=settings.reward_weight, autocast=fast)
