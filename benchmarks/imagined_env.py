@@ -16,6 +16,7 @@ from gymnasium.vector.utils import concatenate, create_empty_array
 
 from agents.evaluation import Evaluation, evaluate, evaluate_vector
 from agents.policies import Policy
+from benchmarks.endless import FirstOfBatch
 from world_model.action_spec import ActionSpec
 from world_model.errors import ConfigError, ContextError, NFDError
 from world_model.types import Context, StepOutcome
@@ -253,13 +254,15 @@ class EnvWorld:
         max_episode_steps: of the real environment.
         action_names: names of the actions, where they are a choice.
         streams: single environments side by side, at most.
+        endless: whether it goes on with the same episode when it is stepped after an end that it
+            told, or tells none: for stability, where an episode is played for thousands of steps.
 
     Raises:
         ConfigError: if its observations are no frames.
     """
 
     goes_on = False
-    """Nobody knows whether its ends can be switched off."""
+    """Whether an episode can be played without an end."""
     outcome = tokenizer = network = contexts = None
 
     def __init__(
@@ -273,8 +276,10 @@ class EnvWorld:
         max_episode_steps: int | None = None,
         action_names: Sequence[str] | None = None,
         streams: int = 8,
+        endless: bool = False,
     ) -> None:
         env = make_env()
+        self.goes_on = endless
         batched = hasattr(env, "num_envs")
         space = env.single_observation_space if batched else env.observation_space
         actions = env.single_action_space if batched else env.action_space
@@ -285,8 +290,10 @@ class EnvWorld:
         self.action_spec = ActionSpec.from_space(actions, names=action_names)
         if batched:
             self.player: Player = BatchedEnv(env, self.action_spec)
+            self._alone: Callable[[], Any] = lambda: FirstOfBatch(env)
         else:
             self.player = SingleEnvs(make_env, self.action_spec, streams, env)
+            self._alone = make_env
         self.describe(name, space.shape, context_length, source, fps, max_episode_steps)
 
     def describe(self, name: str, shape: Any, context_length: int,
@@ -318,6 +325,10 @@ class EnvWorld:
     def play(self, policy: Policy, seeds: Sequence[int]) -> Evaluation:
         """Imagined episodes of a policy, from the environment's own starts."""
         return self.player.play(policy, seeds, f"{self.model_id} (imagined)")
+
+    def endless_env(self) -> Any:
+        """A single environment, to be stepped on and on; of a batch its first stream."""
+        return self._alone()
 
     def close(self) -> None:
         """Closes the environments."""

@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import gymnasium as gym
 import numpy as np
 from rich.console import Console
 
-import nfd_env  # noqa: F401 - registers the ids
 from benchmarks.by_length import by_length, steps_to_keep
+from benchmarks.endless import endless_env, numbers_are_finite
 from benchmarks.frame_statistics import (
     OUTER,
     STATISTICS,
@@ -74,7 +73,8 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     world = load_rollout(options.world if world is None else world, options.device)[0]
     if not getattr(world, "goes_on", True):
         raise NFDError(
-            f"{world.model_id} ends its episodes by itself; stability needs an endless one."
+            f"{world.model_id} ends its episodes by itself; stability needs an endless one. "
+            "EnvWorld(..., endless=True) says of an environment that it goes on after an end."
         )
     config = world.config
     store = open_store_for(find_dataset(config, options.data), config.frame_shape, config.source)
@@ -119,7 +119,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
 
 def play_long(world: Any, steps: int, seed: int, tell: Any = None, **settings: Any) -> Trace:
     """One endless episode under actions that are held for a random while."""
-    env: Any = gym.make("NFD-World-v0", world=world, endless=True, **settings)
+    env = endless_env(world, **settings)
     env.action_space.seed(seed)
     rng = np.random.default_rng(seed)
     frame, _ = env.reset(seed=seed)
@@ -142,9 +142,7 @@ def play_long(world: Any, steps: int, seed: int, tell: Any = None, **settings: A
                 trace.shots.append((step, frame))
             if step % CHECK_EVERY == 0 or step == steps:
                 trace.memory_mb.append(resident_mb())
-                trace.bad_numbers += not (
-                    np.isfinite(info["uncertainty"]) and state_is_finite(env.unwrapped.core.state)
-                )
+                trace.bad_numbers += not numbers_are_finite(env, info)
                 if tell is not None:
                     tell(min(CHECK_EVERY, steps))
     finally:
@@ -205,11 +203,3 @@ def resident_mb() -> float:
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-
-
-def state_is_finite(state: Any) -> bool:
-    """Whether no tensor of a rollout's state holds a NaN or an infinity."""
-    import torch
-
-    tensors = state.tensors() if hasattr(state, "tensors") else []
-    return all(bool(torch.isfinite(t).all()) for t in tensors if t.is_floating_point())

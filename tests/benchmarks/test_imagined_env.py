@@ -10,6 +10,7 @@ from rich.console import Console
 from benchmarks import policy_ranking, stability
 from benchmarks.clips import cut_clips
 from benchmarks.dreaming import imagine
+from benchmarks.endless import numbers_are_finite
 from benchmarks.fidelity import EvaluateOptions, main
 from benchmarks.imagined_env import EnvWorld
 from tests.benchmarks import sliding, sliding_game
@@ -46,7 +47,7 @@ def single(**options):
     return EnvWorld(Imagined, source={"environment": sliding_game.NAME}, **settings)
 
 
-def batch(mode=gym.vector.AutoresetMode.NEXT_STEP):
+def batch(mode=gym.vector.AutoresetMode.NEXT_STEP, game=Imagined, **options):
     class Batch(gym.vector.SyncVectorEnv):
         """Deals out the options of a batch, which SyncVectorEnv gives to all alike."""
 
@@ -60,8 +61,9 @@ def batch(mode=gym.vector.AutoresetMode.NEXT_STEP):
             return result
 
     return EnvWorld(
-        lambda: Batch([Imagined] * 7, autoreset_mode=mode), name="mine", context_length=2,
+        lambda: Batch([game] * 7, autoreset_mode=mode), name="mine", context_length=2,
         source={"environment": sliding_game.NAME}, action_names=["stay", "right", "left"],
+        **options,
     )  # fmt: skip
 
 
@@ -158,6 +160,57 @@ def test_from_the_command_line(data, tmp_path):
 def test_no_endless_episode(data, tmp_path):
     with pytest.raises(NFDError, match="stability needs an endless one"):
         stability.run(EvaluateOptions(data=data, out=tmp_path), Console(quiet=True), single())
+
+
+class Fading(Imagined):
+    """Goes on after an end, and grows dark."""
+
+    def _frame(self):
+        return (super()._frame() * 0.97**self.steps).astype(np.uint8)
+
+
+class Silent(Imagined):
+    """Tells no ends, as a batch must: it begins anew after one."""
+
+    def step(self, action):
+        frame, reward, _, _, info = super().step(action)
+        return frame, reward, False, False, info
+
+
+@pytest.mark.parametrize("make", [single, lambda **options: batch(game=Silent, **options)])
+def test_one_that_goes_on_after_an_end_is_played_for_long(data, tmp_path, make):
+    options = EvaluateOptions(data=data, out=tmp_path, stable_steps=150, pictures=False)
+    world = make(endless=True)
+    results = stability.run(options, Console(quiet=True), world)["results"]
+    world.close()
+    assert (results["steps"], results["bad_numbers"]) == (150, 0)
+    for part in results["statistics"].values():
+        assert part["share_in_full_range"] == 1
+
+
+def test_one_that_fades_in_a_long_episode_is_caught(data, tmp_path):
+    options = EvaluateOptions(data=data, out=tmp_path, stable_steps=150, pictures=False)
+    world = EnvWorld(Fading, name="fading", context_length=2, endless=True)
+    mean = stability.run(options, Console(quiet=True), world)["results"]["statistics"]["mean"]
+    assert mean["share_in_usual_range"] < 0.2
+
+
+def test_the_first_of_a_batch_is_played_alone():
+    played = []
+    for world in (single(), batch(gym.vector.AutoresetMode.DISABLED)):
+        env = world.endless_env()
+        frames = [env.reset(seed=5)[0]]
+        frames += [env.step(action)[0] for action in (1, 1, 2, 0, 1)]
+        played.append(np.stack(frames))
+        world.close()
+    np.testing.assert_array_equal(*played)
+    assert len(np.unique(played[0], axis=0)) > 2
+
+
+@pytest.mark.parametrize(("uncertainty", "finite"), [(0.3, True), (np.nan, False), (None, True)])
+def test_what_can_be_seen_of_numbers_is_looked_at(uncertainty, finite):
+    info = {} if uncertainty is None else {"uncertainty": uncertainty}
+    assert numbers_are_finite(Imagined(), info) is finite
 
 
 def test_seeds_reach_the_environment(clips):
