@@ -17,7 +17,8 @@ import torch
 from gymnasium import spaces
 
 from agents.policies import Policy
-from benchmarks.imagined_env import EnvWorld, Stepped
+from benchmarks.env_players import Stepped
+from benchmarks.imagined_env import EnvWorld
 from nfd_env.seeding import mix
 from world_model.action_spec import ActionSpec
 from world_model.errors import NFDError
