@@ -132,15 +132,19 @@ class World:
         )
 
     def save_pretrained(
-        self, path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32
+        self,
+        path: str | os.PathLike[str],
+        *,
+        dtype: torch.dtype = torch.float32,
+        outcome_dtype: torch.dtype = torch.float32,
     ) -> Path:
         """Writes the world as one folder, replacing an older one as a whole.
 
         Args:
             path: the folder.
-            dtype: of the transformers' weights on disk, float32 or float16. The outcome model,
-                which is small and calibrated, stays float32, and so does an autoencoder, whose
-                latents the transformer knows.
+            dtype: of the transformers' weights on disk, float32 or float16. An autoencoder, whose
+                latents the transformer knows, stays float32.
+            outcome_dtype: of the outcome model's, which is small and calibrated.
 
         Returns:
             The folder.
@@ -159,7 +163,9 @@ class World:
                     stored_weights(self.teacher.network, dtype), folder / "teacher.safetensors"
                 )
             if self.outcome is not None:
-                save_tensors(stored_weights(self.outcome), folder / "outcome.safetensors")
+                save_tensors(
+                    stored_weights(self.outcome, outcome_dtype), folder / "outcome.safetensors"
+                )
             if self.contexts is not None:
                 self.contexts.save(folder / "contexts.parquet")
             if self.moments is not None:
