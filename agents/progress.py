@@ -15,9 +15,7 @@ from agents.learning_curve import CurvePoint
 from agents.ppo import PPOTrainer
 from agents.statistics import format_number
 from world_model.data.store import EpisodeStore
-
-QUIET_SECONDS = 30.0
-"""Where there is no terminal to show a bar, training reports so often in a line."""
+from world_model.progress import LoggedProgress
 
 
 def train_with_progress(
@@ -47,16 +45,12 @@ def train_with_progress(
             text = f"{now:,} steps, {speed:,.0f}/s{note}"
             progress.update(task, completed=min(done, total), note=text)
 
-        spoken = started
         for point in trainer.train(
             timesteps, minutes=minutes, keep_every=keep_every, on_step=on_step
         ):
             if point.episode_return is not None:
                 note = f", return {format_number(point.episode_return)}"
             on_update(point)
-            if not console.is_terminal and time.perf_counter() - spoken > QUIET_SECONDS:
-                spoken = time.perf_counter()
-                console.print(f"{label}: {trainer.curve.describe()}")
         progress.update(task, completed=total)
 
 
@@ -94,7 +88,7 @@ def episode_progress(console: Console, label: str, episodes: int) -> Iterator[On
 
 
 def _progress(console: Console) -> Progress:
-    return Progress(
+    return LoggedProgress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         TextColumn("{task.percentage:>3.0f}%"),
@@ -104,6 +98,4 @@ def _progress(console: Console) -> Progress:
         TextColumn("{task.fields[note]}"),
         console=console,
         transient=True,
-        # A log file is no place for a moving bar.
-        disable=not console.is_terminal,
     )

@@ -1,4 +1,4 @@
-"""A bar that counts things; silent where there is no terminal."""
+"""A bar that counts things."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+from world_model.progress import LoggedProgress
 
 
 @contextmanager
@@ -18,8 +20,6 @@ def counting(console: Console, label: str, total: int) -> Iterator[Callable[[int
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
+    with LoggedProgress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(label, total=total)
         yield lambda more: progress.update(task, advance=more)

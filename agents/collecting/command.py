@@ -155,7 +155,10 @@ def run(config: CollectConfig) -> None:
     Raises:
         NFDError: with a text for the user.
     """
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+
+    from world_model.progress import LoggedProgress
 
     if not config.policy:
         raise DataError("no policy is given; leave --policy out for the usual mix.")
@@ -181,18 +184,18 @@ def run(config: CollectConfig) -> None:
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed}/{task.total} frames"),
-        TextColumn("{task.fields[rate]:.0f} frames/s"),
+        TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(),
     )
     started, played = time.monotonic(), 0
-    with Progress(*columns) as progress:
-        bar = progress.add_task(str(out), total=config.steps, rate=0.0)
+    with LoggedProgress(*columns, console=Console()) as progress:
+        bar = progress.add_task(str(out), total=config.steps, note="")
 
         def report(placed: int, more: int) -> None:
             nonlocal played
             played += more
             rate = played / max(time.monotonic() - started, 1e-6)
-            progress.update(bar, completed=min(placed, config.steps), rate=rate)
+            progress.update(bar, completed=min(placed, config.steps), note=f"{rate:.0f} frames/s")
 
         failures = collect(
             writer,

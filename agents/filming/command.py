@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
-from rich.progress import Progress
 
 from agents.arena import find_policies, load_world
 from agents.environments import real_environment, source_of
@@ -31,6 +30,7 @@ from nfd_env.action_script import load_script
 from nfd_env.path_file import load_path
 from nfd_env.play.dream import Dream
 from world_model.errors import ConfigError
+from world_model.progress import LoggedProgress
 from world_model.provenance import Provenance
 from world_model.video import recording
 
@@ -168,7 +168,7 @@ def _write(
     first = next(shots)  # what does not fit is known before the file is begun
     with (
         recording(options.out, options.fps or fps, scale=1, provenance=said) as film,
-        Progress(console=console, transient=True) as progress,
+        LoggedProgress(console=console, transient=True) as progress,
     ):
         task = progress.add_task("filming", total=length)
         film.add(layout.draw(first))

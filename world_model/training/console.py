@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
@@ -25,6 +24,7 @@ from world_model.data import EpisodeStore, open_store
 from world_model.errors import ConfigError, DataError, NFDError
 from world_model.outcome import OutcomeModel
 from world_model.outcome_training import OutcomeProgress
+from world_model.progress import LoggedProgress
 from world_model.storage import atomic_file
 from world_model.training.adaptation import OutcomeSettings, adapt_outcome, learn_outcome
 from world_model.training.interruption import interruptible, stopping_between_steps
@@ -34,7 +34,6 @@ from world_model.training.processes import is_first
 from world_model.world import World
 
 console = Console(stderr=True)
-SECONDS_BETWEEN_LINES = 60.0
 
 
 def run_to_the_end(run: Callable[[], Path]) -> int:
@@ -84,7 +83,6 @@ def _train(
 ) -> None:
     config = trainer.config
     losses: list[float] = []
-    spoken = time.monotonic()
     with (
         progress_bar(log is not None) as progress,
         stopping_between_steps() as check_for_signals,
@@ -105,10 +103,6 @@ def _train(
                     gradient_norm=report.gradient_norm,
                 )
                 losses.clear()
-                if not console.is_terminal and time.monotonic() - spoken > SECONDS_BETWEEN_LINES:
-                    # Where no progress bar can be drawn, a log file shall show life.
-                    spoken = time.monotonic()
-                    console.print(f"step {report.step} of {config.steps}: loss {report.loss:.4f}")
             if sample and config.sample_every and report.step % config.sample_every == 0:
                 sample(log, report.step)
 
@@ -181,8 +175,8 @@ def _on_progress(progress: Progress, task: TaskID) -> Callable[[OutcomeProgress]
 
 
 def progress_bar(visible: bool = True) -> Progress:
-    """A progress bar where someone can see it, nothing elsewhere."""
-    return Progress(
+    """A progress bar, or lines where none can be drawn."""
+    return LoggedProgress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -190,7 +184,7 @@ def progress_bar(visible: bool = True) -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
         console=console,
-        disable=not visible or not console.is_terminal,
+        visible=visible,
     )
 
 

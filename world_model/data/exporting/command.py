@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
-from rich.progress import Progress
 
 from world_model.data.exporting.hub import HubApi, push
 from world_model.data.exporting.lerobot import export_lerobot
@@ -17,6 +16,7 @@ from world_model.data.exporting.source import open_source
 from world_model.data.exporting.video import export_video
 from world_model.data.metadata import CODEBASE_VERSION
 from world_model.errors import DataError
+from world_model.progress import LoggedProgress
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def run(command: ExportCommand, console: Console, api: HubApi | None = None) -> 
     source = open_source(command.data)
     if command.out.exists() and any(command.out.iterdir()):
         raise DataError(f"{command.out} is not empty. Choose a new folder, or delete it.")
-    with Progress(console=console, disable=not console.is_terminal) as progress:
+    with LoggedProgress(console=console) as progress:
         bar = progress.add_task(str(command.out), total=source.frames)
 
         def report(done: int, total: int) -> None:

@@ -9,13 +9,14 @@ from importlib import import_module
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from world_model.data.importing.findings import KINDS, Findings
 from world_model.data.importing.importer import REPORT_PATH, import_recordings, open_writer
 from world_model.data.importing.recordings import ImportFormat
 from world_model.errors import ConfigError
+from world_model.progress import LoggedProgress
 
 FORMATS = {
     "vpt": ("vpt", "VPT", "OpenAI VPT contractor recordings of Minecraft: mp4 and jsonl"),
@@ -53,22 +54,20 @@ def run(recordings: ImportFormat, console: Console) -> Findings:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.fields[frames]:,} frames"),
-        TextColumn("{task.fields[rate]:.0f} frames/s"),
+        TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(),
     )
     started, frames = time.monotonic(), 0
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(
-            str(recordings.out), total=len(plan.units()), frames=writer.frames, rate=0.0
-        )
+    with LoggedProgress(*columns, console=console) as progress:
+        bar = progress.add_task(str(recordings.out), total=len(plan.units()), note="")
         before = writer.frames
 
         def report(placed: int, read: int) -> None:
             nonlocal frames
             frames += read
             rate = frames / max(time.monotonic() - started, 1e-6)
-            progress.update(bar, completed=placed, frames=before + frames, rate=rate)
+            note = f"{before + frames:,} frames, {rate:.0f} frames/s"
+            progress.update(bar, completed=placed, note=note)
 
         findings = import_recordings(recordings, plan, writer, report=report)
     console.print(summary(findings))
