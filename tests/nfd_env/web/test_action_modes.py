@@ -149,7 +149,6 @@ def test_a_mode_that_keys_cannot_play_is_refused_before_the_server_starts(monkey
 
     modes = {"minecraft": lambda spec: {"unbounded": Unbounded(spec)}}
     monkeypatch.setattr(action_adapter, "_FAMILIES", modes)
-    with pytest.raises(
-        ConfigError, match="in a browser with --action-mode unbounded: .*without bounds"
-    ):
+    words = r"in a browser with --action-mode unbounded: .*without bounds"
+    with pytest.raises(ConfigError, match=words):
         command.make_lobby(options(action_mode="unbounded"))
