@@ -44,7 +44,7 @@ function arrange(bindings) {
       const place = map[binding.does]?.[0];
       if (place && !found.has(place)) found.set(place, binding);
     }
-    return [...found.values()];
+    return ["up", "left", "down", "right"].flatMap((place) => found.get(place) ?? []);
   };
   const move = placed(MOVE), look = placed(LOOK);
   const others = bindings.filter((binding) => !move.includes(binding) && !look.includes(binding));
@@ -84,7 +84,7 @@ function cross(name, bindings, places, make) {
   return [made];
 }
 
-// Hotbar 1 to 9: a line, in which the number is enough.
+// The rest; hotbar 1 to 9 get a line of their own, in which the number is enough.
 function drawFold(rest, make, unfolded, onfold) {
   const fold = element("details"), summary = element("summary");
   summary.textContent = `${rest.length} more`;
