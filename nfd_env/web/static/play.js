@@ -77,10 +77,11 @@ const heard = {
     });
     document.body.style.setProperty("--shape", message.world.shape[1] / message.world.shape[0]);
     setSpeeds(message.world.fps);
-    const rest = message.controls.rest;
+    const { rest } = message.controls;
+    const resting = rest.length < 40 ? ` (“${rest}”)` : ""; // else a list of all that is not pressed
     $("help").textContent =
       `Enter plays and pauses. While paused, a key takes one step, full stop (.) steps without a ` +
-      `key (“${rest}”) and comma (,) goes back.` + (held.camera ? TURNING : "");
+      `key${resting} and comma (,) goes back.` + (held.camera ? TURNING : "");
     $("turning").hidden = !held.camera;
     drawClips();
     status("connected");

@@ -1,4 +1,4 @@
-"""Worlds with many buttons on a phone, in a real browser."""
+"""Worlds with many buttons on a phone, and with other actions than their own, in a real browser."""
 
 from __future__ import annotations
 
@@ -157,3 +157,26 @@ def test_the_fold_opens_by_keyboard_and_nothing_else_happens(browser, minecraft,
         assert np.array_equal(tab.seen(), start)
         seen = tab.press(key)  # on a button both take one step
         assert np.array_equal(seen, expected(world, ["x"])[-1])
+
+
+def test_another_mode_has_its_own_buttons_and_its_links_replay_in_this_one(browser, minecraft):  # noqa: F811
+    own_url, world = minecraft
+    lobby = make_lobby(world, action_mode="discrete", **SETTINGS)
+    env = NFDWorldEnv(world, action_mode="discrete", speculation="off", **SETTINGS)
+    controls = Controls(env.core.adapter)
+    expect = [env.reset(seed=3)[0], env.step(controls.action(["w"]))[0]]
+    with served_in_a_thread(lobby) as (url, _), Tab(browser, url) as tab:
+        seen = [tab.start(3), tab.press("w")]
+        labels = tab.page.locator("#pad button").evaluate_all("all => all.map((b) => b.ariaLabel)")
+        assert sorted(labels) == sorted(binding.does for binding in controls.bindings)
+        assert "drop" not in labels
+        tab.page.keyboard.press("q")  # the world's drop means nothing here
+        tab.page.wait_for_timeout(300)
+        assert tab.page.inner_text("#n-step") == "1"
+        assert all(map(np.array_equal, seen, expect))
+        tab.page.click("#share")
+        tab.page.wait_for_selector("#share-words:not(:empty)")
+        link = tab.page.input_value("#link").replace(url, own_url)
+    with Tab(browser, link) as visitor:
+        visitor.page.wait_for_selector("#status:has-text('the last frame is the recorded one')")
+        assert np.array_equal(visitor.seen(), seen[-1])
