@@ -4,6 +4,7 @@ What the actions are called decides the keys (:mod:`nfd_env.key_bindings`): ``le
 left arrow, ``attack`` the space bar or the mouse. Actions without names are on the number keys. A
 camera follows the mouse, and the arrow keys.
 
+>>> from world_model.action_spec import ActionSpec
 >>> spec = ActionSpec.from_space(spaces.Discrete(3), names=["stay", "left", "right"])
 >>> controls = Controls(spec)
 >>> [(b.does, b.keys) for b in controls.bindings]
@@ -21,9 +22,9 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from nfd_env.action_adapter import ActionAdapter, spec_of
 from nfd_env.control_parts import Part, find_parts
 from nfd_env.key_bindings import assign
-from world_model.action_spec import ActionSpec
 from world_model.errors import ActionError
 from world_model.minecraft.actions import BUTTONS, ActionFormat, MinecraftActions
 from world_model.minecraft.formats import format_of, understood
@@ -55,14 +56,16 @@ class Controls:
     """Keys and mouse for the actions of a world.
 
     Args:
-        spec: the actions.
+        actions: a world's action spec, or the adapter of one of its action modes: keys are those of
+            the mode, see :func:`nfd_env.action_adapter.find_adapter`.
 
     Raises:
         ActionError: if a part of them cannot be played by keys; the message names it.
     """
 
-    def __init__(self, spec: ActionSpec) -> None:
-        self.spec = spec
+    def __init__(self, actions: ActionAdapter) -> None:
+        self.adapter = actions
+        self.spec = spec = spec_of(actions)
         found = format_of(understood(spec))
         self._minecraft: ActionFormat | None = None if found is None else found[1]
         self._parts: list[Part] = []
@@ -110,7 +113,7 @@ class Controls:
     def vector(
         self, keys_down: Iterable[str], mouse_delta: Sequence[float] = (0.0, 0.0)
     ) -> np.ndarray:
-        """The same, encoded: float32 (K,)."""
+        """The same, encoded as :attr:`spec` does: float32 (K,)."""
         held: dict[str, int] = {}
         for place, key in enumerate(keys_down):
             if key in self._wish_of:
@@ -125,11 +128,19 @@ class Controls:
             return self._minecraft.write(action)[0]
         return np.array([part.value(held, camera) for part in self._parts], np.float32)
 
+    def world_vector(
+        self, keys_down: Iterable[str], mouse_delta: Sequence[float] = (0.0, 0.0)
+    ) -> np.ndarray:
+        """The same, encoded as the world's own actions, whatever the mode: float32 (K,)."""
+        if self.adapter is self.spec:
+            return self.vector(keys_down, mouse_delta)
+        return self.adapter.encode(self.action(keys_down, mouse_delta))
 
-def controls_or_reason(spec: ActionSpec) -> tuple[Controls | None, str]:
+
+def controls_or_reason(actions: ActionAdapter) -> tuple[Controls | None, str]:
     """Controls, or None and why the actions cannot be played by keys."""
     try:
-        return Controls(spec), ""
+        return Controls(actions), ""
     except ActionError as error:
         return None, str(error)
 

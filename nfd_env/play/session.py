@@ -15,7 +15,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.error import Error as GymnasiumError
 
-from nfd_env.action_adapter import find_adapter, spec_of
+from nfd_env.action_adapter import find_adapter
 from nfd_env.controls import controls_or_reason
 from nfd_env.path_file import WorldPath
 from nfd_env.play.dream import Dream, Moment
@@ -98,7 +98,7 @@ class Session:
         except ConfigError:
             self.dream.close()
             raise
-        self.controls, reason = controls_or_reason(spec_of(self.adapter))
+        self.controls, reason = controls_or_reason(self.adapter)
         if self.controls is None and policy is None:
             self.dream.close()
             raise ActionError(f"{reason} Give one with --policy.")
@@ -230,9 +230,7 @@ class Session:
             actions = self.policy.act(self.frame[None], self._policy_state)
             vector = self.adapter.encode_batch(actions, 1)[0]
         else:
-            vector = self.controls.vector(keys_down, mouse_delta)
-            if self.adapter is not self.spec:
-                vector = self.adapter.encode(spec_of(self.adapter).decode(vector))
+            vector = self.controls.world_vector(keys_down, mouse_delta)
         moment: Moment
         if self.stage == "real":
             assert self.real is not None

@@ -22,6 +22,7 @@ STATIC = {
     "/play.css": ("play.css", "text/css"),
     "/play.js": ("play.js", "text/javascript"),
     "/stage.js": ("stage.js", "text/javascript"),
+    "/pad.js": ("pad.js", "text/javascript"),
     "/tree.js": ("tree.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }

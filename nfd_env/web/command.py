@@ -45,6 +45,9 @@ class WebOptions:
     """Names that the server is reached by besides, such as that of a reverse proxy."""
     open: bool = False
     """Open the page in this machine's browser."""
+    action_mode: str | None = None
+    """The actions that visitors have, where the world offers others than its own, such as
+    `discrete` in Minecraft. Links hold the world's own actions, and replay in every mode."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`."""
     sampling_steps: int | None = None
@@ -82,18 +85,20 @@ def make_lobby(options: WebOptions) -> Lobby:
     core = build_core(
         options.limits.visitors,
         options.world,
+        action_mode=options.action_mode,
         device=options.device,
         sampling_steps=options.sampling_steps,
         endless=options.endless,
         compile=options.compile or None,  # None: rollouts of other kinds do not know of it
         speculation="off",  # a stream waits for its visitor, not the other way round
     )
-    controls, why = controls_or_reason(core.world.action_spec)
+    controls, why = controls_or_reason(core.adapter)
     if controls is None:
-        raise ConfigError(f"{core.world.model_id} cannot be played in a browser: {why}")
+        mode = "" if options.action_mode is None else f" with --action-mode {options.action_mode}"
+        raise ConfigError(f"{core.world.model_id} cannot be played in a browser{mode}: {why}")
     if options.compile:
         print("nfd: compiling the world, a minute or so", flush=True)
-        warm_up(core, controls.vector(()), options.batch)
+        warm_up(core, controls.world_vector(()), options.batch)
     return Lobby(Engine(core, options.batch), options.limits, controls)
 
 

@@ -262,7 +262,7 @@ class Conversation:
         if self.visitor.controls is None:
             raise RequestError("keys cannot play this world.")
         keys, mouse = messages.held_keys(asked), messages.mouse_moved(asked)
-        return self.visitor.controls.vector(keys, mouse)
+        return self.visitor.controls.world_vector(keys, mouse)
 
     def _welcome(self) -> dict[str, Any]:
         world, visitor = self.lobby.engine.world, self.visitor

@@ -1,6 +1,7 @@
 // The page: its connection, its clock, its buttons.
 import { Tree, drawBranches, round } from "./tree.js";
-import { Held, Screen, drawPad } from "./stage.js";
+import { Held, Screen } from "./stage.js";
+import { drawPad } from "./pad.js";
 
 const $ = (id) => document.getElementById(id);
 const CREDIT = 2; // steps under way: while one travels, the next is imagined
@@ -8,6 +9,7 @@ const FASTEST = 120; // well below the messages that a visitor may send in a sec
 const READING = 120; // milliseconds between numbers while frames come: nobody reads faster
 const TURNING = " A click on the picture catches the mouse, which then turns the camera; Esc gives it " +
   "back. A drag turns it too, with mouse or finger; while paused it takes one step.";
+const ROOMY = matchMedia("(min-width: 1101px)"); // as in play.css
 const NO_HIT = /^(INPUT|SELECT|TEXTAREA)$/;
 
 const screen = new Screen($("screen"));
@@ -68,12 +70,18 @@ const heard = {
     document.title = `${message.world.name} · NFD-World`;
     $("title").textContent = message.world.name;
     held.use(message.controls);
-    drawPad({ element: $("pad"), once }, message.controls, held);
+    drawPad($("pad"), message.controls.bindings, held, {
+      once,
+      unfolded: (recall("unfolded") ?? String(ROOMY.matches)) === "true",
+      onfold: (open) => remember("unfolded", open),
+    });
+    document.body.style.setProperty("--shape", message.world.shape[1] / message.world.shape[0]);
     setSpeeds(message.world.fps);
-    const rest = message.controls.rest;
+    const { rest } = message.controls;
+    const resting = rest.length < 40 ? ` (“${rest}”)` : ""; // else a list of all that is not pressed
     $("help").textContent =
       `Enter plays and pauses. While paused, a key takes one step, full stop (.) steps without a ` +
-      `key (“${rest}”) and comma (,) goes back.` + (held.camera ? TURNING : "");
+      `key${resting} and comma (,) goes back.` + (held.camera ? TURNING : "");
     $("turning").hidden = !held.camera;
     drawClips();
     status("connected");
@@ -536,7 +544,7 @@ addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
   const { target } = event;
   if (NO_HIT.test(target.tagName) || target.closest?.("dialog")) return;
-  if (event.key === "Enter" && !target.closest?.("button, a")) toggle();
+  if (event.key === "Enter" && !target.closest?.("button, a, summary")) toggle();
   else if (event.key === "Escape" && playing) pause();
   else if (event.key === "." && !playing) pressed();
   else if (event.key === "," && tree.now?.parent != null) go(tree.now.parent);

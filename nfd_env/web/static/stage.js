@@ -116,7 +116,7 @@ export class Held {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (target.closest?.("input, select, textarea, dialog")) return;
     const name = nameOf(event);
-    if (target.closest?.("button, a") && (name === "space" || event.key === "Enter")) return;
+    if (target.closest?.("button, a, summary") && (name === "space" || event.key === "Enter")) return;
     if (!this.known.has(name)) return;
     event.preventDefault(); // arrows and the space bar would scroll
     if (!event.repeat) this.press(name);
@@ -164,36 +164,4 @@ function nameOf(event) {
   if (event.code in NAMED) return NAMED[event.code];
   if (event.code.startsWith("Digit")) return event.code.slice(5);
   return event.key.toLowerCase();
-}
-
-// A button for every binding, for fingers; it also says which keys there are.
-export function drawPad(pad, controls, held) {
-  const { element } = pad;
-  // Left is on the left.
-  const order = (binding) => (/left/.test(binding.does) ? 0 : /right/.test(binding.does) ? 2 : 1);
-  const sorted = [...controls.bindings].sort((one, other) => order(one) - order(other));
-  pad.element.replaceChildren(...sorted.map((binding) => {
-    const made = document.createElement("button");
-    made.type = "button";
-    made.textContent = binding.does;
-    made.dataset.keys = binding.keys.join(",");
-    for (const key of binding.keys) {
-      const cap = document.createElement("kbd");
-      cap.textContent = key;
-      made.append(cap);
-    }
-    const key = binding.keys[0];
-    made.addEventListener("pointerdown", (event) => {
-      made.setPointerCapture(event.pointerId);
-      held.press(key);
-    });
-    for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) {
-      made.addEventListener(end, () => held.release(key));
-    }
-    made.addEventListener("contextmenu", (event) => event.preventDefault());
-    // By keyboard: one step with this action.
-    made.addEventListener("click", (event) => event.detail === 0 && pad.once(key));
-    return made;
-  }));
-  element.hidden = !controls.bindings.length;
 }

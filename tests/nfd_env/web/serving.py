@@ -26,7 +26,7 @@ from tests.toy import ToyWorld
 def make_lobby(world: Any = None, limits: Limits | None = None, **options: Any) -> Lobby:
     limits = limits or Limits()
     core = build_core(limits.visitors, world or ToyWorld(), speculation="off", **options)
-    return Lobby(Engine(core), limits, Controls(core.world.action_spec))
+    return Lobby(Engine(core), limits, Controls(core.adapter))
 
 
 @contextlib.asynccontextmanager

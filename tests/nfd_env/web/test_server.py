@@ -15,6 +15,7 @@ from PIL import Image
 from nfd_env.env import NFDWorldEnv
 from nfd_env.path_file import load_path
 from nfd_env.web import links as links_of_paths
+from nfd_env.web.app import STATIC
 from nfd_env.web.guard import Guard
 from nfd_env.web.limits import Limits
 from tests.nfd_env.web.serving import make_lobby, page, served
@@ -326,7 +327,7 @@ def test_strangers_stay_outside():
 def test_the_page_needs_nothing_from_elsewhere():
     async def run():
         async with served() as (url, _), aiohttp.ClientSession() as client:
-            for path in ("/", "/play.js", "/tree.js", "/stage.js", "/play.css", "/icon.svg"):
+            for path in STATIC:
                 async with client.get(url + path) as answer:
                     text = (await answer.text()).replace("http://www.w3.org/2000/svg", "")
                     policy = answer.headers["Content-Security-Policy"]
