@@ -107,7 +107,8 @@ class EvaluateOptions:
     """Also leave plots, strips of frames and films."""
     policies: tuple[str, ...] = ("graded",)
     """Ranking, lift and exploitation: which policies play; `baselines` are noop, left, uniform and
-    four sweeps, `graded` also two that hold an action for long and two more sweeps."""
+    four sweeps, `graded` also two that hold an action for long, two more sweeps, and in Breakout
+    and Crafter four that look (follow, forage)."""
     episodes: int = 20
     """Ranking: episodes of each policy, in the real and in the imagined game."""
     agents: tuple[str, ...] = ()
