@@ -8,6 +8,7 @@ import pytest
 
 from nfd_env.env import NFDWorldEnv
 from nfd_env.vector_env import NFDWorldVectorEnv
+from world_model.errors import ConfigError
 from world_model.registry import bundled_worlds
 from world_model.world import World
 
@@ -71,10 +72,20 @@ def test_the_default_world_is_bundled_once_any_is():
     assert not NAMES or DEFAULT_WORLD in NAMES
 
 
-def test_a_distilled_world_brings_its_teacher(name):
+def test_the_default_world_brings_its_teacher():
+    from nfd_env.building import DEFAULT_WORLD
+
+    assert not NAMES or World.from_pretrained(DEFAULT_WORLD).teacher is not None
+
+
+def test_a_distilled_world_plays_its_teacher_or_says_that_it_has_none(name):
     world = World.from_pretrained(name)
     if not world.flow.makes_samples:
         pytest.skip("not distilled")
+    if world.teacher is None:  # a repository has only so much room
+        with pytest.raises(ConfigError, match="keeps no teacher"):
+            gym.make("NFD-World-v0", world=name, teacher=True, device="cpu")
+        return
     env = gym.make("NFD-World-v0", world=name, teacher=True, device="cpu")
     first, _ = env.reset(seed=0)
     teacher = env.unwrapped.world

@@ -169,7 +169,7 @@ def test_a_thousand_hostile_requests_disturb_nobody(caplog):
                     assert disturbed == quiet
                     disturbed.clear()
                     await calm.do("start", seed=1)
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.001)
             await noise
             assert disturbed == quiet[: len(disturbed)]
             assert len(delays) > 60
