@@ -33,9 +33,9 @@ def train_with_progress(
     The bar counts timesteps, or seconds where ``minutes`` is what will end the training.
     """
     started, begun_at = time.perf_counter(), trainer.timesteps
-    total = 60 * minutes if minutes is not None else timesteps
+    total, unit = (timesteps, " steps") if minutes is None else (60 * minutes, " s")
     with _progress(console) as progress:
-        task = progress.add_task(label, total=total, note="first steps")
+        task = progress.add_task(label, total=total, note="first steps", unit=unit)
         note = ""
 
         def on_step(now: int) -> None:

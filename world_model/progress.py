@@ -17,7 +17,7 @@ class LoggedProgress(Progress):
     """A bar of rich's; where none can be drawn, such as in a log file, lines now and then.
 
     Args:
-        columns: of the bar. A field ``note`` of the task is part of the lines too.
+        columns: of the bar. The fields ``unit`` and ``note`` of a task are part of the lines too.
         console: where to.
         visible: whether to show anything.
         options: of :class:`rich.progress.Progress`.
@@ -48,11 +48,12 @@ def progress_line(task: Task) -> str:
     """A task as a line of text.
 
     >>> from rich.progress import TaskID
-    >>> progress_line(Task(TaskID(0), "read", 2000, 500, float, fields={"note": "3 left out"}))
-    'read: 500 of 2,000, 3 left out'
+    >>> fields = {"unit": " frames", "note": "3 left out"}
+    >>> progress_line(Task(TaskID(0), "read", 2000, 500, float, fields=fields))
+    'read: 500 of 2,000 frames, 3 left out'
     """
     total = "" if task.total is None else f" of {task.total:,.0f}"
-    line = f"{task.description}: {task.completed:,.0f}{total}"
+    line = f"{task.description}: {task.completed:,.0f}{total}{task.fields.get('unit', '')}"
     if note := task.fields.get("note"):
         line = f"{line}, {note}"
     if left := task.time_remaining:
