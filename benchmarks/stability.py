@@ -124,7 +124,9 @@ def play_long(world: Any, steps: int, seed: int, tell: Any = None, **settings: A
     rng = np.random.default_rng(seed)
     frame, _ = env.reset(seed=seed)
     trace = Trace(np.zeros((steps, len(STATISTICS)), np.float32), seconds=np.zeros(steps))
-    compared = steps_to_keep(steps)
+    compared = {step: place for place, step in enumerate(sorted(steps_to_keep(steps)))}
+    # Filled at once: what is kept must not look like memory that grows.
+    kept = np.full((len(compared), *frame.shape), 255, np.uint8)
     wanted = {int(t) for t in np.unique(np.geomspace(1, steps, 16).round())}
     action = env.action_space.sample()
     try:
@@ -136,7 +138,8 @@ def play_long(world: Any, steps: int, seed: int, tell: Any = None, **settings: A
             frame, _, _, _, info = env.step(action)
             trace.seconds[step - 1] = time.perf_counter() - started
             if step in compared:
-                trace.frames[step] = frame
+                kept[compared[step]] = frame
+                trace.frames[step] = kept[compared[step]]
             trace.statistics[step - 1] = frame_statistics(before[None], frame[None])[0]
             if step in wanted:
                 trace.shots.append((step, frame))
