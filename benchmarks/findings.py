@@ -44,7 +44,8 @@ def findings(folder: EvaluationFolder) -> list[Finding]:
     of_clips: list[Finding] = []
     if results := folder.results("fidelity"):
         of_clips += [*_frames(results), *_objects(results)]
-    of_clips += _ends(folder.results("outcomes"))
+    outcomes = folder.results("outcomes")
+    of_clips += [*_rewards(outcomes), *_ends(outcomes)]
     if control := folder.results("controllability"):
         of_clips += [*_control(control), *_counterfactuals(control)]
     episodes = fewest_episodes(folder)
@@ -139,6 +140,25 @@ def _objects(results: Mapping[str, Any]) -> Iterator[Finding]:
                 f"After {h} steps few {name}s are where they really were: recall "
                 f"{_text(recall[h - 1])}, with the last frame repeated {_text(still[h - 1])}.",
             )
+
+
+def _rewards(results: Mapping[str, Any]) -> Iterator[Finding]:
+    events = results.get("reward", {}).get("events")
+    if events is None or events["recall"]["estimate"] is None:  # every reward was the same
+        return
+    recall = events["recall"]
+    verdict: Verdict = "open"
+    words = "about half"
+    if _above(recall["low"], 0.5):
+        verdict, words = "good", "most"
+    elif _below(recall["high"], 0.5):
+        verdict, words = "bad", "few"
+    yield Finding(
+        verdict,
+        f"On its frames {words} of the rewards are told that what was done really brought: "
+        f"{_text(recall)} of the {events['real']} rare ones (other than {events['usual']:g}), at "
+        f"the step at which they came.",
+    )
 
 
 def _ends(results: Mapping[str, Any]) -> Iterator[Finding]:

@@ -140,11 +140,23 @@ def _fidelity(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterat
 
 def seen_ends(document: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
     """What was found of ends of episodes, on ``imagined`` frames and on ``real_frames``."""
+    return _seen("termination", document, results)
+
+
+def _seen(kind: str, document: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
     sources = {"imagined": results, "real_frames": document["results"].get("real_frames", {})}
-    return {where: part["termination"] for where, part in sources.items() if "termination" in part}
+    return {where: part[kind] for where, part in sources.items() if kind in part}
 
 
 def _outcomes(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[Figure]:
+    for where, part in _seen("reward", document, results).items():
+        if part.get("events") is None:
+            continue
+        frames = "imagined frames" if where == "imagined" else "real frames"
+        n = f"{part['steps']} steps, rare rewards: {part['events']['real']}"
+        for key in ("recall", "precision"):
+            title = f"rare rewards on {frames}, at the right step: {key}"
+            yield Figure(f"rewards.{where}.{key}", title, "", part["events"][key], n, "higher")
     for where, part in seen_ends(document, results).items():
         title = f"ends of episodes expected on {where.replace('_', ' ')} "
         n = f"{part['steps']} steps, real ends: {part['ends']}"

@@ -61,10 +61,20 @@ def fidelity(psnr: float = 30.0, gain: float = 2.0, balls: float = 1.0, recall: 
     }
 
 
-def outcomes(ends: float = 1.0, brier: float = 0.01) -> dict[str, Any]:
-    """What was found of ends on imagined frames, with one number of steps."""
+def outcomes(
+    ends: float = 1.0, brier: float = 0.01, rewarded: float | None = None
+) -> dict[str, Any]:
+    """What was found of outcomes on imagined frames, with one number of steps.
+
+    ``rewarded`` is the share of rare rewards that are told; without it all are the same.
+    """
     scores = {"brier": brier, "brier_base": 0.09, "ece": 0.1, "auroc": 0.9}
+    events = None
+    if rewarded is not None:
+        found = {**interval(rewarded, 0.05), "n": 20}
+        events = {"usual": 0.0, "real": 20, "predicted": 18, "recall": found, "precision": found}
     return {
+        "reward": {"steps": 100, "events": events},
         "termination": {
             "steps": 100,
             "ends": 10,
@@ -72,7 +82,7 @@ def outcomes(ends: float = 1.0, brier: float = 0.01) -> dict[str, Any]:
             "ratio": interval(ends),
             "scores": {key: {**interval(value), "n": 100} for key, value in scores.items()},
             "bins": [{"predicted": 0.1, "observed": 0.1, "steps": 100}],
-        }
+        },
     }
 
 

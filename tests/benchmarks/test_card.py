@@ -49,6 +49,14 @@ def test_what_was_measured(tmp_path):
     assert {line.count("|") for line in rows} == {4}
 
 
+def test_rewards_stand_where_they_differ(tmp_path):
+    made.write(tmp_path, "outcomes", made.outcomes(rewarded=0.4))
+    text = card.measured(read_folder(tmp_path))
+    row = "| rare rewards on imagined frames, at the right step: recall | 0.40 [0.35, 0.45] |"
+    assert f"{row} 100 steps, rare rewards: 20 |" in text
+    assert "rare rewards on real frames" not in text  # there they were all the same
+
+
 def test_what_was_not_measured_is_said(tmp_path):
     made.write(tmp_path, "fidelity", {"1": made.fidelity(), "2": made.fidelity()})
     text = card.measured(read_folder(tmp_path))

@@ -39,6 +39,11 @@ def test_a_good_world_has_no_fault():
         ({"outcomes": made.outcomes(ends=0.3)}, "too forgiving: it expects 0.30 [0.20, 0.40]"),
         ({"outcomes": made.outcomes(ends=3)}, "too deadly"),
         ({"outcomes": made.outcomes(brier=0.2)}, "(Brier score 0.2000 [0.1000, 0.3000], base rate"),
+        (
+            {"outcomes": made.outcomes(rewarded=0.1)},
+            "few of the rewards are told that what was done really brought: 0.10 [0.05, 0.15] of "
+            "the 20 rare ones (other than 0)",
+        ),
         ({"controllability": made.control(of_ceiling=0.4)}, "less well than off real ones: 0.40"),
         ({"controllability": made.control(share=0.3)}, "less than other noise does (share 0.30"),
         (
@@ -88,6 +93,14 @@ def test_blur_that_would_help_is_a_fault():
     assert "from step 3 on (by 1.00 [0.90, 1.10] dB at step 4)" in only(
         "bad", verdicts(fidelity=results)
     )
+
+
+@pytest.mark.parametrize(
+    ("share", "verdict", "words"), [(0.9, "good", "most"), (0.5, "open", "about half")]
+)
+def test_rewards_that_are_told(share, verdict, words):
+    found = only(verdict, verdicts(outcomes=made.outcomes(rewarded=share)))
+    assert f"On its frames {words} of the rewards are told" in found
 
 
 def test_ends_that_are_not_there_are_not_judged():
