@@ -65,6 +65,18 @@ PATIENCE = 25
 """Steps after which another goal is tried."""
 
 
+def _shades() -> tuple[np.ndarray, np.ndarray]:
+    """Colours of the tiles in the light of day, morning and evening: (K, 3), and their names."""
+    day = np.array(list(COLOURS.values()), np.float32)
+    grey = day @ np.array([0.299, 0.587, 0.114], np.float32)
+    night = 0.5 * (0.4 * day + 0.6 * grey[:, None]) + 0.5 * np.array([0, 16, 64], np.float32)
+    shades = [light * day + (1 - light) * night for light in (1.0, 0.85, 0.7, 0.55)]
+    return np.concatenate(shades), np.tile(np.array(list(COLOURS)), len(shades))
+
+
+SHADES, SHADE_NAMES = _shades()
+
+
 class Forage:
     """Walks to what can be used in Crafter and uses it, by what the frame shows.
 
@@ -93,30 +105,27 @@ class Forage:
         return self.index[self.todo.popleft()]
 
     def _plan(self, land: np.ndarray) -> None:
-        kind, _, after = GOALS[self.goal]
         self.waited += 1
         if self.left <= 0 or self.waited > PATIENCE:
             if self.left <= 0:  # turned to free ground, things can be put down
-                self.todo.extend(step for name in after for step in (self._aside(land), name))
+                for name in GOALS[self.goal][2]:
+                    self.todo.extend([self._aside(land), name])
             self.goal = int(self.rng.integers(len(GOALS)))
             self.left, self.waited = GOALS[self.goal][1], 0
             if self.todo:
                 return
-            kind = GOALS[self.goal][0]
-        way, near = route(land, kind)
+        way, near = route(land, GOALS[self.goal][0])
+        stuck = self.seen is not None and bool((self.seen == land).all())
         if near and way is not None:  # who cannot walk there turns to it
             self.left -= 1
             self.todo.extend([way, "do"])
-        elif way is not None and not self._stuck(land):
+        elif way is not None and not stuck:
             self.todo.append(way)
         else:
-            if self._stuck(land) or self.rng.random() < 0.1:
+            if stuck or self.rng.random() < 0.1:
                 self.heading = self._aside(land)
             self.todo.append(self.heading)
         self.seen = land
-
-    def _stuck(self, land: np.ndarray) -> bool:
-        return self.seen is not None and bool((self.seen == land).all())
 
     def _aside(self, land: np.ndarray) -> str:
         """A way that is free, if there is one."""
@@ -130,18 +139,8 @@ def tiles(frame: np.ndarray) -> np.ndarray:
     height, width = frame.shape[0] // COLUMNS, frame.shape[1] // COLUMNS
     land = frame[: ROWS * height, : COLUMNS * width].astype(np.float32)
     means = land.reshape(ROWS, height, COLUMNS, width, 3).mean(axis=(1, 3))
-    table, names = _shades()
-    distance = np.square(means[:, :, None] - table).sum(axis=-1)
-    return names[distance.argmin(axis=-1)]
-
-
-def _shades() -> tuple[np.ndarray, np.ndarray]:
-    """Colours of the tiles in the light of day, morning and evening: (K, 3), and their names."""
-    day = np.array(list(COLOURS.values()), np.float32)
-    grey = day @ np.array([0.299, 0.587, 0.114], np.float32)
-    night = 0.5 * (0.4 * day + 0.6 * grey[:, None]) + 0.5 * np.array([0, 16, 64], np.float32)
-    shades = [light * day + (1 - light) * night for light in (1.0, 0.85, 0.7, 0.55)]
-    return np.concatenate(shades), np.tile(np.array(list(COLOURS)), len(shades))
+    distance = np.square(means[:, :, None] - SHADES).sum(axis=-1)
+    return SHADE_NAMES[distance.argmin(axis=-1)]
 
 
 def route(land: np.ndarray, kind: str) -> tuple[str | None, bool]:

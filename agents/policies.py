@@ -20,10 +20,8 @@ from typing import Any, Protocol
 import numpy as np
 from gymnasium import spaces
 
-from agents.following import FOLLOW_ACTIONS, Follow
-from agents.foraging import FORAGE_ACTIONS, Forage
 from agents.scripted import ConstantPolicy, StickyPolicy, SweepPolicy, UniformPolicy
-from agents.seeing import PlayerMaker, SeeingPolicy
+from agents.seeing import SEEING, SeeingPolicy
 from world_model.errors import ActionError
 
 
@@ -60,16 +58,10 @@ BLIND = ("uniform", "sweep-5", "sweep-10", "sweep-20", "sweep-40")
 """Blind policies to play beside what was trained."""
 BASELINES = ("noop", "left", *BLIND)
 """Some blind policies of different skill."""
-FOLLOWING = ("follow-0", "follow-25", "follow-50", "follow-75")
-"""Breakout's policies of graded skill: they look, and earn what they see is true."""
-FORAGING = ("forage-0", "forage-25", "forage-50", "forage-75")
-"""Crafter's."""
-SEEING: dict[str, tuple[frozenset[str], PlayerMaker]] = {
-    "follow": (FOLLOW_ACTIONS, Follow),
-    "forage": (FORAGE_ACTIONS, Forage),
-}
-"""Players that know a game: the names of its actions, and what makes one."""
-GRADED = (*BASELINES, "sticky-80", "sticky-95", "sweep-15", "sweep-30", *FOLLOWING, *FORAGING)
+LOOKING = tuple(f"{kind}-{share}" for kind in SEEING for share in (0, 25, 50, 75))
+"""Policies of graded skill for the games that somebody here can see: they look, and earn what they
+see is true."""
+GRADED = (*BASELINES, "sticky-80", "sticky-95", "sweep-15", "sweep-30", *LOOKING)
 """Policies of graded skill that rank a world against the real game, where they know it."""
 
 

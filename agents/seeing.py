@@ -8,9 +8,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from agents.following import FOLLOW_ACTIONS, Follow
+from agents.foraging import FORAGE_ACTIONS, Forage
+
 
 class Player(Protocol):
     """Plays one episode of a game that it knows, by what it sees."""
+
+    name: str
+    """Short name for recordings."""
 
     def act(self, frame: np.ndarray, info: Mapping[str, Any]) -> int:
         """The number of an action, from 0, for a frame uint8 (H, W, 3)."""
@@ -20,6 +26,12 @@ class Player(Protocol):
 PlayerMaker = Callable[[Mapping[str, int], float, np.random.Generator], Player]
 """Makes a player from the numbers of the actions by name, the share of random actions, and the
 dice."""
+
+SEEING: dict[str, tuple[frozenset[str], PlayerMaker]] = {
+    "follow": (FOLLOW_ACTIONS, Follow),
+    "forage": (FORAGE_ACTIONS, Forage),
+}
+"""Players that see a game they know: the names of its actions, and what makes one."""
 
 
 @dataclass(frozen=True)

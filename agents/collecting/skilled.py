@@ -13,18 +13,16 @@ from typing import Any
 import numpy as np
 
 from agents.collecting.behaviour import BehaviourPolicy
-from agents.following import FOLLOW_ACTIONS, Follow
-from agents.foraging import FORAGE_ACTIONS, Forage
+from agents.seeing import SEEING
 
 SHARE = 0.35
 """Of the episodes of a mix, in games that somebody here can play."""
 
 SKILLS: dict[frozenset[str], str] = {
     frozenset(("stay", "attack", "right", "left")): "hunt",
-    FOLLOW_ACTIONS: "follow",
-    FORAGE_ACTIONS: "forage",
+    **{actions: kind for kind, (actions, _) in SEEING.items()},
 }
-"""Which of the players below knows a game, by the names of its actions."""
+"""Which player knows a game, by the names of its actions."""
 
 
 def skill_for(action_names: Sequence[str], target: int | None) -> str | None:
@@ -47,7 +45,7 @@ def draw_skilled(
     if kind == "hunt":
         assert target is not None
         return Hunt(index, target, epsilon, rng)
-    return (Forage if kind == "forage" else Follow)(index, epsilon, rng)
+    return SEEING[kind][1](index, epsilon, rng)
 
 
 class Hunt:
