@@ -6,7 +6,6 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector.utils import concatenate, create_empty_array
 
 import nfd_env  # noqa: F401 - registers the ids
 
@@ -39,27 +38,3 @@ def state_is_finite(state: Any) -> bool:
 
     tensors = state.tensors() if hasattr(state, "tensors") else []
     return all(bool(torch.isfinite(t).all()) for t in tensors if t.is_floating_point())
-
-
-class FirstOfBatch:
-    """The first stream of a vector environment as a single one; the others do as it does."""
-
-    def __init__(self, env: Any) -> None:
-        self.env, self.streams = env, int(env.num_envs)
-        self.action_space = env.single_action_space
-
-    def reset(self, *, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
-        """Starts all streams."""
-        frames, _ = self.env.reset(seed=[seed + i for i in range(self.streams)])
-        return np.array(frames[0]), {}
-
-    def step(self, action: Any) -> tuple[np.ndarray, Any, Any, Any, dict[str, Any]]:
-        """Steps all streams, and tells of the first."""
-        empty = create_empty_array(self.action_space, self.streams)
-        batch: Any = concatenate(self.action_space, [action] * self.streams, empty)  # type: ignore[arg-type]
-        frames, rewards, terminated, truncated, infos = self.env.step(batch)
-        told = {k: infos[k][0] for k in ("uncertainty",) if k in infos}
-        return np.array(frames[0]), rewards[0], terminated[0], truncated[0], told
-
-    def close(self) -> None:
-        """Nothing: the batch belongs to its world."""

@@ -160,9 +160,9 @@ class BatchedEnv:
 
     def step(self, actions: np.ndarray, over: np.ndarray) -> Stepped:
         """See :class:`Player`."""
-        n, space = len(actions), self.env.single_action_space
+        n = len(actions)
         chosen = [self.spec.decode(actions[i]) for i in self._padded(range(n))]
-        batch: Any = concatenate(space, chosen, create_empty_array(space, self.streams))  # type: ignore[arg-type]
+        batch = batched(self.env.single_action_space, chosen)
         frames, rewards, terminated, truncated, infos = self.env.step(batch)
         frames, ended = np.array(frames[:n]), np.array(terminated[:n], bool)
         cut = np.array(truncated[:n], bool)
@@ -184,6 +184,34 @@ class BatchedEnv:
 
     def _padded(self, rows: range) -> list[int]:
         return [min(i, rows[-1]) for i in range(self.streams)]
+
+
+class FirstOfBatch:
+    """The first stream of a vector environment as a single one; the others do as it does."""
+
+    def __init__(self, env: Any) -> None:
+        self.env, self.streams = env, int(env.num_envs)
+        self.action_space = env.single_action_space
+
+    def reset(self, *, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts all streams."""
+        frames, _ = self.env.reset(seed=[seed + i for i in range(self.streams)])
+        return np.array(frames[0]), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, Any, Any, Any, dict[str, Any]]:
+        """Steps all streams, and tells of the first."""
+        actions = batched(self.action_space, [action] * self.streams)
+        frames, rewards, terminated, truncated, infos = self.env.step(actions)
+        told = {k: infos[k][0] for k in ("uncertainty",) if k in infos}
+        return np.array(frames[0]), rewards[0], terminated[0], truncated[0], told
+
+    def close(self) -> None:
+        """Nothing: the batch belongs to its world."""
+
+
+def batched(space: Any, actions: Sequence[Any]) -> Any:
+    """Actions of a space as a vector environment takes them."""
+    return concatenate(space, actions, create_empty_array(space, len(actions)))  # type: ignore[arg-type]
 
 
 def start_options(contexts: Context, i: int, spec: ActionSpec) -> dict[str, Any]:

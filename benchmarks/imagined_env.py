@@ -16,8 +16,7 @@ import torch
 
 from agents.evaluation import Evaluation
 from agents.policies import Policy
-from benchmarks.endless import FirstOfBatch
-from benchmarks.env_players import BatchedEnv, Player, SingleEnvs
+from benchmarks.env_players import BatchedEnv, FirstOfBatch, Player, SingleEnvs
 from world_model.action_spec import ActionSpec
 from world_model.errors import ConfigError, ContextError, NFDError
 from world_model.types import Context, StepOutcome

@@ -24,7 +24,7 @@ from agents.environments import real_environment, real_name, source_of
 from agents.evaluation import Evaluation, evaluate
 from agents.policies import Policy
 from agents.results import package_version
-from agents.statistics import format_number, rank_agreement
+from agents.statistics import Interval, rank_agreement
 from benchmarks.fidelity_report import text as interval_text
 from benchmarks.held_out import find_out
 from benchmarks.plotting import COLOURS, GREY, figure, has_matplotlib, save
@@ -255,5 +255,4 @@ def _write_cache(path: Path, key: dict[str, Any], known: dict[str, Evaluation]) 
 
 
 def _text(interval: dict[str, float]) -> str:
-    estimate, low, high = (format_number(interval[key]) for key in ("estimate", "low", "high"))
-    return f"{estimate} [{low}, {high}]"
+    return str(Interval(interval["estimate"], interval["low"], interval["high"]))
