@@ -149,8 +149,8 @@ def borrowed_actions(clips: Clips, seed: int) -> np.ndarray:
 
 
 def make_rollout(
-    world: Any, device: str, sampling_steps: int | None = None, sampler: str | None = None
+    world: Any, device: str, sampling_steps: int | None = None, **settings: Any
 ) -> Any:
     """What imagines ``world`` without ever ending an episode."""
-    settings: dict[str, Any] = {"sampling_steps": sampling_steps, "sampler": sampler}
-    return load_rollout(world, device, termination_mode="never", **settings)[1]
+    settings |= {"sampling_steps": sampling_steps, "termination_mode": "never"}
+    return load_rollout(world, device, **settings)[1]

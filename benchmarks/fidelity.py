@@ -70,6 +70,8 @@ class EvaluateOptions:
     """Numbers of sampling steps to measure (default: the world's own)."""
     sampler: str | None = None
     """Sampler (default: the world's own)."""
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Of the transformer's matrix products; auto is the faster of the two on this hardware."""
     out: Path | None = None
     """Folder for JSON, plots and films (default: runs/evaluate-NAME)."""
     split: str = "validation"
@@ -124,6 +126,12 @@ class EvaluateOptions:
     """Measure nothing; write what was measured into the card of the world."""
     report: bool = False
     """Measure nothing; write report.html anew from the results in the folder."""
+
+    @property
+    def imagination(self) -> dict[str, Any]:
+        """Settings of what imagines the world; None where it is left to that."""
+        precision = None if self.precision == "float32" else self.precision
+        return {"device": self.device, "sampler": self.sampler, "precision": precision}
 
     def figures(self) -> dict[str, Any]:
         """The options that decide the figures: all but paths, which say nothing elsewhere."""

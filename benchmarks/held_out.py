@@ -56,7 +56,7 @@ class HeldOut:
 
     def rollout(self, steps: int) -> Any:
         """What imagines the world in so many sampling steps, without ever ending an episode."""
-        return make_rollout(self.world, self.options.device, steps, self.options.sampler)
+        return make_rollout(self.world, sampling_steps=steps, **self.options.imagination)
 
     def frames_to_dream(self, steps: int, *, shuffled: bool = False) -> int:
         """Frames that :meth:`dream`, and :meth:`shuffled` if wanted, have yet to imagine."""

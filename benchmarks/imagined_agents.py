@@ -90,6 +90,7 @@ class Academy:
         sampler: None for the world's own.
         console: is told how training goes.
         device: of world and network.
+        precision: of the world's matrix products; None for float32.
         ppo: settings of PPO.
     """
 
@@ -103,6 +104,7 @@ class Academy:
         console: Console,
         sampler: str | None = None,
         device: str = "auto",
+        precision: str | None = None,
         ppo: PPOConfig | None = None,
     ) -> None:
         self.world, self.folder, self.budget = world, folder, budget
@@ -112,6 +114,7 @@ class Academy:
             "device": device,
             "sampling_steps": sampling_steps,
             "sampler": sampler,
+            "precision": precision,
         }
         self._real = source_of(world)
 
@@ -209,23 +212,26 @@ class Academy:
     def _training(self, arm: Arm, seed: int) -> dict[str, Any]:
         """All that decides what becomes of an agent."""
         return {
-            "world": self.world.model_id,
+            **self._imagination(),
             "arm": asdict(arm),
             "seed": seed,
-            "sampling_steps": self.settings["sampling_steps"],
-            "sampler": self.settings["sampler"],
             "ppo": asdict(self.ppo),
         }
 
     def _playing(self) -> dict[str, Any]:
         """All that decides what a policy earns."""
         return {
-            "world": self.world.model_id,
+            **self._imagination(),
             "episodes": self.budget.episodes,
             "first_seed": EVALUATION_SEED,
-            "sampling_steps": self.settings["sampling_steps"],
-            "sampler": self.settings["sampler"],
         }
+
+    def _imagination(self) -> dict[str, Any]:
+        """The world, and what of its settings decides what it shows."""
+        told = {name: self.settings[name] for name in ("sampling_steps", "sampler")}
+        if self.settings["precision"] is not None:
+            told["precision"] = self.settings["precision"]
+        return {"world": self.world.model_id, **told}
 
 
 def _file_name(name: str) -> str:

@@ -157,9 +157,8 @@ def play_imagined(
             seeds,
             streams=min(STREAMS, getattr(world, "max_streams", STREAMS)),
             on_episode=lambda: tell(1),
-            device=options.device,
             sampling_steps=steps,
-            sampler=options.sampler,
+            **options.imagination,
             contexts=getattr(world, "starts", "bundled"),
         )
 

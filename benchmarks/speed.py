@@ -44,6 +44,9 @@ class SpeedOptions:
     ways: tuple[Literal["plain", "compiled"], ...] = ("plain",)
     """Also with the transformer's pass compiled, which takes half a minute or more for each batch
     size and thread count."""
+    precisions: tuple[Literal["float32", "bfloat16"], ...] = ("float32",)
+    """Number formats of the transformer's matrix products; bfloat16 is fast only where the hardware
+    has instructions for it."""
     seconds: float = 3.0
     """Measuring time of each configuration, in all."""
     rounds: int = 3
@@ -70,6 +73,8 @@ class Configuration:
     """torch CPU threads."""
     way: str = "plain"
     """Or ``compiled``."""
+    precision: str = "float32"
+    """Of the transformer's matrix products."""
 
 
 class Stepper:
@@ -82,6 +87,7 @@ class Stepper:
             "sampling_steps": configuration.sampling_steps,
             "endless": True,
             "compile": configuration.way == "compiled",
+            "precision": configuration.precision,
         }
         self.env: Any
         if configuration.streams == 1:
@@ -120,7 +126,9 @@ def run(options: SpeedOptions, console: Console, world: Any = None) -> dict[str,
     steps = options.steps or tuple(sorted({1, 2, 4, own}))
     configurations = [
         Configuration(*parts)
-        for parts in itertools.product(options.streams, steps, options.thread_counts, options.ways)
+        for parts in itertools.product(
+            options.streams, steps, options.thread_counts, options.ways, options.precisions
+        )
     ]
     times: dict[Configuration, list[float]] = {c: [] for c in configurations}
     parts: dict[Configuration, dict[str, float]] = {}
@@ -206,7 +214,8 @@ def table(results: dict[str, Any], title: str) -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    for column in ("envs", "steps", "cpus", "way", "p50", "p95", "p99", "fps", *PARTS, "Python"):
+    figures = ("p50", "p95", "p99", "fps", *PARTS, "Python")
+    for column in ("envs", "steps", "cpus", "way", "format", *figures):
         result.add_column(column, justify="right", no_wrap=True)
     for row in results["configurations"]:
         result.add_row(
@@ -214,6 +223,7 @@ def table(results: dict[str, Any], title: str) -> Table:
             str(row["sampling_steps"]),
             str(row["threads"]),
             row["way"],
+            {"float32": "fp32", "bfloat16": "bf16"}[row["precision"]],
             _ms(row["ms_per_step"]["estimate"]),
             _ms(row["ms_p95"]),
             _ms(row["ms_p99"]),
@@ -241,8 +251,9 @@ def _ms(value: float) -> str:
 
 def _base(configurations: list[Configuration], own: int) -> Configuration:
     """What ratios refer to: one stream on one thread at the world's own steps, if it is there."""
-    wanted = Configuration(1, own, 1, configurations[0].way)
-    return wanted if wanted in configurations else configurations[0]
+    first = configurations[0]
+    wanted = Configuration(1, own, 1, first.way, first.precision)
+    return wanted if wanted in configurations else first
 
 
 def main(argv: list[str]) -> int:

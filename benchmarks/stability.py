@@ -87,9 +87,8 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
             options.stable_steps,
             options.seed,
             tell,
-            device=options.device,
             sampling_steps=options.steps[0] if options.steps else None,
-            sampler=options.sampler,
+            **options.imagination,
         )
     results = judge(trace, usual)
     outcome = getattr(world, "outcome", None)

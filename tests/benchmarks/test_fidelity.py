@@ -2,9 +2,11 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 from benchmarks import fidelity, fidelity_report
+from benchmarks.dreaming import make_rollout
 from benchmarks.fidelity import EvaluateOptions
 from benchmarks.results import check_benchmark
 from tests.benchmarks import sliding
@@ -133,3 +135,11 @@ def test_help_needs_no_world(capsys):
         fidelity.main(["--help"])
     assert leaving.value.code == 0
     assert "--sampled-clips" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_precision_reaches_what_imagines(precision):
+    options = EvaluateOptions(precision=precision)
+    rollout = make_rollout(tiny_world(), sampling_steps=1, **options.imagination)
+    assert rollout.network.embed.weight.dtype == getattr(torch, precision)
+    assert options.figures()["precision"] == precision

@@ -34,8 +34,22 @@ def test_every_configuration_is_measured(tmp_path):
     assert rows[1]["speed_up"] == pytest.approx(1, abs=0.05), "one stream at the world's own steps"
     table = speed.table(document["results"], "tiny")
     assert table.row_count == 4
-    assert len(table.columns) == 8 + len(PARTS) + 1
+    assert len(table.columns) == 9 + len(PARTS) + 1
     assert torch.get_num_threads() == threads
+
+
+def test_number_formats_are_told_apart(tmp_path):
+    options = SpeedOptions(
+        streams=(1,), steps=(1,), thread_counts=(1,), precisions=("float32", "bfloat16"),
+        seconds=0.02, rounds=1, start_up=False, out=tmp_path / "speed.json",
+    )  # fmt: skip
+    document = speed.run(options, Console(quiet=True), tiny_world())
+    rows = document["results"]["configurations"]
+    assert [row["precision"] for row in rows] == ["float32", "bfloat16"]
+    for way in ("float32", "bfloat16"):
+        stepper = Stepper(tiny_world(), Configuration(1, 1, 1, precision=way), "cpu", 0)
+        network = stepper.env.unwrapped.core.rollout.rollout.network
+        assert network.embed.weight.dtype == getattr(torch, way)
 
 
 def test_summary_by_hand():
