@@ -13,12 +13,39 @@ from world_model.errors import WorldFormatError
 from world_model.storage import file_hash
 
 
+ROW_SCALE = ".row_scale"
+"""What the name of a matrix in 8 bits is followed by, for the scale of each of its rows."""
+
+
 def stored_weights(module: nn.Module, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-    """The weights of a module as they are written, on the CPU and in ``dtype`` (None: as is)."""
-    return {
-        name: tensor.detach().to("cpu", dtype).contiguous()
-        for name, tensor in module.state_dict().items()
-    }
+    """The weights of a module as they are written, on the CPU and in ``dtype`` (None: as is).
+
+    With int8 it is matrices that are written in 8 bits, each row with a scale of its own, so that
+    its largest number becomes 127; all else, scales too, as float16.
+    """
+    weights = {name: tensor.detach().to("cpu") for name, tensor in module.state_dict().items()}
+    if dtype != torch.int8:
+        return {name: tensor.to(dtype).contiguous() for name, tensor in weights.items()}
+    stored: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        if tensor.ndim == 2:
+            largest = tensor.float().abs().amax(dim=1, keepdim=True)
+            # Rounded as it is stored; the smallest is a normal float16, so rows may be all zero.
+            scale = (largest / 127).half().clamp_min(torch.finfo(torch.float16).tiny)
+            stored[name] = (tensor / scale.float()).round().clamp(-127, 127).to(torch.int8)
+            stored[name + ROW_SCALE] = scale
+        else:
+            stored[name] = tensor.half().contiguous()
+    return stored
+
+
+def _restored(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights by name; matrices in 8 bits multiplied by their scales."""
+    scales = {name: weights.pop(name) for name in list(weights) if name.endswith(ROW_SCALE)}
+    for name, scale in scales.items():
+        matrix = name.removesuffix(ROW_SCALE)
+        weights[matrix] = weights[matrix].float() * scale.float()
+    return weights
 
 
 def file_hashes(folder: Path) -> dict[str, str]:
@@ -52,8 +79,8 @@ def load_weights(module: nn.Module, path: Path) -> None:
         WorldFormatError: if the file cannot be read, or does not fit the module.
     """
     try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
+        weights = _restored(load_file(path))
+    except (OSError, SafetensorError, KeyError) as error:
         raise WorldFormatError(
             f"{path} cannot be read ({error}). Download or save it anew."
         ) from error

@@ -137,14 +137,17 @@ class World:
         *,
         dtype: torch.dtype = torch.float32,
         outcome_dtype: torch.dtype = torch.float32,
+        teacher_dtype: torch.dtype | None = None,
     ) -> Path:
         """Writes the world as one folder, replacing an older one as a whole.
 
         Args:
             path: the folder.
-            dtype: of the transformers' weights on disk, float32 or float16. An autoencoder, whose
-                latents the transformer knows, stays float32.
+            dtype: of the transformers' weights on disk: float32, float16, or int8, which stores
+                matrices in 8 bits, each row with a scale of its own. An autoencoder, whose latents
+                the transformer knows, stays float32.
             outcome_dtype: of the outcome model's, which is small and calibrated.
+            teacher_dtype: of the teacher's, if there is one (default: ``dtype``).
 
         Returns:
             The folder.
@@ -160,7 +163,8 @@ class World:
                 save_tensors(weights, folder / "tokenizer.safetensors")
             if self.teacher is not None:
                 save_tensors(
-                    stored_weights(self.teacher.network, dtype), folder / "teacher.safetensors"
+                    stored_weights(self.teacher.network, teacher_dtype or dtype),
+                    folder / "teacher.safetensors",
                 )
             if self.outcome is not None:
                 save_tensors(

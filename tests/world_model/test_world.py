@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.world_model.disk import full_disk
 from tests.world_model.tiny import tiny_world
 from world_model.contexts import ContextSet
 from world_model.errors import ConfigError, NFDError, StorageError, WorldFormatError
 from world_model.rollout import Rollout
+from world_model.weights import load_weights
 from world_model.world import World
 from world_model.world_config import FORMAT_VERSION
 
@@ -122,6 +124,58 @@ def test_weights_without_contexts_or_card(tmp_path):
     again = World.from_pretrained(path)
     assert again.contexts is None
     assert again.card == ""
+
+
+# -- 8 bits ------------------------------------------------------------------------------------
+
+
+def test_matrices_in_eight_bits_take_a_quarter_and_come_back_close(tmp_path):
+    world = tiny_world()
+    plain = world.save_pretrained(tmp_path / "plain")
+    small = world.save_pretrained(tmp_path / "small", dtype=torch.int8)
+    sizes = [(folder / "network.safetensors").stat().st_size for folder in (plain, small)]
+    assert sizes[1] < 0.4 * sizes[0], "the names in the file's header take their share"
+    again = World.from_pretrained(small)
+    for name, now in again.network.state_dict().items():
+        then = world.network.state_dict()[name]
+        assert now.dtype == then.dtype
+        if then.ndim == 2:  # half a step of the row's 254, and the rounding of its scale
+            bound = then.abs().amax(1, keepdim=True) / 254 * 1.02 + 1e-8
+            assert ((now - then).abs() <= bound).all(), name
+        else:
+            assert torch.equal(now, then.half().float()), name
+    world = again
+    again = World.from_pretrained(world.save_pretrained(tmp_path / "again", dtype=torch.int8))
+    assert again.model_id == world.model_id, "what is in 8 bits already stays as it is"
+
+
+def test_rows_of_zeros_and_of_tiny_numbers_survive_eight_bits(tmp_path):
+    world = tiny_world()
+    with torch.no_grad():
+        world.network.embed.weight[0] = 0
+        world.network.embed.weight[1] = 1e-5
+    again = World.from_pretrained(world.save_pretrained(tmp_path / "world", dtype=torch.int8))
+    assert (again.network.embed.weight[0] == 0).all()
+    torch.testing.assert_close(again.network.embed.weight[1], world.network.embed.weight[1],
+                               atol=4e-5, rtol=0)  # fmt: skip
+    assert again.network.embed.weight.isfinite().all()
+
+
+def test_a_scale_without_its_matrix_is_named(tmp_path):
+    path = tmp_path / "network.safetensors"
+    save_file({"embed.weight.row_scale": torch.ones(3, 1)}, path)
+    with pytest.raises(WorldFormatError, match="cannot be read"):
+        load_weights(tiny_world().network, path)
+
+
+def test_only_the_teacher_in_eight_bits(tmp_path):
+    world = distilled()
+    world.save_pretrained(tmp_path / "world", teacher_dtype=torch.int8)
+    again = World.from_pretrained(tmp_path / "world")
+    assert torch.equal(again.network.embed.weight, world.network.embed.weight)
+    kept, before = again.teacher.network, world.teacher.network
+    assert not torch.equal(kept.embed.weight, before.embed.weight)
+    torch.testing.assert_close(kept.embed.weight, before.embed.weight, atol=0.01, rtol=0)
 
 
 # -- identity ----------------------------------------------------------------------------------
