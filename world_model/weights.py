@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from world_model.errors import WorldFormatError
 from world_model.storage import file_hash
 
-
 ROW_SCALE = ".row_scale"
 """What the name of a matrix in 8 bits is followed by, for the scale of each of its rows."""
 
