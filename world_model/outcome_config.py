@@ -31,6 +31,9 @@ class OutcomeConfig:
     """Dropout on embeddings and heads, in training only."""
     reward_support: tuple[float, ...] = (0.0,)
     """Ascending values that the reward head puts probability on."""
+    end_reward: float | None = None
+    """Reward of a step that terminates the episode, where such steps show no frame that it could be
+    read off: the mean of the recorded ones. None: read off the frame, like any other."""
     state_names: tuple[str, ...] = ()
     """What of the real environment's state the memory is taught to know."""
     state_supports: tuple[tuple[float, ...], ...] = ()
@@ -52,6 +55,8 @@ class OutcomeConfig:
                 f"state_names={self.state_names} needs one support each, for the state and for "
                 f"its change; got {len(self.state_supports)} and {len(self.change_supports)}."
             )
+        if self.end_reward is not None and not math.isfinite(self.end_reward):
+            raise DataError(f"end_reward must be a finite number, not {self.end_reward}.")
         for support in (self.reward_support, *self.state_supports, *self.change_supports):
             if not support or any(a >= b for a, b in pairwise(support)):
                 raise DataError(f"a support must hold ascending values, but got {support}.")

@@ -28,6 +28,7 @@ from world_model.outcome_data import (
 from world_model.outcome_losses import outcome_losses, total_loss
 from world_model.outcome_metrics import OutcomeMetrics, evaluate_outcome
 from world_model.storage import atomic_folder, save_tensors
+from world_model.types import Episode
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def outcome_config(
     """
     train, _ = check_splits(source)
     columns = state_columns(source, state_names)
-    parts = [outcome_columns(source.episode(int(index)), columns) for index in train]
+    episodes = [source.episode(int(index)) for index in train]
+    parts = [outcome_columns(episode, columns) for episode in episodes]
 
     def support(name: str, column: int | None = None) -> tuple[float, ...]:
         values = np.concatenate([part[name] for part in parts])
@@ -90,11 +92,23 @@ def outcome_config(
     return OutcomeConfig.for_frames(
         source.frame_shape,
         reward_support=support("rewards"),
+        end_reward=_end_reward(episodes),
         state_names=tuple(state_names),
         state_supports=tuple(support("states", i) for i in range(len(columns))),
         change_supports=tuple(support("changes", i) for i in range(len(columns))),
         **settings,
     )
+
+
+def _end_reward(episodes: Sequence[Episode]) -> float | None:
+    """Mean reward of steps that terminated an episode and show no frame; None: there is none."""
+    rewards = [
+        float(episode.rewards[-1])
+        for episode in episodes
+        if len(episode.actions) == len(episode.frames) and episode.terminated[-1]
+    ]
+    known = [reward for reward in rewards if not math.isnan(reward)]
+    return sum(known) / len(known) if known else None
 
 
 def train_outcome(

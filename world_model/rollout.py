@@ -232,7 +232,7 @@ class Rollout:
         rewards = torch.zeros(state.batch_size, device=self.device)
         if self.world.outcome is not None:
             state.memory = self.world.outcome.observe(state.memory, frames, actions)
-            rewards = self._reward(state)
+            rewards = self._reward(state, terminated)
         uncertainty = (latents - guess).square().mean(dim=(1, 2)).sqrt()
         return state, StepOutcome(frames, latents, rewards, terminated, probability, uncertainty)
 
@@ -342,16 +342,19 @@ class Rollout:
             return outcome.terminates(logits), probability
         return torch.zeros_like(probability, dtype=torch.bool), probability
 
-    def _reward(self, state: RolloutState) -> Tensor:
+    def _reward(self, state: RolloutState, terminated: Tensor) -> Tensor:
         """Reward of the transition into the frame just observed, per stream."""
         outcome = self.world.outcome
         assert outcome is not None
         if self.reward_mode == "expected":
-            return outcome.reward(state.memory)
-        if self.reward_mode == "threshold":
-            return outcome.reward_mode(state.memory)
-        keys = stream_keys(state.seeds, state.frame_index, Purpose.REWARD)
-        return outcome.reward_sample(state.memory, uniform(keys))
+            rewards = outcome.reward(state.memory)
+        elif self.reward_mode == "threshold":
+            rewards = outcome.reward_mode(state.memory)
+        else:
+            keys = stream_keys(state.seeds, state.frame_index, Purpose.REWARD)
+            rewards = outcome.reward_sample(state.memory, uniform(keys))
+        ending = outcome.config.end_reward
+        return rewards if ending is None else rewards.masked_fill(terminated, ending)
 
     def _check(self, contexts: Context, seeds: Tensor) -> None:
         shape, dim = self.world.config.frame_shape, self.world.action_spec.dim

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,7 +28,7 @@ from world_model.weights import (
     stored_weights,
     verify_file,
 )
-from world_model.world_config import WorldConfig, WorldParts
+from world_model.world_config import WorldConfig, WorldParts, identity_of
 
 
 @dataclass
@@ -177,7 +176,7 @@ class World:
             text = replace(self._parts(), files=file_hashes(folder)).to_json()
             (folder / "config.json").write_text(text)
             (folder / "README.md").write_text(self.card, encoding="utf-8")
-        self.content_hash = hashlib.sha256(text.encode()).hexdigest()
+        self.content_hash = identity_of(text)
         return Path(path)
 
     @classmethod
@@ -194,7 +193,7 @@ class World:
         folder = find_world(name)
         text = read_text(folder / "config.json")
         parts = WorldParts.from_json(text, str(folder / "config.json"))
-        for file, expected in parts.files.items():
+        for file, expected in {**parts.files, **parts.repacked}.items():
             verify_file(folder / file, expected)
         tokenizer = tokenizer_from_dict(parts.tokenizer)
         if tokenizer.state_dict():
@@ -227,7 +226,7 @@ class World:
             moments=clips.get("moments"),
             teacher=teacher,
             card=read_text(card) if card.is_file() else "",
-            content_hash=hashlib.sha256(text.encode()).hexdigest(),
+            content_hash=identity_of(text),
         )
         for module in world._modules():
             module.eval().requires_grad_(False)

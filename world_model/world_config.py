@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -70,6 +71,9 @@ class WorldParts:
     """SHA-256 of every other file of the world."""
     teacher: TeacherConfig | None = None
     """The many-step network kept beside a distilled one, or None."""
+    repacked: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of files that were since stored in fewer bits; the world keeps its identity, see
+    :mod:`world_model.repacking`."""
 
     def to_json(self) -> str:
         """The text of ``config.json``."""
@@ -84,7 +88,9 @@ class WorldParts:
             "teacher": None if self.teacher is None else self.teacher.to_dict(),
             "files": self.files,
         }
-        return json.dumps(data, indent=1) + "\n"
+        if self.repacked:
+            data["repacked"] = self.repacked
+        return _to_text(data)
 
     @classmethod
     def from_json(cls, text: str, where: str) -> WorldParts:
@@ -117,6 +123,7 @@ class WorldParts:
                 action_spec=ActionSpec.from_dict(data["action_spec"]),
                 outcome=data["outcome"],
                 files=dict(data["files"]),
+                repacked=dict(data.get("repacked", {})),
                 teacher=None if teacher is None else TeacherConfig.from_dict(teacher),
             )
             parts.check()
@@ -151,6 +158,22 @@ class WorldParts:
                 raise ValueError(
                     f"the outcome model takes frames of {watched}, the world has {frame_shape}"
                 )
+
+
+def identity_of(text: str) -> str:
+    """The SHA-256 that names a world, of the text of its ``config.json``.
+
+    Files that were repacked count as what they were.
+    """
+    data = json.loads(text)
+    if "repacked" in data:
+        del data["repacked"]
+        text = _to_text(data)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _to_text(data: dict[str, Any]) -> str:
+    return json.dumps(data, indent=1) + "\n"
 
 
 def _tuples(data: dict[str, Any]) -> dict[str, Any]:

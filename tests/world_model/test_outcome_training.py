@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from world_model.outcome_training import (
     outcome_config,
     train_outcome,
 )
+from world_model.types import Episode
 
 
 def predictions(model: OutcomeModel, source: EpisodeList, reset_every: int | None = None):
@@ -44,6 +46,27 @@ def test_config_reads_its_supports_off_the_data(source: EpisodeList) -> None:
     assert config.reward_support == (-1.0, 0.0, 1.0)
     assert config.state_supports == ((0.0, 1.0, 2.0, 3.0),)
     assert config.change_supports == ((0.0, 1.0),)
+
+
+def test_the_reward_of_an_end_without_a_frame_is_the_mean_of_the_recorded_ones(
+    source: EpisodeList,
+) -> None:
+    def with_last_reward(episode: Episode, reward: float) -> Episode:
+        rewards = episode.rewards.copy()
+        rewards[-1] = reward
+        return replace(episode, rewards=rewards)
+
+    ended = [episode for episode in source.episodes if episode.terminated[-1]]
+    blind = [episode for episode in ended if len(episode.actions) == len(episode.frames)]
+    shown = [episode for episode in ended if len(episode.actions) < len(episode.frames)]
+    assert len(blind) >= 6
+    assert len(shown) >= 5
+    blind = [with_last_reward(episode, reward) for episode, reward in
+             zip(blind, (-5.0, -4.0, -3.0, math.nan, 90.0, -4.0), strict=False)]  # fmt: skip
+    assert outcome_config(EpisodeList(blind)).end_reward == -4, "of the training split, as known"
+    assert outcome_config(EpisodeList(shown)).end_reward is None
+    with pytest.raises(DataError, match="end_reward must be a finite number"):
+        replace(outcome_config(EpisodeList(shown)), end_reward=math.inf)
 
 
 def test_rewards_are_right_at_the_right_frame(trained: OutcomeModel, source: EpisodeList) -> None:

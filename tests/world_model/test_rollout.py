@@ -302,6 +302,24 @@ def test_pessimism_shifts_the_odds_of_an_end_and_nothing_else():
         Rollout(world, pessimism=float("nan"))
 
 
+@pytest.mark.parametrize("mode", ["expected", "sample", "threshold"])
+def test_an_end_without_a_frame_has_a_reward_of_its_own(mode):
+    plain = tiny_world()
+    paid = tiny_world()
+    paid.outcome.config = replace(paid.outcome.config, end_reward=-7.5)
+    both = []
+    for world in (plain, paid):
+        rollout, state = start(world, termination_mode="sample", reward_mode=mode)
+        both.append(play(rollout, state, 10)[1])
+    ends = torch.stack([o.terminated for o in both[1]])
+    assert ends.any()
+    assert not ends.all()
+    rewards = [torch.stack([o.rewards for o in outcomes]) for outcomes in both]
+    assert (rewards[1][ends] == -7.5).all()
+    assert torch.equal(rewards[0][~ends], rewards[1][~ends])
+    assert (rewards[0][ends] != -7.5).all()
+
+
 def test_uncertainty_is_what_changed_since_the_first_guess():
     """Of one step: since the last frame; either way a number of the stream's own, without noise."""
     world = tiny_world()
