@@ -92,7 +92,8 @@ def make_policy(name: str, action_space: spaces.Space, action_names: Sequence[st
             probability P per cent), ``sweep-N`` (N steps one way, N steps the other),
             ``action-I``, or the name of an action, such as ``left``; for Breakout's actions also
             ``follow-P`` (keeps the paddle under the ball, P per cent of its actions are random),
-            for Crafter's ``forage-P`` (walks to what it can use, and uses it).
+            for Crafter's ``forage-P`` (walks to what it can use, and uses it), for Defend the
+            Center's ``aim-P`` (turns to the nearest monster and shoots).
         action_space: the Discrete space to act in.
         action_names: a name for every action; default: stay, left, right for three actions.
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from agents.aiming import AIM_ACTIONS, Aim
 from agents.following import FOLLOW_ACTIONS, Follow
 from agents.foraging import FORAGE_ACTIONS, Forage
 
@@ -28,6 +29,7 @@ PlayerMaker = Callable[[Mapping[str, int], float, np.random.Generator], Player]
 dice."""
 
 SEEING: dict[str, tuple[frozenset[str], PlayerMaker]] = {
+    "aim": (AIM_ACTIONS, Aim),
     "follow": (FOLLOW_ACTIONS, Follow),
     "forage": (FORAGE_ACTIONS, Forage),
 }

@@ -109,8 +109,8 @@ class EvaluateOptions:
     """Also leave plots, strips of frames and films."""
     policies: tuple[str, ...] = ("graded",)
     """Ranking, lift and exploitation: which policies play; `baselines` are noop, left, uniform and
-    four sweeps, `graded` also two that hold an action for long, two more sweeps, and in Breakout
-    and Crafter four that look (follow, forage)."""
+    four sweeps, `graded` also two that hold an action for long, two more sweeps, and in
+    Breakout, Crafter and Defend the Center four that look (follow, forage, aim)."""
     episodes: int = 20
     """Ranking: episodes of each policy, in the real and in the imagined game."""
     agents: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.aiming import AIM_ACTIONS
 from agents.collecting.behaviour import BehaviourPolicy
 from agents.seeing import SEEING
 
@@ -19,8 +20,8 @@ SHARE = 0.35
 """Of the episodes of a mix, in games that somebody here can play."""
 
 SKILLS: dict[frozenset[str], str] = {
-    frozenset(("stay", "attack", "right", "left")): "hunt",
     **{actions: kind for kind, (actions, _) in SEEING.items()},
+    AIM_ACTIONS: "hunt",  # the game's own labels are surer than any look
 }
 """Which player knows a game, by the names of its actions."""
 
