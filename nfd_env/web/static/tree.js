@@ -7,9 +7,9 @@ export class Tree {
     this.pictures = new Map();
     this.here = null;
     for (const branch of described?.branches ?? []) this.addBranch(branch);
-    for (const [n, parent, branch, step, reward, total, uncertainty, ended] of
+    for (const [n, parent, branch, step, reward, total, uncertainty, ended, sampling] of
       described?.moments ?? []) {
-      this.add({ n, parent, branch, step, reward, total, uncertainty, ended });
+      this.add({ n, parent, branch, step, reward, total, uncertainty, ended, sampling });
     }
   }
 
