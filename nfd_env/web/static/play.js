@@ -535,6 +535,14 @@ $("copy").onclick = async () => {
   }
 };
 $("random").onclick = () => start({});
+$("seed").oninput = () => {
+  $("random").textContent = $("seed").value ? "With this seed" : "Anywhere";
+};
+$("seed").onkeydown = (event) => {
+  if (event.key !== "Enter") return;
+  event.preventDefault(); // it would press the form's first button, which closes it
+  start({});
+};
 $("same").onclick = () => start({ like: tree.here });
 $("files").onchange = upload;
 $("watch").onclick = watch;
