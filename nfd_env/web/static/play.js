@@ -1,5 +1,5 @@
 // The page: its connection, its clock, its buttons.
-import { Tree, drawBranches, round } from "./tree.js";
+import { Tree, drawBranches, ending, round } from "./tree.js";
 import { Held, Screen } from "./stage.js";
 import { drawPad } from "./pad.js";
 import { fillModes, fillSampling, fillSpeeds, modeWords } from "./choices.js";
@@ -188,8 +188,9 @@ function frame(data) {
   beside();
   if (header.ended && !replaying) {
     pause();
-    status(`the episode has ended (${header.ended}) at step ${header.step}, return ` +
-      `${round(header.total)}: go back, or start anew`);
+    const why = header.ended === "terminated" ? "" : ` (${ending(header)})`;
+    status(`the episode has ended${why} at step ${header.step}, return ${round(header.total)}: ` +
+      "go back, or start anew");
   }
   if (!playing && !replaying) redraw();
   pump();
@@ -313,7 +314,7 @@ function beside() {
   if (n !== wanted) look(n, other);
   wanted = n;
   const over = step > moment.step ? `, over since step ${moment.step}` : "";
-  const word = moment.ended ? `, ${moment.ended}` : over;
+  const word = moment.ended ? `, ${ending(moment)}` : over;
   $("other-caption").textContent =
     `${tree.branches.get(compared).name}: return ${round(moment.total)}${word}`;
 }
@@ -357,7 +358,7 @@ function numbers(moment) {
   $("n-uncertainty").textContent = moment.uncertainty.toFixed(3);
   const { sampling } = moment, unusual = sampling != null && sampling !== welcome.sampling.own;
   $("caption").textContent =
-    (tree.branches.get(moment.branch)?.name ?? "") + (moment.ended ? `: ${moment.ended}` : "") +
+    (tree.branches.get(moment.branch)?.name ?? "") + (moment.ended ? `: ${ending(moment)}` : "") +
     (unusual ? `, ${sampling} denoising step${sampling === 1 ? "" : "s"}` : "");
   const scrub = $("scrub");
   scrub.max = Math.max(moment.step, tree.current.length - 1);
@@ -389,6 +390,7 @@ function buttons() {
 function status(words, bad = false) {
   $("status").textContent = words;
   $("status").classList.toggle("bad", bad);
+  $("status").classList.toggle("long", words.length > 24);
 }
 
 let noteTimer = 0;
