@@ -17,6 +17,7 @@ from nfd_env.env import NFDWorldEnv
 from nfd_env.path_file import load_path
 from nfd_env.web.limits import Limits
 from nfd_env.web.links import deflate, inflate
+from nfd_env.web.visitor import Start
 from tests.nfd_env.web.serving import make_lobby, page, served
 from tests.toy import ToyWorld
 from tests.world_model.tiny import tiny_world
@@ -129,6 +130,41 @@ def test_steps_that_are_read_ahead_keep_their_numbers():
         return [pixels((await one.frame())[1]) for _ in WALK]
 
     assert all(map(np.array_equal, run(act), expected()[1:]))
+
+
+def test_an_expected_step_with_another_number_does_not_count():
+    async def inside():
+        lobby = make_lobby(tiny_world(), endless=True)
+        visitor, action = lobby.enter(), np.array([1], np.float32)
+        begun = await visitor.start(Start(3))
+        checks = []
+        for announced in (4, 1):
+            visitor.go(begun.id)
+            first = asyncio.ensure_future(visitor.act(np.array([2], np.float32), announced))
+            await asyncio.sleep(0)  # it has been asked for
+            visitor.expect(action, announced)
+            await first
+            checks.append((await visitor.act(action, 4)).check)
+            visitor.go(first.result().id)
+            checks.append((await visitor.act(action, 1)).check)
+        lobby.engine.close()
+        return checks, visitor.drifted
+
+    async def plainly():
+        lobby = make_lobby(tiny_world(), endless=True)
+        visitor, checks = lobby.enter(), []
+        for first in (4, 1):
+            for second in (4, 1):
+                visitor.go((await visitor.start(Start(3))).id)
+                await visitor.act(np.array([2], np.float32), first)
+                checks.append((await visitor.act(np.array([1], np.float32), second)).check)
+        lobby.engine.close()
+        return checks
+
+    checks, drifted = asyncio.run(inside())
+    assert checks == asyncio.run(plainly())
+    assert len(set(checks)) == 4
+    assert drifted == 0
 
 
 def test_streams_with_other_numbers_step_in_one_round():
