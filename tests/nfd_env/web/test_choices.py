@@ -46,6 +46,7 @@ def expected(walk, mode=None):
 def new_start(tab, mode, click):
     before = tab.page.get_attribute("body", "data-shown")
     tab.page.click("#new")
+    tab.page.fill("#seed", "")
     tab.page.select_option("#mode", mode)
     tab.page.click(click)
     tab.page.wait_for_selector(f"body:not([data-shown='{before}'])")
