@@ -17,8 +17,9 @@ from nfd_env.web import messages
 from nfd_env.web.limits import RequestError
 from nfd_env.web.links import Links
 from nfd_env.web.lobby import Lobby
+from nfd_env.web.start import Start
 from nfd_env.web.timeline import Moment
-from nfd_env.web.visitor import Start, Visitor
+from nfd_env.web.visitor import Visitor
 from nfd_env.web.welcome import controls_of, welcome
 from world_model.errors import NFDError
 

@@ -24,8 +24,8 @@ from nfd_env.web.choices import Modes
 from nfd_env.web.engine import Engine
 from nfd_env.web.limits import MEGABYTE, Limits, RequestError
 from nfd_env.web.lobby import SavedLinks
+from nfd_env.web.start import Start
 from nfd_env.web.timeline import Moment
-from nfd_env.web.visitor import Start
 
 Read = tuple[Start, list[tuple[np.ndarray, int | None]], int | None]
 """The start; of every step the encoded action and its denoising steps; and the CRC-32 of the last

@@ -14,25 +14,11 @@ from nfd_env.controls import Controls
 from nfd_env.web.choices import Modes
 from nfd_env.web.engine import Engine, Seen
 from nfd_env.web.limits import Bucket, Limits, RequestError
+from nfd_env.web.start import Start, context_of
 from nfd_env.web.timeline import Moment, Timeline
-from world_model.types import Context
 
 Show = Callable[[Moment], Awaitable[None]]
 """Shows a moment to the visitor."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where a line of moments begins. Two equal ones lead to equal futures."""
-
-    seed: int
-    """Seed of the episode."""
-    clip: int | None = None
-    """Which of the world's clips; None: the seed chooses, or there are ``frames``."""
-    frames: tuple[bytes, ...] = ()
-    """Raw pixels of frames that the visitor brought, the newest last."""
-    mode: str = ""
-    """The action mode in which the line is played; empty: the world has but one."""
 
 
 @dataclass(frozen=True)
@@ -286,18 +272,4 @@ class Visitor:
     async def _reset(self, start: Start) -> Seen:
         self._drop_ahead()
         self._live = None
-        return await self.engine.reset(self.stream, start.seed, self._context(start))
-
-    def _context(self, start: Start) -> Context | None:
-        if start.frames:
-            from nfd_env.reset_options import given_context
-
-            shape = (len(start.frames), *self.world.config.frame_shape)
-            frames = np.frombuffer(b"".join(start.frames), np.uint8).reshape(shape)
-            return given_context(frames, None, self.world)
-        if start.clip is None:
-            return None
-        clips = self.world.contexts
-        if clips is None or not 0 <= start.clip < len(clips):
-            raise RequestError(f"this world has no start {start.clip}.")
-        return clips.pick([start.clip])
+        return await self.engine.reset(self.stream, start.seed, context_of(start, self.world))

@@ -1,10 +1,11 @@
 // What can be chosen: speed, denoising steps, and the actions of new starts.
 const FASTEST = 120; // well below the messages that a visitor may send in a second
 
-// Fills `select` with [value, words] rows; `kept` (else `usual`) is chosen.
+// Fills `select` with [value, words] rows. What was chosen stays, or `kept`, else it is `usual`.
 function fill(select, rows, kept, usual) {
+  const now = select.value || kept;
   select.replaceChildren(...rows.map(([value, words]) => new Option(words, value)));
-  select.value = kept ?? usual;
+  select.value = now ?? usual;
   if (select.selectedIndex < 0) select.value = usual;
 }
 

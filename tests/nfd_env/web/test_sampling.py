@@ -17,7 +17,7 @@ from nfd_env.env import NFDWorldEnv
 from nfd_env.path_file import load_path
 from nfd_env.web.limits import Limits
 from nfd_env.web.links import deflate, inflate
-from nfd_env.web.visitor import Start
+from nfd_env.web.start import Start
 from tests.nfd_env.web.serving import make_lobby, page, served
 from tests.toy import ToyWorld
 from tests.world_model.tiny import tiny_world
