@@ -18,6 +18,7 @@ from gymnasium import spaces
 
 from nfd_env.controls import Controls
 from nfd_env.key_bindings import wishes
+from world_model.action_spaces import readable
 from world_model.action_spec import ActionSpec
 from world_model.errors import ActionError, DataError
 
@@ -66,22 +67,23 @@ def find_action(action: Any, spec: ActionSpec) -> np.ndarray:
         return spec.encode(value)
     name = action.strip()
     if isinstance(spec.space, spaces.Discrete):
-        labels = [label.lower() for label in spec.groups[0].labels]
-        if name.lower() in labels:
-            return np.array([labels.index(name.lower())], np.float32)
+        labels = spec.groups[0].labels
+        for known in (labels, [readable(label) for label in labels]):  # as they are, as shown
+            lower = [label.lower() for label in known]
+            if name.lower() in lower:
+                return np.array([lower.index(name.lower())], np.float32)
     try:
         return find_action(json.loads(name), spec)
     except ValueError as error:
         if isinstance(error, ActionError):
             raise
     controls = Controls(spec)
-    keys = {binding.does: binding.keys[0] for binding in controls.bindings}
+    keys = {binding.does.lower(): binding.keys[0] for binding in controls.bindings}
     asked = wishes(name)
     if unknown := sorted(asked - keys.keys()):
-        known = spec.groups[0].labels if isinstance(spec.space, spaces.Discrete) else list(keys)
-        raise ActionError(
-            f"no action is called {unknown[0]!r}. Known are {', '.join(list(known)[:30])}."
-        )
+        choices = spec.groups[0].labels if isinstance(spec.space, spaces.Discrete) else ()
+        known = [readable(label) for label in choices or keys]
+        raise ActionError(f"no action is called {unknown[0]!r}. Known are {', '.join(known[:30])}.")
     return controls.vector([keys[wish] for wish in sorted(asked)])
 
 

@@ -25,6 +25,7 @@ from gymnasium import spaces
 from nfd_env.action_adapter import ActionAdapter, spec_of
 from nfd_env.control_parts import Part, find_parts
 from nfd_env.key_bindings import assign
+from world_model.action_spaces import readable
 from world_model.errors import ActionError
 from world_model.minecraft.actions import BUTTONS, ActionFormat, MinecraftActions
 from world_model.minecraft.formats import format_of, understood
@@ -47,7 +48,7 @@ class Binding:
     """What some keys do."""
 
     does: str
-    """Such as ``left``."""
+    """Such as ``left``, or ``Action 1`` where nobody gave the action a name."""
     keys: tuple[str, ...]
     """Any of these does it."""
 
@@ -81,12 +82,13 @@ class Controls:
             self.uses_mouse = any(part.turns is not None for part in self._parts)
         keys, missing = assign(wanted)
         if missing:
+            named = ", ".join(readable(wish) for wish in missing[:5])
             raise ActionError(
                 f"the actions {spec.space} need more keys than there are: none is left for "
-                f"{', '.join(missing[:5])}{' and others' if len(missing) > 5 else ''}. Play them "
-                "with a policy or a file of actions."
+                f"{named}{' and others' if len(missing) > 5 else ''}. Play them with a policy or a "
+                "file of actions."
             )
-        self.bindings = tuple(Binding(wish, keys[wish]) for wish in dict.fromkeys(wanted))
+        self.bindings = tuple(Binding(readable(wish), keys[wish]) for wish in dict.fromkeys(wanted))
         """What every key does, in the order of the actions."""
         self._wish_of = {key: wish for wish, held in keys.items() for key in held}
 

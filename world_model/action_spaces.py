@@ -6,6 +6,7 @@ order that decides the columns of :class:`world_model.action_spec.ActionSpec`.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -43,6 +44,24 @@ class ActionGroup:
     def columns(self) -> int:
         """Number of columns this group takes in the action vector."""
         return 1 if self.kind == "categorical" else self.size
+
+
+def readable(label: str) -> str:
+    """A label as people are shown it; only those that nobody chose change.
+
+    Labels themselves stay as they are: worlds, hashes and scripts hold them.
+
+    >>> readable("action=1"), readable("action.0=2"), readable("action.3"), readable("turn=1")
+    ('Action 1', 'Action 0: 2', 'Action 3', 'turn 1')
+    >>> readable("move_left"), readable("forward+jump"), readable("speed 0.5")
+    ('move_left', 'forward+jump', 'speed 0.5')
+    """
+    shown = re.sub(r"^action(?=[.=]\d)", "Action", label)
+    shown = re.sub(r"(?<=[^\d\s.])\.(?=\d)", " ", shown)
+    name, choice, number = shown.partition("=")
+    if not (choice and number.isdecimal()):
+        return shown
+    return f"{name}: {number}" if name[-1:].isdigit() else f"{name} {number}"
 
 
 def groups_of(space: spaces.Space, name: str) -> Iterator[ActionGroup]:

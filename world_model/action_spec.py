@@ -19,6 +19,7 @@ from world_model.action_spaces import (
     ActionGroup,
     flatten,
     groups_of,
+    readable,
     space_from_dict,
     space_to_dict,
     unflatten,
@@ -190,8 +191,12 @@ class ActionSpec:
                 f"'{group.name}' takes {allowed}."
             )
 
-    def describe(self, vector: np.ndarray) -> str:
+    def describe(self, vector: np.ndarray, *, brief: bool = False) -> str:
         """A short readable name of an action vector, such as ``left`` or ``turn=left look=0.5``.
+
+        Args:
+            vector: float32 (K,).
+            brief: leave out the parts that do nothing: ``none``, ``off`` and 0.
 
         Raises:
             ActionError: if the vector is no action of the space.
@@ -208,8 +213,11 @@ class ActionSpec:
                 text = group.labels[int(part[0])]
             else:
                 text = ",".join(f"{value:.3g}" for value in part)
-            named = len(self.groups) == 1 or text.startswith(f"{group.name}=")
-            words.append(text if named else f"{group.name}={text}")
+            if len(self.groups) == 1:
+                return readable(text)
+            text = text.removeprefix(f"{group.name}=")
+            if not (brief and text in ("none", "off", "0")):
+                words.append(f"{readable(group.name)}={text}")
         return " ".join(words)
 
     # -- serialisation -------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import torch
@@ -90,10 +91,9 @@ class Rollout:
         if not math.isfinite(pessimism):
             raise ValueError(f"pessimism must be a finite number, not {pessimism}.")
         self.pessimism = pessimism
-        self.sampling_steps = config.sampling_steps if sampling_steps is None else sampling_steps
-        self.grid = time_grid(self.sampling_steps, config.sampling_shift)
-        sampler = config.sampler if sampler is None else sampler
-        self.sample, self._draws = get_sampler(sampler), draws_of(sampler, self.sampling_steps)
+        self.sampler = config.sampler if sampler is None else sampler
+        self.sample = get_sampler(self.sampler)
+        self._set_steps(config.sampling_steps if sampling_steps is None else sampling_steps)
         self.context_noise = config.context_noise if context_noise is None else context_noise
         if not 0 <= self.context_noise < 1:
             raise ValueError(f"context_noise must lie in [0, 1), not {self.context_noise}.")
@@ -236,6 +236,19 @@ class Rollout:
         uncertainty = (latents - guess).square().mean(dim=(1, 2)).sqrt()
         return state, StepOutcome(frames, latents, rewards, terminated, probability, uncertainty)
 
+    def with_sampling_steps(self, steps: int) -> Rollout:
+        """The same rollout with another number of denoising steps; either goes on from any state.
+
+        The network is shared, and so is what was compiled.
+
+        Raises:
+            ValueError: if it is below 1.
+        """
+        other = copy(self)
+        other.compiled = self.compiled
+        other._set_steps(steps)
+        return other
+
     def __getstate__(self) -> dict[str, Any]:
         """For copies: all but what is captured and compiled, tied to its buffers and network."""
         made = {name: self.__dict__[name] is not None for name in ("graphs", "compiled")}
@@ -248,6 +261,11 @@ class Rollout:
         self.compiled = CompiledStream(self.network) if state["compiled"] else None
 
     # -- the parts -------------------------------------------------------------------------------
+
+    def _set_steps(self, steps: int) -> None:
+        self.sampling_steps = steps
+        self.grid = time_grid(steps, self.world.config.sampling_shift)
+        self._draws = draws_of(self.sampler, steps)
 
     def _step(self, state: RolloutState, actions: Tensor) -> tuple[RolloutState, StepOutcome]:
         """See :meth:`advance`; nothing here waits for the device, so that it can be captured."""

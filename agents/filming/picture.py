@@ -64,9 +64,8 @@ class Layout:
             numbers += f"   reward {shot.reward:+.2f}"
         long = draw.textlength(numbers, self._font)
         draw.text((canvas.width - 3 - long, below + 2), numbers, INK, self._font)
-        what = "" if shot.action is None else self.spec.describe(shot.action)
-        if len(self.spec.groups) > 3:  # many: only what is not at rest
-            what = " ".join(w for w in what.split() if not w.endswith(("=none", "=0", "=off")))
+        many = len(self.spec.groups) > 3  # then only what is not at rest
+        what = "" if shot.action is None else self.spec.describe(shot.action, brief=many)
         while what and draw.textlength(what, self._font) > canvas.width - long - 12:
             what = what[:-1]
         draw.text((3, below + 2), what, ACCENT, self._font)

@@ -21,6 +21,7 @@ STATIC = {
     "/": ("index.html", "text/html"),
     "/play.css": ("play.css", "text/css"),
     "/play.js": ("play.js", "text/javascript"),
+    "/choices.js": ("choices.js", "text/javascript"),
     "/stage.js": ("stage.js", "text/javascript"),
     "/pad.js": ("pad.js", "text/javascript"),
     "/tree.js": ("tree.js", "text/javascript"),
@@ -44,7 +45,7 @@ class Server:
 
     def __init__(self, lobby: Lobby, guard: Guard) -> None:
         self.lobby, self.guard = lobby, guard
-        self.links = Links(lobby.engine.world, lobby.limits)
+        self.links = Links(lobby.engine, lobby.modes, lobby.limits)
         self._sockets: set[web.WebSocketResponse] = set()
         folder = files("nfd_env.web") / "static"
         self._static = {

@@ -17,9 +17,9 @@ import tyro
 from aiohttp import web
 
 from nfd_env.building import DEFAULT_WORLD, build_core
-from nfd_env.controls import controls_or_reason
 from nfd_env.core import ImaginedCore
 from nfd_env.web.app import Server
+from nfd_env.web.choices import Modes, offered_steps
 from nfd_env.web.engine import Engine
 from nfd_env.web.guard import Guard, is_loopback
 from nfd_env.web.limits import Limits
@@ -46,12 +46,14 @@ class WebOptions:
     open: bool = False
     """Open the page in this machine's browser."""
     action_mode: str | None = None
-    """The actions that visitors have, where the world offers others than its own, such as
-    `discrete` in Minecraft. Links hold the world's own actions, and replay in every mode."""
+    """The actions that visitors have until they choose others, where the world offers others than
+    its own, such as `discrete` in Minecraft. Links name the mode, hold the world's own actions, and
+    replay on every server."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`."""
     sampling_steps: int | None = None
-    """Denoising steps a frame; default: the world's own. Frames in one step cost about half."""
+    """Denoising steps a frame until a visitor chooses others; default: the world's own. Frames in
+    one step cost about half."""
     compile: bool = False
     """Compile the world's passes before the first visitor comes: a minute or so, then frames cost
     two thirds. Needs a C++ compiler on a CPU."""
@@ -92,27 +94,30 @@ def make_lobby(options: WebOptions) -> Lobby:
         compile=options.compile or None,  # None: rollouts of other kinds do not know of it
         speculation="off",  # a stream waits for its visitor, not the other way round
     )
-    controls, why = controls_or_reason(core.adapter)
-    if controls is None:
-        mode = "" if options.action_mode is None else f" with --action-mode {options.action_mode}"
-        raise ConfigError(f"{core.world.model_id} cannot be played in a browser{mode}: {why}")
+    modes = Modes(core.world, options.action_mode)
+    offered = offered_steps(core, options.limits)
     if options.compile:
         print("nfd: compiling the world, a minute or so", flush=True)
-        warm_up(core, controls.world_vector(()), options.batch)
-    return Lobby(Engine(core, options.batch), options.limits, controls)
+        warm_up(core, modes.controls[modes.default].world_vector(()), options.batch, offered)
+    return Lobby(Engine(core, options.batch, offered), options.limits, modes)
 
 
-def warm_up(core: ImaginedCore, action: np.ndarray, most: int) -> None:
+def warm_up(core: ImaginedCore, action: np.ndarray, most: int, offered: Sequence[int]) -> None:
     """Takes a step in every number of streams up to ``most``: each is compiled for itself.
 
     Args:
         core: the streams; they are to be reset afterwards.
         action: float32 (K,), encoded.
         most: streams that will be stepped in one pass.
+        offered: numbers of denoising steps; the most of them need all passes that there are.
     """
+    own = core.rollout
+    if offered:
+        core.rollout = own.with_sampling_steps(max(offered))
     for count in range(1, min(most, core.num_envs) + 1):
         core.reset(seeds=[0] * core.num_envs)
         core.step_some(range(count), action[None].repeat(count, axis=0))
+    core.rollout = own
 
 
 async def _serve(options: WebOptions) -> None:

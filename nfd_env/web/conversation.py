@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import secrets
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from nfd_env.web import messages
 from nfd_env.web.limits import RequestError
 from nfd_env.web.links import Links
 from nfd_env.web.lobby import Lobby
+from nfd_env.web.start import Start
 from nfd_env.web.timeline import Moment
-from nfd_env.web.visitor import Start, Visitor
+from nfd_env.web.visitor import Visitor
+from nfd_env.web.welcome import controls_of, welcome
 from world_model.errors import NFDError
 
 HELLO_SECONDS = 10.0
@@ -51,6 +54,7 @@ class Conversation:
         self.socket, self.lobby, self.links = socket, lobby, links
         self.visitor: Visitor
         self._known_branches = 0
+        self._known_mode = ""
 
     async def run(self) -> None:
         """Until the page leaves or is sent away."""
@@ -69,7 +73,9 @@ class Conversation:
             return
         await self._take_over()
         try:
-            await self.tell("welcome", **self._welcome())
+            self._known_branches = len(self.visitor.timeline.branches)
+            self._known_mode = self.visitor.mode
+            await self.tell("welcome", **welcome(self.visitor, self.lobby.modes))
             await self._listen()
         finally:
             if self.visitor.connection is self:
@@ -115,6 +121,9 @@ class Conversation:
                 {"id": b.id, "name": b.name, "fork": b.fork} for b in timeline.branches.values()
             ]
             await self.tell("branches", branches=kept)
+        if self._known_mode != self.visitor.mode:
+            self._known_mode = self.visitor.mode
+            await self.tell("controls", **controls_of(self.visitor))
         await self._send(messages.pack(moment, **more))
 
     async def send_away(self, words: str) -> None:
@@ -154,7 +163,7 @@ class Conversation:
     def _expect(self, asked: dict[str, Any]) -> None:
         """Lets a step begin that comes after the one under way; :meth:`_step` answers it."""
         with contextlib.suppress(NFDError):  # which _step will tell
-            self.visitor.expect(self._action(asked))
+            self.visitor.expect(self._action(asked), self._sampling(asked))
 
     async def _answer(self, asked: _Asked | NFDError) -> None:
         try:
@@ -177,13 +186,19 @@ class Conversation:
     async def _step(self, asked: dict[str, Any]) -> None:
         await self.visitor.stop()
         echo, drifted = messages.number(asked, "c", 0, 1e15), self.visitor.drifted
-        moment = await self.visitor.act(self._action(asked))
+        moment = await self.visitor.act(self._action(asked), self._sampling(asked))
         if self.visitor.drifted > drifted:
             await self.tell("drifted")
         await self.show(moment, c=echo)
 
     async def _start(self, asked: dict[str, Any]) -> None:
         await self.visitor.stop()
+        mode = self.visitor.modes.find(asked.get("mode", self.visitor.mode))
+        if "like" in asked:
+            like = self.visitor.timeline[asked["like"]]
+            start = replace(self.visitor.timeline.start_of(like.id), mode=mode)
+            await self.show(await self.visitor.start(start))
+            return
         seed = messages.whole(asked, "seed", 0, SEEDS)
         clips = self.lobby.engine.world.contexts
         clip = messages.whole(asked, "clip", 0, max(0, len(clips or ()) - 1))
@@ -193,7 +208,7 @@ class Conversation:
                 raise RequestError("upload frames first.")
             frames, clip = tuple(frame.tobytes() for frame in self.visitor.uploaded), None
         seed = secrets.randbelow(10**6) if seed is None else seed
-        await self.show(await self.visitor.start(Start(seed, clip, frames)))
+        await self.show(await self.visitor.start(Start(seed, clip, frames, mode)))
 
     async def _go(self, asked: dict[str, Any]) -> None:
         await self.visitor.stop()
@@ -227,7 +242,11 @@ class Conversation:
         self.visitor.play_in_background(self._play(start, actions, check, fps))
 
     async def _play(
-        self, start: Start, actions: list[np.ndarray], check: int | None, fps: float | None
+        self,
+        start: Start,
+        actions: list[tuple[np.ndarray, int | None]],
+        check: int | None,
+        fps: float | None,
     ) -> None:
         try:
             last = await self.visitor.play(start, actions, fps, self.show)
@@ -259,36 +278,11 @@ class Conversation:
             action = np.array(vector, np.float32)
             spec.check(action[None])
             return action
-        if self.visitor.controls is None:
-            raise RequestError("keys cannot play this world.")
         keys, mouse = messages.held_keys(asked), messages.mouse_moved(asked)
         return self.visitor.controls.world_vector(keys, mouse)
 
-    def _welcome(self) -> dict[str, Any]:
-        world, visitor = self.lobby.engine.world, self.visitor
-        controls, config = visitor.controls, world.config
-        self._known_branches = len(visitor.timeline.branches)
-        return {
-            "session": visitor.session,
-            "world": {
-                "name": config.name,
-                "id": world.model_id,
-                "shape": list(config.frame_shape),
-                "fps": config.fps,
-            },
-            "horizon": self.lobby.engine.core.limits.max_episode_steps,
-            "clips": 0 if world.contexts is None else len(world.contexts),
-            "context": config.context_length,
-            "controls": None
-            if controls is None
-            else {
-                "bindings": [{"does": b.does, "keys": list(b.keys)} for b in controls.bindings],
-                "mouse": controls.uses_mouse,
-                "rest": controls.rest,
-            },
-            "timeline": visitor.timeline.describe(),
-            "here": visitor.here,
-        }
+    def _sampling(self, asked: dict[str, Any]) -> int | None:
+        return messages.sampling(asked, self.lobby.engine.offered)
 
 
 _HANDLERS = {

@@ -8,6 +8,7 @@ import threading
 import time
 import zlib
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +52,7 @@ class _Job:
     stream: int
     done: Future[Seen]
     action: np.ndarray | None = None
+    steps: int | None = None
     show: bool = True
     save: bool = False
     restore: Snapshot | None = None
@@ -85,10 +87,25 @@ class Engine:
         core: the streams; from now on the engine's alone.
         most: streams in one pass; default: all. With 1 no frame depends on who else plays: matrix
             products of another shape differ in the last digit.
+        offered: numbers of denoising steps that can be asked for, besides the core's own; none
+            where its rollout knows of no others.
     """
 
-    def __init__(self, core: ImaginedCore, most: int | None = None) -> None:
+    def __init__(
+        self, core: ImaginedCore, most: int | None = None, offered: Sequence[int] = ()
+    ) -> None:
         self.core = core
+        self.sampling_steps: int | None = None
+        """Denoising steps per frame where none are asked for; None: nothing to choose."""
+        self.own_steps: int | None = None
+        """The world's own number; None: nothing to choose."""
+        self.offered = tuple(offered)
+        """Numbers of denoising steps that can be asked for."""
+        self._rollouts: dict[int | None, Any] = {None: core.rollout}
+        if self.offered:
+            self.sampling_steps = core.rollout.sampling_steps
+            self.own_steps = core.world.config.sampling_steps
+            self._rollouts = {n: core.rollout.with_sampling_steps(n) for n in self.offered}
         self.world = core.world
         self.most = core.num_envs if most is None else max(1, most)
         self.rounds = 0
@@ -110,17 +127,25 @@ class Engine:
         await self._ask(_Job(stream, Future(), restore=snapshot, show=False))
 
     def step(
-        self, stream: int, action: np.ndarray, *, show: bool = True, save: bool = False
+        self,
+        stream: int,
+        action: np.ndarray,
+        steps: int | None = None,
+        *,
+        show: bool = True,
+        save: bool = False,
     ) -> asyncio.Future[Seen]:
         """Takes one step. It is asked for at once, whether or not its end is waited for.
 
         Args:
             stream: which one; its jobs are done in the order in which they were asked for.
             action: float32 (K,), encoded and checked.
+            steps: denoising steps, one of :attr:`offered`; None: :attr:`sampling_steps`.
             show: whether the frame is wanted as a picture.
             save: whether a snapshot is wanted.
         """
-        return self._ask(_Job(stream, Future(), action=action, show=show, save=save))
+        steps = self.sampling_steps if steps is None else steps
+        return self._ask(_Job(stream, Future(), action=action, steps=steps, show=show, save=save))
 
     def _ask(self, job: _Job) -> asyncio.Future[Seen]:
         if not self._thread.is_alive():
@@ -163,7 +188,8 @@ class Engine:
                 turn = (steps[-1].stream + 1) % self.core.num_envs
                 steps.sort(key=lambda job: job.stream)
                 self.rounds += 1
-                self._settle(steps, self._step)
+                for number in dict.fromkeys(job.steps for job in steps):
+                    self._settle([job for job in steps if job.steps == number], self._step)
 
     def _collect(self, waiting: dict[int, deque[_Job]], going: bool) -> bool:
         """Sorts what was asked by stream; waits for something if there is nothing to do."""
@@ -210,6 +236,7 @@ class Engine:
     def _step(self, jobs: list[_Job]) -> list[Seen]:
         began = time.perf_counter()
         actions = np.stack([job.action for job in jobs if job.action is not None])
+        self.core.rollout = self._rollouts[jobs[0].steps]
         result = self.core.step_some([job.stream for job in jobs], actions)
         frames = result.observations
         seconds = time.perf_counter() - began

@@ -42,6 +42,9 @@ class Limits:
     """Messages of one visitor, on average; twice as many in a burst."""
     path_steps: int = 20_000
     """Steps of the longest path that can be replayed."""
+    sampling_steps: int = 8
+    """Denoising steps a frame that a visitor may choose, besides the server's and the world's own:
+    every one of them costs about as much again."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

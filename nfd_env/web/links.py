@@ -1,9 +1,10 @@
 """A path as a link: whoever opens it sees the same frames.
 
 The link holds the JSON of a saved path (:mod:`nfd_env.path_file`: world with its hash, seed,
-actions), compressed. Beside it stand ``check``, the CRC-32 of the last frame's pixels,
-and where it does not start as the seed says, ``contexts`` is ``clip`` (``clip``: which of the
-world's) or ``frames`` (``frames``: raw pixels, base64).
+actions), compressed. Beside it stand ``check``, the CRC-32 of the last frame's pixels;
+``action_mode``, in which it was played, where the world has several; and where it does not start as
+the seed says, ``contexts`` is ``clip`` (``clip``: which of the world's) or ``frames`` (``frames``:
+raw pixels, base64).
 """
 
 from __future__ import annotations
@@ -19,11 +20,16 @@ from typing import Any
 import numpy as np
 
 from nfd_env.path_file import FORMAT, VERSION, WorldPath
+from nfd_env.web.choices import Modes
+from nfd_env.web.engine import Engine
 from nfd_env.web.limits import MEGABYTE, Limits, RequestError
 from nfd_env.web.lobby import SavedLinks
+from nfd_env.web.start import Start
 from nfd_env.web.timeline import Moment
-from nfd_env.web.visitor import Start
 
+Read = tuple[Start, list[tuple[np.ndarray, int | None]], int | None]
+"""The start; of every step the encoded action and its denoising steps; and the CRC-32 of the last
+frame, if the link has it."""
 LONGEST = 6000
 """Characters that go into an address; longer paths stay on the server, under a short name."""
 MOST_BYTES = 4 * MEGABYTE
@@ -34,12 +40,13 @@ class Links:
     """Paths of a world as text, and back.
 
     Args:
-        world: the world; links of another one are refused.
+        engine: imagines the world; links of another one are refused.
+        modes: the action modes in which paths are played.
         limits: how long a path may be.
     """
 
-    def __init__(self, world: Any, limits: Limits) -> None:
-        self.world, self.limits = world, limits
+    def __init__(self, engine: Engine, modes: Modes, limits: Limits) -> None:
+        self.engine, self.world, self.modes, self.limits = engine, engine.world, modes, limits
 
     def of(self, moments: list[Moment], saved: SavedLinks) -> str:
         """The link to the last of ``moments``, which begin at a start.
@@ -50,11 +57,12 @@ class Links:
         text = deflate(json.dumps(self._document(start, moments), separators=(",", ":")))
         return f"p={text}" if len(text) <= LONGEST else f"s={saved.put(text)}"
 
-    def read(self, link: str, saved: SavedLinks) -> tuple[Start, list[np.ndarray], int | None]:
-        """The start, the encoded actions, and the CRC-32 of the last frame, if the link has it.
+    def read(self, link: str, saved: SavedLinks) -> Read:
+        """What a link says.
 
         Raises:
-            RequestError: if it is damaged, forgotten, or of another world.
+            RequestError: if it is damaged, forgotten, of another world, or asks for an action mode
+                or denoising steps that there are not here.
         """
         kind, _, text = link.partition("=")
         if kind == "s":
@@ -74,8 +82,10 @@ class Links:
 
     def _document(self, start: Start, moments: list[Moment]) -> dict[str, Any]:
         path = WorldPath(self.world.model_id, start.seed)
+        own = self.engine.own_steps
         for moment in moments[1:]:
-            path.add(np.array(moment.action, np.float32))
+            sampling = None if moment.sampling == own else moment.sampling
+            path.add(np.array(moment.action, np.float32), sampling)
         document: dict[str, Any] = {
             "format": FORMAT,
             "version": VERSION,
@@ -84,6 +94,7 @@ class Links:
             "contexts": "frames" if start.frames else "bundled" if start.clip is None else "clip",
             "actions": [
                 {"action": [_short(value) for value in s.action], "steps": s.steps}
+                | ({} if s.sampling_steps is None else {"sampling_steps": s.sampling_steps})
                 for s in path.actions
             ],
             "check": moments[-1].check,
@@ -92,9 +103,11 @@ class Links:
             document["frames"] = [base64.b64encode(frame).decode() for frame in start.frames]
         elif start.clip is not None:
             document["clip"] = start.clip
+        if start.mode:
+            document["action_mode"] = start.mode
         return document
 
-    def _understood(self, document: dict[str, Any]) -> tuple[Start, list[np.ndarray], int | None]:
+    def _understood(self, document: dict[str, Any]) -> Read:
         if document["format"] != FORMAT or document["version"] != VERSION:
             raise RequestError(f"this link is of another version; expected {VERSION}.")
         if document["world"] != self.world.model_id:
@@ -111,13 +124,26 @@ class Links:
         rows = [stretch["action"] for stretch in document["actions"]]
         vectors = np.array(rows, np.float32).reshape(-1, spec.dim)
         spec.check(vectors)
-        start = Start(_whole(document["seed"]))
+        sampling = [self._sampling(stretch) for stretch in document["actions"]]
+        start = Start(_whole(document["seed"]), mode=self.modes.find(document.get("action_mode")))
         if document["contexts"] == "clip":
             start = replace(start, clip=_whole(document["clip"]))
         elif document["contexts"] == "frames":
             start = replace(start, frames=self._frames(document["frames"]))
         check = document.get("check")
-        return start, list(vectors.repeat(counts, axis=0)), None if check is None else int(check)
+        stretches = zip(vectors, sampling, counts, strict=True)
+        steps = [(vector, number) for vector, number, count in stretches for _ in range(count)]
+        return start, steps, None if check is None else int(check)
+
+    def _sampling(self, stretch: dict[str, Any]) -> int | None:
+        """Denoising steps of a stretch: the world's own number, unless it says otherwise."""
+        number, offered = stretch.get("sampling_steps"), self.engine.offered
+        if number is None:
+            return self.engine.own_steps
+        if _whole(number) not in offered:
+            here = f"{', '.join(map(str, offered))} can be chosen" if offered else "none can"
+            raise RequestError(f"this link takes {number} denoising steps a frame; here {here}.")
+        return int(number)
 
     def _frames(self, encoded: list[str]) -> tuple[bytes, ...]:
         frames = tuple(base64.b64decode(frame, validate=True) for frame in encoded)

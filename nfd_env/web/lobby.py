@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from nfd_env.controls import Controls
+from nfd_env.web.choices import Modes
 from nfd_env.web.engine import Engine
 from nfd_env.web.limits import MEGABYTE, FullError, Limits
 from nfd_env.web.visitor import Visitor
@@ -19,7 +19,7 @@ class Lobby:
     Args:
         engine: has a stream for each.
         limits: how many, how long.
-        controls: what keys do.
+        modes: what keys do, in each action mode; default: in the world's own.
         clock: seconds that only grow.
     """
 
@@ -27,10 +27,11 @@ class Lobby:
         self,
         engine: Engine,
         limits: Limits,
-        controls: Controls | None = None,
+        modes: Modes | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.engine, self.limits, self.controls, self.clock = engine, limits, controls, clock
+        self.engine, self.limits, self.clock = engine, limits, clock
+        self.modes = Modes(engine.world) if modes is None else modes
         self.visitors: dict[str, Visitor] = {}
         self.links = SavedLinks()
         count = min(limits.visitors, engine.core.num_envs)
@@ -49,7 +50,7 @@ class Lobby:
         if not self._free:
             self._make_room()
         visitor = Visitor(
-            secrets.token_urlsafe(16), self._free.pop(), self.engine, self.limits, self.controls
+            secrets.token_urlsafe(16), self._free.pop(), self.engine, self.limits, self.modes
         )
         visitor.began = visitor.heard = self.clock()
         self.visitors[visitor.session] = visitor

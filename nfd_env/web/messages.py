@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nfd_env.web.limits import RequestError
@@ -65,6 +65,24 @@ def number(message: Mapping[str, Any], key: str, low: float, high: float) -> flo
     return float(value)
 
 
+def sampling(message: Mapping[str, Any], offered: Sequence[int]) -> int | None:
+    """The number of denoising steps that a step is to take, or None if it is not there.
+
+    Raises:
+        RequestError: if it is none of those that are offered.
+    """
+    value = message.get("sampling")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value not in offered:
+        raise RequestError(f'"sampling" must be {_one_of(offered)}.')
+    return value
+
+
+def _one_of(offered: Sequence[int]) -> str:
+    return f"one of {', '.join(map(str, offered))}" if offered else "left out with this world"
+
+
 def held_keys(message: Mapping[str, Any]) -> list[str]:
     """The keys that are held.
 
@@ -112,6 +130,7 @@ def pack(moment: Moment, **more: Any) -> bytes:
         "total": moment.total,
         "uncertainty": moment.uncertainty,
         "ended": moment.ended,
+        "sampling": moment.sampling,
         **more,
     }
     encoded = json.dumps(header, separators=(",", ":")).encode()

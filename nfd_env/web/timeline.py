@@ -14,6 +14,10 @@ MOMENT_BYTES = 400
 """About what a moment takes beside its picture."""
 
 
+_Done = tuple[tuple[float, ...], int | None]
+"""The encoded action, and with how many denoising steps."""
+
+
 @dataclass(frozen=True)
 class Moment:
     """One frame of a timeline."""
@@ -38,10 +42,17 @@ class Moment:
     """Sum of the rewards since the start."""
     uncertainty: float = 0.0
     """Of the step that led here."""
+    sampling: int | None = None
+    """Denoising steps of the frame; None where there is no choice."""
     ended: str = ""
     """``terminated``, ``horizon`` or ``uncertainty`` where the episode ends here."""
     start: Any = None
     """What a moment without a parent starts from."""
+
+    @property
+    def done(self) -> _Done:
+        """What led here from the moment before."""
+        return self.action, self.sampling
 
 
 @dataclass
@@ -61,7 +72,8 @@ class Branch:
 class Timeline:
     """Moments, branches and snapshots of one visitor, in bounded memory.
 
-    The same action at the same moment leads to the same future, so it is kept once.
+    The same action at the same moment leads to the same future, so it is kept once; with another
+    number of denoising steps it leads to another one.
 
     Args:
         picture_mb: memory for moments with their pictures, in MiB.
@@ -78,7 +90,7 @@ class Timeline:
         self._most_bytes = picture_mb * MEGABYTE
         self._most_snapshot_bytes = snapshot_mb * MEGABYTE
         self._snapshots: dict[int, tuple[Any, int]] = {}
-        self._following: dict[tuple[int, tuple[float, ...]], int] = {}
+        self._following: dict[tuple[int, _Done], int] = {}
         self._next = 0
 
     def __getitem__(self, number: Any) -> Moment:
@@ -125,13 +137,16 @@ class Timeline:
         self.moments[number] = moment
         branch.moments.append(number)
         if parent is not None:
-            self._following[parent, done] = number
+            self._following[parent, moment.done] = number
         self.bytes += _size(moment)
         return moment
 
-    def following(self, parent: int, action: np.ndarray) -> Moment | None:
-        """What is known to follow ``parent`` under ``action``."""
-        number = self._following.get((parent, tuple(float(value) for value in action)))
+    def following(
+        self, parent: int, action: np.ndarray, sampling: int | None = None
+    ) -> Moment | None:
+        """What is known to follow ``parent`` under ``action``, in so many denoising steps."""
+        done = tuple(float(value) for value in action), sampling
+        number = self._following.get((parent, done))
         return None if number is None else self.moments[number]
 
     def rename(self, branch: Any, name: Any) -> Branch:
@@ -159,7 +174,7 @@ class Timeline:
                 self.bytes -= _size(old)
                 self._snapshots.pop(moment, None)
                 if old.parent is not None:
-                    self._following.pop((old.parent, old.action), None)
+                    self._following.pop((old.parent, old.done), None)
         return gone
 
     # -- going back ----------------------------------------------------------------------------
@@ -175,6 +190,13 @@ class Timeline:
     def path_to(self, number: int) -> list[Moment]:
         """From the start to a moment, both included."""
         return list(self.back_from(number))[::-1]
+
+    def start_of(self, number: int) -> Any:
+        """What the line that a moment is on starts from."""
+        branch = self.branches[self[number].branch]
+        while branch.fork is not None:
+            branch = self.branches[self.moments[branch.fork].branch]
+        return self.moments[branch.moments[0]].start
 
     def wants_snapshot(self, step: int) -> bool:
         """Whether a moment so many steps after its start should get one."""
@@ -218,7 +240,17 @@ class Timeline:
         return {
             "branches": [vars(branch) for branch in self.branches.values()],
             "moments": [
-                [m.id, m.parent, m.branch, m.step, m.reward, m.total, m.uncertainty, m.ended]
+                [
+                    m.id,
+                    m.parent,
+                    m.branch,
+                    m.step,
+                    m.reward,
+                    m.total,
+                    m.uncertainty,
+                    m.ended,
+                    m.sampling,
+                ]
                 for m in self.moments.values()
             ],
             "used": round(self.bytes / self._most_bytes, 3),

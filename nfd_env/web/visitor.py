@@ -11,25 +11,14 @@ from typing import Any
 import numpy as np
 
 from nfd_env.controls import Controls
+from nfd_env.web.choices import Modes
 from nfd_env.web.engine import Engine, Seen
 from nfd_env.web.limits import Bucket, Limits, RequestError
+from nfd_env.web.start import Start, context_of
 from nfd_env.web.timeline import Moment, Timeline
-from world_model.types import Context
 
 Show = Callable[[Moment], Awaitable[None]]
 """Shows a moment to the visitor."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where a line of moments begins. Two equal ones lead to equal futures."""
-
-    seed: int
-    """Seed of the episode."""
-    clip: int | None = None
-    """Which of the world's clips; None: the seed chooses, or there are ``frames``."""
-    frames: tuple[bytes, ...] = ()
-    """Raw pixels of frames that the visitor brought, the newest last."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +26,7 @@ class _Ahead:
     """A step that the stream takes right after one whose end nobody has seen yet."""
 
     action: np.ndarray
+    sampling: int | None
     step: int
     """Of the moment that it leads to."""
     seen: asyncio.Future[Seen]
@@ -50,7 +40,7 @@ class Visitor:
         stream: which of the engine's streams is theirs.
         engine: imagines.
         limits: what they may use.
-        controls: what keys do; None where keys cannot play the world.
+        modes: what keys do, in each action mode; default: in the world's own.
     """
 
     def __init__(
@@ -59,10 +49,11 @@ class Visitor:
         stream: int,
         engine: Engine,
         limits: Limits,
-        controls: Controls | None = None,
+        modes: Modes | None = None,
     ) -> None:
         self.session, self.stream = session, stream
-        self.engine, self.world, self.controls = engine, engine.world, controls
+        self.engine, self.world = engine, engine.world
+        self.modes = Modes(engine.world) if modes is None else modes
         self.bucket = Bucket(limits.messages_per_second, 2 * limits.messages_per_second)
         self.timeline = Timeline(limits.timeline_mb, limits.snapshot_mb)
         self.here: int | None = None
@@ -80,6 +71,18 @@ class Visitor:
         self._playing: asyncio.Task[None] | None = None
         # A page that was taken over by another one may still be in the middle of a step.
         self._moving = asyncio.Lock()
+
+    @property
+    def mode(self) -> str:
+        """The action mode of the line that they are on."""
+        if self.here is None:
+            return self.modes.default
+        return str(self.timeline.start_of(self.here).mode)
+
+    @property
+    def controls(self) -> Controls:
+        """What keys do here."""
+        return self.modes.controls[self.mode]
 
     # -- moving --------------------------------------------------------------------------------
 
@@ -103,18 +106,20 @@ class Visitor:
             self._live = self.here = moment.id
             return moment
 
-    async def act(self, action: np.ndarray) -> Moment:
+    async def act(self, action: np.ndarray, sampling: int | None = None) -> Moment:
         """Goes one step on from here: to a moment that is known, or into a new one.
 
         Args:
             action: float32 (K,), encoded and checked.
+            sampling: denoising steps, one of those that the engine offers; None: its default.
 
         Raises:
             RequestError: if there is no going on.
         """
         async with self._moving:
             now = self.now()
-            moment = self.timeline.following(now.id, action)
+            sampling = self.engine.sampling_steps if sampling is None else sampling
+            moment = self.timeline.following(now.id, action, sampling)
             if moment is None:
                 if now.ended:
                     raise RequestError(
@@ -122,7 +127,7 @@ class Visitor:
                     )
                 if self.timeline.full:
                     raise RequestError("this timeline is full: forget a branch to go on.")
-                seen = await self._next(now, action)
+                seen = await self._next(now, action, sampling)
                 moment = self.timeline.add(
                     now.id,
                     action,
@@ -131,13 +136,14 @@ class Visitor:
                     reward=seen.reward,
                     total=now.total + seen.reward,
                     uncertainty=seen.uncertainty,
+                    sampling=sampling,
                     ended=seen.ended,
                 )
                 self._arrived(moment, seen)
             self.here = moment.id
             return moment
 
-    def expect(self, action: np.ndarray) -> None:
+    def expect(self, action: np.ndarray, sampling: int | None = None) -> None:
         """Tells which action :meth:`act` will be given once the one under way is done.
 
         The stream then goes on without a break. If something else happens instead, nothing came of
@@ -145,15 +151,17 @@ class Visitor:
 
         Args:
             action: float32 (K,), encoded and checked.
+            sampling: denoising steps, as :meth:`act` takes them.
         """
         if self._coming is None or self._ahead is not None or self.timeline.full:
             return
         step = self._coming + 1
+        sampling = self.engine.sampling_steps if sampling is None else sampling
         save = self.timeline.wants_snapshot(step)
-        seen = self.engine.step(self.stream, action, save=save)
+        seen = self.engine.step(self.stream, action, sampling, save=save)
         # It fails where the episode has ended before it; asyncio is not to complain of that.
         seen.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._ahead = _Ahead(action, step, seen)
+        self._ahead = _Ahead(action, sampling, step, seen)
 
     def go(self, number: Any) -> Moment:
         """Goes to a known moment. The stream follows when a step is taken from there."""
@@ -168,14 +176,25 @@ class Visitor:
         return self.timeline[self.here]
 
     async def play(
-        self, start: Start, actions: Sequence[np.ndarray], fps: float | None, show: Show
+        self,
+        start: Start,
+        actions: Sequence[tuple[np.ndarray, int | None]],
+        fps: float | None,
+        show: Show,
     ) -> Moment:
-        """Walks a whole path, at most ``fps`` steps a second (None: as fast as it goes)."""
+        """Walks a whole path, at most ``fps`` steps a second (None: as fast as it goes).
+
+        Args:
+            start: where it begins.
+            actions: what :meth:`act` is given, step by step.
+            fps: steps a second, at most.
+            show: shows each moment.
+        """
         moment = await self.start(start)
         await show(moment)
         due = time.monotonic()
-        for action in actions:
-            moment = await self.act(action)
+        for action, sampling in actions:
+            moment = await self.act(action, sampling)
             await show(moment)
             if fps is not None:
                 due = max(due + 1 / fps, time.monotonic())
@@ -195,21 +214,22 @@ class Visitor:
 
     # -- the stream ----------------------------------------------------------------------------
 
-    async def _next(self, now: Moment, action: np.ndarray) -> Seen:
+    async def _next(self, now: Moment, action: np.ndarray, sampling: int | None) -> Seen:
         """What follows a moment that has no such future yet."""
         ahead, step = self._ahead, now.step + 1
         try:
             if (
                 ahead is not None
                 and self._live == now.id
-                and ahead.step == step
+                and (ahead.step, ahead.sampling) == (step, sampling)
                 and np.array_equal(ahead.action, action)
             ):
                 self._ahead, self._live, self._coming = None, None, step
                 return await ahead.seen
             await self._come_to(now.id)
             self._coming = step
-            return await self._step(action, show=True, save=self.timeline.wants_snapshot(step))
+            save = self.timeline.wants_snapshot(step)
+            return await self._step(action, sampling, show=True, save=save)
         finally:
             self._coming = None
 
@@ -232,14 +252,17 @@ class Visitor:
             self._live = begin.id
         for moment in steps:
             save = self.timeline.wants_snapshot(moment.step)
-            seen = await self._step(np.array(moment.action, np.float32), show=False, save=save)
+            action = np.array(moment.action, np.float32)
+            seen = await self._step(action, moment.sampling, show=False, save=save)
             self.drifted += seen.check != moment.check
             self._arrived(moment, seen)
 
-    async def _step(self, action: np.ndarray, *, show: bool, save: bool) -> Seen:
+    async def _step(
+        self, action: np.ndarray, sampling: int | None, *, show: bool, save: bool
+    ) -> Seen:
         # Until the answer is there, nobody knows where the stream is: a cancelled wait forgets it.
         self._live = None
-        return await self.engine.step(self.stream, action, show=show, save=save)
+        return await self.engine.step(self.stream, action, sampling, show=show, save=save)
 
     def _arrived(self, moment: Moment, seen: Seen) -> None:
         self._live = moment.id
@@ -249,18 +272,4 @@ class Visitor:
     async def _reset(self, start: Start) -> Seen:
         self._drop_ahead()
         self._live = None
-        return await self.engine.reset(self.stream, start.seed, self._context(start))
-
-    def _context(self, start: Start) -> Context | None:
-        if start.frames:
-            from nfd_env.reset_options import given_context
-
-            shape = (len(start.frames), *self.world.config.frame_shape)
-            frames = np.frombuffer(b"".join(start.frames), np.uint8).reshape(shape)
-            return given_context(frames, None, self.world)
-        if start.clip is None:
-            return None
-        clips = self.world.contexts
-        if clips is None or not 0 <= start.clip < len(clips):
-            raise RequestError(f"this world has no start {start.clip}.")
-        return clips.pick([start.clip])
+        return await self.engine.reset(self.stream, start.seed, context_of(start, self.world))

@@ -40,6 +40,17 @@ def test_keys_and_values_of_larger_spaces() -> None:
     assert find_action("[0.5, -1]", box).tolist() == [0.5, -1]
 
 
+def test_actions_without_names_are_called_as_they_are_shown() -> None:
+    unnamed = ActionSpec.from_space(spaces.Discrete(3))
+    for name in ("Action 2", "action=2", " action 2"):
+        assert find_action(name, unnamed).tolist() == [2]
+    assert find_action("Action 0", unnamed).tolist() == [0]  # no key does it
+    two = ActionSpec.from_space(spaces.MultiDiscrete([3, 4]))
+    assert find_action("Action 0: 2+Action 1: 3", two).tolist() == [2, 3]
+    with pytest.raises(ActionError, match="Known are Action 0, Action 1, Action 2"):
+        find_action("jump", unnamed)
+
+
 @pytest.mark.parametrize(
     ("line", "error", "message"),
     [

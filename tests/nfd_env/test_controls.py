@@ -88,6 +88,23 @@ def test_unnamed_actions_are_on_number_keys() -> None:
     controls = Controls(ActionSpec.from_space(spaces.Discrete(18, start=3)))
     assert int(controls.action([])) == 3
     assert int(controls.action(["7"])) == 10
+    assert (controls.bindings[6].does, controls.bindings[6].keys) == ("Action 7", ("7",))
+    assert controls.rest == "Action 0"
+
+
+@pytest.mark.parametrize(
+    ("space", "shown"),
+    [
+        (spaces.MultiDiscrete([3, 2]), ["Action 0: 1", "Action 0: 2", "Action 1"]),
+        (spaces.MultiBinary(2), ["Action 0", "Action 1"]),
+        (spaces.Box(-1, 1, (1,)), ["Action 0 -", "Action 0 +"]),
+        (spaces.Dict({"turn": spaces.Discrete(3), "use": spaces.Discrete(2)}),
+         ["turn 1", "turn 2", "use"]),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_nobody_named_is_shown_in_words(space: spaces.Space, shown: list[str]) -> None:
+    assert [b.does for b in Controls(ActionSpec.from_space(space)).bindings] == shown
 
 
 def test_mouse_and_arrows_turn_the_camera() -> None:
@@ -122,7 +139,7 @@ def test_the_cameras_of_doom_turn_as_the_mouse_does() -> None:
     [
         (spaces.Discrete(50), "'action' has 50 choices"),
         (spaces.Box(-np.inf, np.inf, (3,)), "'action.0' is a number without bounds"),
-        (spaces.Box(-1, 1, (40,)), "none is left for action."),
+        (spaces.Box(-1, 1, (40,)), "none is left for Action "),
         (spaces.Dict({"a": spaces.Discrete(2), "odd": spaces.Discrete(99)}), "'odd' has 99"),
     ],
     ids=str,

@@ -141,10 +141,14 @@ def test_null_is_no_action(space):
 
 
 def test_descriptions():
-    assert spec_of(spaces.Discrete(2)).describe(np.array([1])) == "action=1"
+    assert spec_of(spaces.Discrete(2)).describe(np.array([1])) == "Action 1"
+    assert (
+        spec_of(spaces.MultiDiscrete([2, 3])).describe(np.array([1, 2])) == "Action 0=1 Action 1=2"
+    )
     nested = spec_of(SPACES["dict"])
     vector = nested.encode({"turn": 3, "look": {"yaw": [12.345], "keys": [0, 1]}})
-    assert nested.describe(vector) == "look.keys.0=off look.keys.1=on look.yaw=12.3 turn=2"
+    assert nested.describe(vector) == "look.keys 0=off look.keys 1=on look.yaw=12.3 turn=2"
+    assert nested.describe(vector, brief=True) == "look.keys 1=on look.yaw=12.3 turn=2"
     discrete = spec_of(spaces.Discrete(3))
     with pytest.raises(ActionError, match=r"action \[7.0\] is outside"):
         discrete.describe(np.array([7.0]))

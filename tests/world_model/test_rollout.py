@@ -333,3 +333,25 @@ def test_uncertainty_is_what_changed_since_the_first_guess():
             assert torch.equal(outcome.uncertainty, change)
         _, again = rollout.advance(copy, actions_for(0, 2))
         assert torch.equal(outcome.uncertainty, again.uncertainty)
+
+
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp2m", "consistency"])
+def test_another_number_of_steps_goes_on_from_any_state(sampler):
+    world = tiny_world()
+    few, state = start(world, sampling_steps=1, sampler=sampler)
+    state, _ = play(few, state, 2)
+    many, other = few.with_sampling_steps(3), state.clone()
+    made = Rollout(world, sampling_steps=3, sampler=sampler)
+    assert many.network is few.network
+    _, expected = play(made, state.clone(), 3)
+    other, seen = play(many, other, 3)
+    for one, two in zip(seen, expected, strict=True):
+        assert torch.equal(one.latents, two.latents)
+        assert torch.equal(one.uncertainty, two.uncertainty)
+    # And the first one is as it was: back to it.
+    _, back = play(many.with_sampling_steps(1), state.clone(), 1)
+    _, here = play(few, state.clone(), 1)
+    assert torch.equal(back[0].latents, here[0].latents)
+    assert not torch.equal(here[0].latents, expected[0].latents)
+    with pytest.raises(ValueError, match="at least 1"):
+        few.with_sampling_steps(0)

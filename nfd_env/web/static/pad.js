@@ -10,6 +10,7 @@ const UP = ["up", "↑"], LEFT = ["left", "←"], DOWN = ["down", "↓"], RIGHT 
 const MOVE = { forward: UP, up: UP, left: LEFT, back: DOWN, down: DOWN, right: RIGHT };
 const LOOK = { "look up": UP, "turn left": LEFT, "look down": DOWN, "turn right": RIGHT };
 const USUAL = ["jump", "attack", "use", "sprint", "sneak"];
+const CAPS = { left: "←", right: "→", up: "↑", down: "↓" }; // "left" reads as an action
 const NUMBERED = /^(.*\S) (\d+)$/;
 const LINE = 3; // as many numbered ones of a name get a line of their own
 
@@ -123,7 +124,7 @@ function drawButton(binding, words, held, once) {
   made.append(word);
   for (const key of binding.keys) {
     const cap = element("kbd");
-    cap.textContent = key;
+    cap.textContent = CAPS[key] ?? (key.length === 1 ? key.toUpperCase() : key);
     made.append(cap);
   }
   const key = binding.keys[0];

@@ -1,11 +1,11 @@
 // The page: its connection, its clock, its buttons.
-import { Tree, drawBranches, round } from "./tree.js";
+import { Tree, drawBranches, ending, round } from "./tree.js";
 import { Held, Screen } from "./stage.js";
 import { drawPad } from "./pad.js";
+import { fillModes, fillSampling, fillSpeeds, modeWords } from "./choices.js";
 
 const $ = (id) => document.getElementById(id);
 const CREDIT = 2; // steps under way: while one travels, the next is imagined
-const FASTEST = 120; // well below the messages that a visitor may send in a second
 const READING = 120; // milliseconds between numbers while frames come: nobody reads faster
 const TURNING = " A click on the picture catches the mouse, which then turns the camera; Esc gives it " +
   "back. A drag turns it too, with mouse or finger; while paused it takes one step.";
@@ -69,20 +69,9 @@ const heard = {
     compared = null;
     document.title = `${message.world.name} · NFD-World`;
     $("title").textContent = message.world.name;
-    held.use(message.controls);
-    drawPad($("pad"), message.controls.bindings, held, {
-      once,
-      unfolded: (recall("unfolded") ?? String(ROOMY.matches)) === "true",
-      onfold: (open) => remember("unfolded", open),
-    });
     document.body.style.setProperty("--shape", message.world.shape[1] / message.world.shape[0]);
-    setSpeeds(message.world.fps);
-    const { rest } = message.controls;
-    const resting = rest.length < 40 ? ` (“${rest}”)` : ""; // else a list of all that is not pressed
-    $("help").textContent =
-      `Enter plays and pauses. While paused, a key takes one step, full stop (.) steps without a ` +
-      `key${resting} and comma (,) goes back.` + (held.camera ? TURNING : "");
-    $("turning").hidden = !held.camera;
+    setChoices();
+    heard.controls(message);
     drawClips();
     status("connected");
     waiting = 0;
@@ -98,6 +87,24 @@ const heard = {
     } else {
       say({ do: "start" });
     }
+  },
+  // What keys do here: another line may be played with other actions.
+  controls({ mode, controls }) {
+    welcome.mode = mode;
+    held.use(controls);
+    drawPad($("pad"), controls.bindings, held, {
+      once,
+      unfolded: (recall("unfolded") ?? String(ROOMY.matches)) === "true",
+      onfold: (open) => remember("unfolded", open),
+    });
+    const { rest } = controls;
+    const resting = rest.length < 40 ? ` (“${rest}”)` : ""; // else a list of all that is not pressed
+    $("help").textContent =
+      `Enter plays and pauses. While paused, a key takes one step, full stop (.) steps without a ` +
+      `key${resting} and comma (,) goes back.` + (held.camera ? TURNING : "");
+    $("turning").hidden = !held.camera;
+    $("mode-now").textContent = modeWords(mode, welcome.modes);
+    $("mode").value = mode;
   },
   branches({ branches }) {
     branches.forEach((branch) => tree.addBranch(branch));
@@ -181,8 +188,9 @@ function frame(data) {
   beside();
   if (header.ended && !replaying) {
     pause();
-    status(`the episode has ended (${header.ended}) at step ${header.step}, return ` +
-      `${round(header.total)}: go back, or start anew`);
+    const why = header.ended === "terminated" ? "" : ` (${ending(header)})`;
+    status(`the episode has ended${why} at step ${header.step}, return ${round(header.total)}: ` +
+      "go back, or start anew");
   }
   if (!playing && !replaying) redraw();
   pump();
@@ -208,6 +216,7 @@ function send() {
   waiting++;
   const message = { do: "step", keys: held.keys, c: performance.now() };
   if (held.camera) message.mouse = held.takeMouse();
+  if ($("sampling").value) message.sampling = Number($("sampling").value);
   say(message);
 }
 
@@ -305,7 +314,7 @@ function beside() {
   if (n !== wanted) look(n, other);
   wanted = n;
   const over = step > moment.step ? `, over since step ${moment.step}` : "";
-  const word = moment.ended ? `, ${moment.ended}` : over;
+  const word = moment.ended ? `, ${ending(moment)}` : over;
   $("other-caption").textContent =
     `${tree.branches.get(compared).name}: return ${round(moment.total)}${word}`;
 }
@@ -347,8 +356,10 @@ function numbers(moment) {
   $("n-reward").textContent = round(moment.reward);
   $("n-total").textContent = round(moment.total);
   $("n-uncertainty").textContent = moment.uncertainty.toFixed(3);
+  const { sampling } = moment, unusual = sampling != null && sampling !== welcome.sampling.own;
   $("caption").textContent =
-    (tree.branches.get(moment.branch)?.name ?? "") + (moment.ended ? `: ${moment.ended}` : "");
+    (tree.branches.get(moment.branch)?.name ?? "") + (moment.ended ? `: ${ending(moment)}` : "") +
+    (unusual ? `, ${sampling} denoising step${sampling === 1 ? "" : "s"}` : "");
   const scrub = $("scrub");
   scrub.max = Math.max(moment.step, tree.current.length - 1);
   scrub.value = moment.step;
@@ -379,6 +390,7 @@ function buttons() {
 function status(words, bad = false) {
   $("status").textContent = words;
   $("status").classList.toggle("bad", bad);
+  $("status").classList.toggle("long", words.length > 24);
 }
 
 let noteTimer = 0;
@@ -389,16 +401,16 @@ function note(words) {
   noteTimer = setTimeout(() => ($("message").hidden = true), 6000);
 }
 
-function setSpeeds(own) {
-  if ($("speed").options.length) return;
-  const choices = [2, 5, own, 15, 30, 60].filter((v, i, all) => all.indexOf(v) === i);
-  for (const value of choices.sort((a, b) => a - b)) {
-    $("speed").add(new Option(`${value} FPS${value === own ? ", as recorded" : ""}`, value));
-  }
-  $("speed").add(new Option(`as fast as it goes, up to ${FASTEST}`, FASTEST));
-  $("speed").value = recall("speed") ?? own;
-  if ($("speed").selectedIndex < 0) $("speed").value = own;
+function setChoices() {
+  const { world, sampling, modes } = welcome;
+  fillSpeeds($("speed"), world.fps, recall("speed"));
   fps = Number($("speed").value);
+  fillSampling($("sampling"), sampling, recall("sampling"));
+  fillModes($("mode"), modes);
+  const none = sampling.offered.length < 2;
+  $("sampling-row").hidden = none;
+  $("mode-row").hidden = $("modes").hidden = !modes.names.length;
+  $("settings").hidden = none && !modes.names.length;
 }
 
 function drawClips() {
@@ -422,6 +434,7 @@ function drawClips() {
 function start(what) {
   const seed = $("seed").valueAsNumber;
   if (Number.isSafeInteger(seed) && seed >= 0) what.seed = seed;
+  if ($("mode").value) what.mode = $("mode").value;
   pause();
   say({ do: "start", ...what });
   $("starts").close();
@@ -502,6 +515,7 @@ $("back").onclick = () => tree.now?.parent != null && go(tree.now.parent);
 $("restart").onclick = () => tree.now && go(tree.current[0]);
 $("new").onclick = () => {
   pause();
+  if (welcome) $("mode").value = welcome.mode;
   held.letGo();
   $("starts").showModal();
 };
@@ -523,6 +537,15 @@ $("copy").onclick = async () => {
   }
 };
 $("random").onclick = () => start({});
+$("seed").oninput = () => {
+  $("random").textContent = $("seed").value ? "With this seed" : "Anywhere";
+};
+$("seed").onkeydown = (event) => {
+  if (event.key !== "Enter") return;
+  event.preventDefault(); // it would press the form's first button, which closes it
+  start({});
+};
+$("same").onclick = () => start({ like: tree.here });
 $("files").onchange = upload;
 $("watch").onclick = watch;
 $("apart").onclick = () => compare(null);
@@ -531,6 +554,7 @@ $("speed").onchange = () => {
   remember("speed", $("speed").value);
   due = performance.now();
 };
+$("sampling").onchange = () => remember("sampling", $("sampling").value);
 $("scrub").oninput = () => {
   if (playing) pause();
   const n = tree.current[$("scrub").valueAsNumber];

@@ -7,9 +7,9 @@ export class Tree {
     this.pictures = new Map();
     this.here = null;
     for (const branch of described?.branches ?? []) this.addBranch(branch);
-    for (const [n, parent, branch, step, reward, total, uncertainty, ended] of
+    for (const [n, parent, branch, step, reward, total, uncertainty, ended, sampling] of
       described?.moments ?? []) {
-      this.add({ n, parent, branch, step, reward, total, uncertainty, ended });
+      this.add({ n, parent, branch, step, reward, total, uncertainty, ended, sampling });
     }
   }
 
@@ -79,7 +79,7 @@ export function drawBranches(list, tree, compared, act) {
     const tip = tree.moments.get(branch.moments.at(-1));
     const here = tree.now?.branch === branch.id;
     const row = element("li", `branch c${branch.colour}${here ? " here" : ""}`);
-    const ended = tip.ended ? `, ${tip.ended}` : "";
+    const ended = tip.ended ? `, ${ending(tip)}` : "";
     const go = button(branch.name, `go${branch.id}`, () => act.go(tip.n));
     go.className = "go";
     if (here) go.setAttribute("aria-current", "true");
@@ -129,6 +129,12 @@ export function button(text, key, onclick) {
   made.textContent = text;
   made.addEventListener("click", onclick);
   return made;
+}
+
+// How an episode ended, in words; nothing where it goes on.
+export function ending(moment) {
+  const reasons = { terminated: "ended", horizon: "time is up", uncertainty: "too uncertain" };
+  return reasons[moment.ended] ?? moment.ended;
 }
 
 export function round(value) {

@@ -10,6 +10,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from gymnasium import spaces
+from PIL import ImageDraw
 from rich.console import Console
 
 from agents.environments import TRUST
@@ -28,6 +30,7 @@ from nfd_env.path_file import WorldPath
 from nfd_env.play.dream import Dream
 from tests.toy import FRAME_SHAPE, STATE_NAMES, ToyGame, ToyWorld, read, record_episodes
 from tests.world_model.tiny import minecraft_world
+from world_model.action_spec import ActionSpec
 from world_model.data import open_store, write_dataset
 from world_model.data.metadata import DatasetInfo
 from world_model.errors import ConfigError, DataError, NFDError
@@ -152,6 +155,24 @@ def test_the_mark_is_on_imagined_frames_only() -> None:
     changed = np.argwhere((plain != marked).any(axis=2))
     assert len(changed)
     assert changed[:, 1].min() > 64
+
+
+@pytest.mark.parametrize(
+    ("space", "action", "caption"),
+    [
+        (spaces.Discrete(5), 3, "Action 3"),
+        (spaces.MultiBinary(4), [0, 1, 0, 1], "Action 1=on Action 3=on"),
+    ],
+)
+def test_captions_say_in_words_what_was_done(
+    space: spaces.Space[Any], action: Any, caption: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda *args: written.append(args[2]))
+    spec = ActionSpec.from_space(space)
+    frame = np.zeros((16, 16, 3), np.uint8)
+    Layout(spec, "toy@1", 24).draw(Shot(frame, None, spec.encode(action), 5, given=False))
+    assert caption in written
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import aiohttp
 from aiohttp import web
 
 from nfd_env.building import build_core
-from nfd_env.controls import Controls
 from nfd_env.web.app import Server
+from nfd_env.web.choices import Modes, offered_steps
 from nfd_env.web.engine import Engine
 from nfd_env.web.guard import Guard
 from nfd_env.web.limits import Limits
@@ -26,7 +26,8 @@ from tests.toy import ToyWorld
 def make_lobby(world: Any = None, limits: Limits | None = None, **options: Any) -> Lobby:
     limits = limits or Limits()
     core = build_core(limits.visitors, world or ToyWorld(), speculation="off", **options)
-    return Lobby(Engine(core), limits, Controls(core.adapter))
+    modes = Modes(core.world, options.get("action_mode"))
+    return Lobby(Engine(core, offered=offered_steps(core, limits)), limits, modes)
 
 
 @contextlib.asynccontextmanager
@@ -73,6 +74,8 @@ class Page:
         self.socket = socket
         self.welcome: dict[str, Any] = {}
         self.told: list[dict[str, Any]] = []
+        self.shown: int | None = None
+        """The number of the newest moment."""
 
     async def say(self, do: str, **what: Any) -> None:
         await self.socket.send_str(json.dumps({"do": do, **what}))
@@ -80,7 +83,9 @@ class Page:
     async def next(self) -> dict[str, Any] | tuple[dict[str, Any], bytes]:
         message = await asyncio.wait_for(self.socket.receive(), 20)
         if message.type == aiohttp.WSMsgType.BINARY:
-            return unpack(message.data)
+            header, picture = unpack(message.data)
+            self.shown = header["n"]
+            return header, picture
         assert message.type == aiohttp.WSMsgType.TEXT, message
         return json.loads(message.data)
 

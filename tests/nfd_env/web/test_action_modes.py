@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from nfd_env import action_adapter
 from nfd_env.controls import Controls
 from nfd_env.env import NFDWorldEnv
 from nfd_env.web import command
+from nfd_env.web.links import deflate, inflate
 from tests.nfd_env.web.serving import make_lobby, page, served
-from tests.world_model.tiny import minecraft_world
+from tests.world_model.tiny import minecraft_world, tiny_world
 from world_model.action_spec import ActionSpec
 from world_model.errors import ConfigError
 from world_model.minecraft.formats import FORMATS
@@ -107,6 +109,103 @@ def test_numbers_in_a_message_are_the_worlds_own_in_every_mode():
     assert run(world, "discrete", act)["step"] == 1
 
 
+# -- chosen by the visitor ------------------------------------------------------------------
+
+
+def test_a_visitor_starts_in_another_mode_and_returns_to_the_first():
+    async def act(one):
+        assert (one.welcome["mode"], one.welcome["modes"]["own"]) == ("minerl", "minerl")
+        assert one.welcome["modes"]["names"] == list(
+            action_adapter.action_modes(FORMATS["minerl"].spec)
+        )
+        own = await one.do("start", seed=3)
+        seen = [await one.do("start", seed=3, mode="discrete")]
+        assert seen[0][0]["branch"] != own[0]["branch"]
+        told = [message for message in one.told if message["kind"] == "controls"]
+        assert [message["mode"] for message in told] == ["discrete"]
+        assert "drop" not in [b["does"] for b in told[0]["controls"]["bindings"]]
+        seen += [await one.do("step", keys=keys, mouse=mouse) for keys, mouse in WALK]
+        frames = [np.array(Image.open(io.BytesIO(picture))) for _, picture in seen]
+        assert all(map(np.array_equal, frames, walked("discrete")))
+        # To look at another line changes nothing, to go there does; a start keeps the mode.
+        await one.do("look", n=own[0]["n"])
+        again = await one.do("start", seed=3)
+        assert again[0]["n"] == seen[0][0]["n"]
+        await one.do("go", n=own[0]["n"])
+        assert one.told[-1]["mode"] == "minerl"
+        last = [await one.do("step", keys=keys, mouse=mouse) for keys, mouse in WALK][-1]
+        assert np.array_equal(np.array(Image.open(io.BytesIO(last[1]))), walked(None)[-1])
+        assert last[0]["branch"] == own[0]["branch"]
+
+    run(minecraft_world(), None, act)
+
+
+def test_the_same_start_in_another_mode():
+    async def act(one):
+        first = await one.do("start", seed=5, clip=2)
+        step = await one.do("step", keys=["w"])
+        other = await one.do("start", like=step[0]["n"], mode="oasis")
+        assert (other[1], other[0]["step"]) == (first[1], 0)
+        assert other[0]["n"] != first[0]["n"]
+        back = await one.do("start", like=other[0]["n"], mode="minerl")
+        assert back[0]["n"] == first[0]["n"]
+
+    run(minecraft_world(), None, act)
+
+
+def test_a_link_carries_its_mode_to_servers_with_another_one():
+    async def play(one):
+        await one.do("start", seed=3, mode="discrete")
+        for keys, mouse in WALK:
+            await one.do("step", keys=keys, mouse=mouse)
+        await one.say("share", n=one.shown)
+        return (await one.until("link"))["link"]
+
+    async def replay(one):
+        await one.say("replay", link=link)
+        assert (await one.until("replayed"))["same"] is True
+        modes = [message["mode"] for message in one.told if message["kind"] == "controls"]
+        await one.say("share", n=one.shown)
+        return modes, (await one.until("link"))["link"]
+
+    link = run(minecraft_world(), None, play)
+    assert run(minecraft_world(), "oasis", replay) == (["discrete"], link)
+
+
+@pytest.mark.parametrize("mode", ["joystick", 3, ["discrete"], "", {}])
+def test_an_unknown_mode_is_one_error(mode):
+    words = f"there is no action mode {str(mode)!r} here: choose one of minerl, "
+
+    async def act(one):
+        await one.say("start", seed=3, mode=mode)
+        message = await one.next()
+        await one.do("start", seed=3)
+        await one.say("share", n=one.shown)
+        link = (await one.until("link"))["link"]
+        document = json.loads(inflate(link.removeprefix("p=")))
+        document["action_mode"] = mode
+        await one.say("replay", link="p=" + deflate(json.dumps(document)))
+        return [message, await one.next(), (await one.do("step", keys=["w"]))[0]["step"]]
+
+    *told, step = run(minecraft_world(), None, act)
+    assert [message["words"].startswith(words) for message in told] == [True, True]
+    assert step == 1
+
+
+def test_a_world_with_its_own_actions_only_offers_none_and_its_links_name_none():
+    async def act(one):
+        assert (one.welcome["mode"], one.welcome["modes"]["names"]) == ("", [])
+        await one.say("start", seed=3, mode="discrete")
+        words = (await one.next())["words"]
+        await one.do("start", seed=3)
+        await one.say("share", n=one.shown)
+        return words, inflate((await one.until("link"))["link"].removeprefix("p="))
+
+    words, document = run(tiny_world(), None, act)
+    assert words == "there is no action mode 'discrete' here: leave it out."
+    assert "mode" not in document
+
+
 # -- the command ----------------------------------------------------------------------------
 
 
@@ -127,8 +226,9 @@ def test_the_option_reaches_the_server(monkeypatch):
     assert asked == ["discrete"]
     lobby = command.make_lobby(options(action_mode="discrete"))
     try:
-        assert lobby.controls.spec.space == FORMATS["discrete"].spec.space
-        assert lobby.controls.world_vector(["w"]).shape == (lobby.engine.world.action_spec.dim,)
+        controls = lobby.modes.controls[lobby.modes.default]
+        assert controls.spec.space == FORMATS["discrete"].spec.space
+        assert controls.world_vector(["w"]).shape == (lobby.engine.world.action_spec.dim,)
     finally:
         lobby.engine.close()
 

@@ -184,3 +184,21 @@ def test_the_page_fits(browser, server, size):
             assert box["width"] >= 40
             assert box["height"] >= 40
             assert button.evaluate("b => b.scrollWidth <= b.clientWidth + 1")
+
+
+def test_an_end_is_told_in_words_and_across_a_phone(browser):
+    with (
+        served_in_a_thread() as (url, _),
+        Tab(browser, url, viewport={"width": 390, "height": 844}) as tab,
+    ):
+        tab.start(0)  # which is over before its time
+        while "the episode has ended" not in tab.page.inner_text("#status"):
+            tab.press(".")
+        assert "terminated" not in tab.page.inner_text("body")
+        assert tab.page.inner_text("#branches .here small").endswith(", ended")
+        said, numbers = (
+            tab.page.locator(f"#{name}").bounding_box() for name in ("status", "meters")
+        )
+        assert said["width"] > 300
+        assert said["y"] >= numbers["y"] + numbers["height"]  # no tall column beside them
+        assert said["height"] < 50

@@ -142,13 +142,15 @@ def test_what_is_compiled_is_compiled_before_anybody_comes(monkeypatch, capsys):
     lobby = command.make_lobby(options)
     try:
         before = len(graphs)
-        assert before == 2  # one for each number of streams
+        assert before == 4  # two for each number of streams: the first pass and those that follow
         assert "compiling" in capsys.readouterr().out
         engine, action = lobby.engine, np.array([1], np.float32)
 
         async def play():
             await asyncio.gather(*(engine.reset(stream, seed=1) for stream in range(3)))
-            return await asyncio.gather(*(engine.step(i % 3, action) for i in range(9)))
+            numbers = (None, 1, 2, 4, 8)
+            steps = (engine.step(i % 3, action, number) for number in numbers for i in range(9))
+            return await asyncio.gather(*steps)
 
         assert {seen.batch for seen in asyncio.run(play())} == {1, 2}
         assert len(graphs) == before

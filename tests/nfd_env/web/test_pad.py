@@ -180,3 +180,14 @@ def test_another_mode_has_its_own_buttons_and_its_links_replay_in_this_one(brows
     with Tab(browser, link) as visitor:
         visitor.page.wait_for_selector("#status:has-text('the last frame is the recorded one')")
         assert np.array_equal(visitor.seen(), seen[-1])
+
+
+@pytest.mark.parametrize(("width", "shown"), [(390, False), (1280, True)])
+def test_keys_look_like_keys_where_there_is_a_keyboard(browser, width, shown):  # noqa: F811
+    with (
+        served_in_a_thread(make_lobby(**SETTINGS)) as (url, _),
+        Tab(browser, url, viewport={"width": width, "height": HEIGHT}) as tab,
+    ):
+        caps = tab.page.locator("#pad button[aria-label=left] kbd")
+        assert caps.all_text_contents() == ["A", "←"]
+        assert [cap.is_visible() for cap in caps.all()] == [shown, shown]

@@ -36,6 +36,33 @@ def test_doing_something_else_begins_a_branch_and_the_same_again_does_not():
     assert fork == middle
 
 
+def test_a_branch_of_a_branch_knows_where_it_began():
+    timeline, root = begun()
+    other = timeline.add(None, None, picture=b"", check=0, start="another").id
+    middle = walk(timeline, root, [0, 1, 2])
+    branch = walk(timeline, timeline.path_to(middle)[1].id, [2, 2])
+    deeper = walk(timeline, timeline.path_to(branch)[3].parent, [1, 1])
+    assert len(timeline.branches) == 4
+    assert [timeline.start_of(n) for n in (root, branch, deeper, other)] == [
+        *["seed"] * 3,
+        "another",
+    ]
+
+
+def test_another_number_of_denoising_steps_is_another_future():
+    timeline, root = begun()
+    action = np.array([1], np.float32)
+    few = timeline.add(root, action, picture=b"", check=0, sampling=1)
+    many = timeline.add(root, action, picture=b"", check=0, sampling=4)
+    assert few.branch != many.branch
+    assert timeline.following(root, action, 1) == few
+    assert timeline.following(root, action, 4) == many
+    assert timeline.following(root, action) is None
+    timeline.forget(many.branch, few.id)
+    assert timeline.following(root, action, 4) is None
+    assert timeline.following(root, action, 1) == few
+
+
 def test_the_way_back_is_the_shortest_from_what_is_there():
     timeline, root = begun(every=4)
     tip = walk(timeline, root, range(11))

@@ -12,7 +12,8 @@ pytest.importorskip("aiohttp")
 from nfd_env.building import build_core
 from nfd_env.web.engine import Engine
 from nfd_env.web.limits import Limits, RequestError
-from nfd_env.web.visitor import Start, Visitor
+from nfd_env.web.start import Start
+from nfd_env.web.visitor import Visitor
 from tests.nfd_env.web.test_server import expected, pixels
 from tests.toy import ToyWorld
 
