@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -42,6 +42,8 @@ class PlayOptions:
     compile: bool = False
     """Compile the world's passes before the window opens: a minute or so, then frames cost two
     thirds. Needs a C++ compiler on a CPU."""
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Of the transformer's matrix products; auto is the faster on this hardware."""
     speculation: str = "auto"
     """Have the next frame ready before its action is known: auto, off, ahead or branch."""
     fps: float | None = None
@@ -81,6 +83,7 @@ def run(options: PlayOptions) -> None:
         endless=options.endless,
         sampling_steps=options.sampling_steps,
         speculation=options.speculation,
+        precision=None if options.precision == "float32" else options.precision,
         compile=options.compile or None,
         device=options.device,
     )

@@ -10,7 +10,7 @@ import signal
 import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
@@ -57,6 +57,9 @@ class WebOptions:
     compile: bool = False
     """Compile the world's passes before the first visitor comes: a minute or so, then frames cost
     two thirds. Needs a C++ compiler on a CPU."""
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Of the transformer's matrix products; auto is the faster on this hardware. Links replay
+    exactly where it is the same."""
     endless: bool = False
     """Never end an episode."""
     batch: int = 1
@@ -91,7 +94,9 @@ def make_lobby(options: WebOptions) -> Lobby:
         device=options.device,
         sampling_steps=options.sampling_steps,
         endless=options.endless,
-        compile=options.compile or None,  # None: rollouts of other kinds do not know of it
+        # None: rollouts of other kinds know of neither.
+        precision=None if options.precision == "float32" else options.precision,
+        compile=options.compile or None,
         speculation="off",  # a stream waits for its visitor, not the other way round
     )
     modes = Modes(core.world, options.action_mode)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from nfd_env.cli.main import main
 
@@ -43,6 +44,24 @@ def test_a_window_opens_and_closes(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr(PlayWindow, "loop", loop)
     assert main(["play", TOY, "--out", str(tmp_path), "--endless", "--policy", "left"]) == 0
     assert played == [True] * 3
+
+
+def test_the_window_imagines_in_the_precision_that_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from nfd_env.play.window import PlayWindow
+
+    found = []
+
+    def loop(self: PlayWindow) -> None:
+        rollout = self.session.dream.env.core.rollout
+        network = getattr(rollout, "rollout", rollout).network
+        found.append(network.embed.weight.dtype)
+
+    monkeypatch.setattr(PlayWindow, "loop", loop)
+    world = "tests.world_model.tiny:tiny_world"
+    assert main(["play", world, "--out", str(tmp_path), "--precision", "bfloat16"]) == 0
+    assert found == [torch.bfloat16]
 
 
 def test_without_pygame_the_extra_is_named(

@@ -120,6 +120,19 @@ def test_by_default_no_frame_depends_on_who_else_plays():
         lobby.engine.close()
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_visitors_are_served_in_the_precision_that_was_asked_for(precision):
+    options = command.WebOptions(
+        world="tests.world_model.tiny:tiny_world", precision=precision, limits=Limits(visitors=1)
+    )
+    lobby = command.make_lobby(options)
+    try:
+        network = lobby.engine.core.rollout.network
+        assert network.embed.weight.dtype == getattr(torch, precision)
+    finally:
+        lobby.engine.close()
+
+
 @pytest.mark.slow
 def test_what_is_compiled_is_compiled_before_anybody_comes(monkeypatch, capsys):
     graphs = []
