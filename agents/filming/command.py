@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -72,6 +72,12 @@ class FilmOptions:
     """Where episodes start: see the environment's argument."""
     sampling_steps: int | None = None
     """Denoising steps per frame (default: the world's own)."""
+    compile: bool = False
+    """Compile the world's passes: a minute or so, then frames cost two thirds. Needs a C++ compiler
+    on a CPU."""
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Of the transformer's matrix products; auto is the faster on this hardware. A path shows the
+    very same frames where it is as it was."""
     scale: int | None = None
     """Enlargement, a whole number (default: about 320 pixels wide)."""
     fps: float | None = None
@@ -103,6 +109,8 @@ def run(options: FilmOptions, console: Console, world: Any = None) -> int:
         endless=options.beside is not None or not options.ends,
         contexts=options.contexts if path is None else path.contexts,
         sampling_steps=options.sampling_steps,
+        compile=options.compile or None,
+        precision=None if options.precision == "float32" else options.precision,
         device=options.device,
         **options.settings,
     )

@@ -29,7 +29,7 @@ from nfd_env.action_adapter import find_adapter
 from nfd_env.path_file import WorldPath
 from nfd_env.play.dream import Dream
 from tests.toy import FRAME_SHAPE, STATE_NAMES, ToyGame, ToyWorld, read, record_episodes
-from tests.world_model.tiny import minecraft_world
+from tests.world_model.tiny import minecraft_world, tiny_world
 from world_model.action_spec import ActionSpec
 from world_model.data import open_store, write_dataset
 from world_model.data.metadata import DatasetInfo
@@ -196,6 +196,29 @@ def test_mistakes_write_nothing(tmp_path: Path, options: dict[str, Any], message
     with pytest.raises(NFDError, match=message):
         run(FilmOptions(**{**options, "out": tmp_path / out}), Console(quiet=True), ToyWorld())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_film_is_imagined_as_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[dict[str, Any]] = []
+
+    class Watched(Dream):
+        def __init__(self, world: Any, **settings: Any) -> None:
+            made.append(settings)
+            super().__init__(world, **{**settings, "compile": None})
+
+    monkeypatch.setattr("agents.filming.command.Dream", Watched)
+    wanted = FilmOptions(
+        out=tmp_path / "film.mp4", steps=2, sampling_steps=1, compile=True, precision="bfloat16"
+    )
+    run(wanted, Console(quiet=True), tiny_world())
+    run(FilmOptions(out=tmp_path / "film.mp4", steps=2), Console(quiet=True), ToyWorld())
+    asked = [{name: settings[name] for name in ("compile", "precision")} for settings in made]
+    assert asked == [
+        {"compile": True, "precision": "bfloat16"},
+        {"compile": None, "precision": None},  # other rollouts know of neither
+    ]
 
 
 def test_a_folder_in_the_way_is_told_at_once(tmp_path: Path) -> None:
