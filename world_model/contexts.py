@@ -175,13 +175,13 @@ class ContextSet:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        from world_model.data.images import IMAGE_TYPE, encode_png
+        from world_model.data.images import IMAGE_TYPE, encode_webp
 
         memory = self.outcome_memory
         assert self.start_step is not None
         columns = {
             "frames": pa.array(
-                [[{"bytes": encode_png(f), "path": None} for f in clip] for clip in self.frames],
+                [[{"bytes": encode_webp(f), "path": None} for f in clip] for clip in self.frames],
                 pa.list_(IMAGE_TYPE),
             ),
             "actions": pa.array(self.actions.reshape(len(self), -1).tolist(), _float_list()),
@@ -217,7 +217,7 @@ class ContextSet:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        from world_model.data.images import PNG_ERRORS
+        from world_model.data.images import IMAGE_ERRORS
 
         path = Path(path)
         try:
@@ -237,20 +237,20 @@ class ContextSet:
             ) from None
         except WorldFormatError:
             raise
-        except (pa.ArrowException, KeyError, AttributeError, *PNG_ERRORS) as error:
+        except (pa.ArrowException, KeyError, AttributeError, *IMAGE_ERRORS) as error:
             raise WorldFormatError(
                 f"{path} is damaged: {error}. Install the world again, or save its contexts anew."
             ) from error
 
     @classmethod
     def _from_table(cls, table: Any, header: dict[str, Any]) -> ContextSet:
-        from world_model.data.images import decode_png
+        from world_model.data.images import decode_image
 
         clips, length, *shape = header["frames"]
         frames = np.empty((clips, length, *shape), np.uint8)
         for i, clip in enumerate(table.column("frames").to_pylist()):
             for j, image in enumerate(clip):
-                frame = decode_png(image["bytes"])
+                frame = decode_image(image["bytes"])
                 if frame.shape != tuple(shape):
                     raise DataError(f"frame {j} of clip {i} has shape {frame.shape}, not {shape}")
                 frames[i, j] = frame

@@ -1,9 +1,9 @@
-"""Stores the teacher of a world in 8 bits, without making it another world.
+"""Stores a world in fewer bytes, without making it another world.
 
 A world is named by the hash of all that it is made of, and what was measured of it names it so.
-The teacher, which nothing imagines with unless it is asked for, is half of a distilled world's
-size. Repacked, its matrices are stored in 8 bits, and ``config.json`` says so beside the hash that
-the file had; the identity, and every other file, stay as they were.
+Repacked, it imagines the same to the last bit: its clips are stored as lossless WebP, and the
+matrices of the teacher, which nothing imagines with unless it is asked for, in 8 bits.
+``config.json`` names the new files' hashes beside those that they had.
 """
 
 from __future__ import annotations
@@ -20,11 +20,9 @@ from world_model.weights import stored_weights
 from world_model.world import World
 from world_model.world_config import identity_of
 
-TEACHER = "teacher.safetensors"
 
-
-def repack_teacher(folder: str | Path) -> int:
-    """Stores the teacher of the world in ``folder`` in 8 bits.
+def repack(folder: str | Path) -> int:
+    """Repacks the world in ``folder``; what would not become smaller stays.
 
     Args:
         folder: of a world.
@@ -34,22 +32,37 @@ def repack_teacher(folder: str | Path) -> int:
 
     Raises:
         WorldNotFoundError, WorldFormatError: if there is no such world, or it is damaged.
-        ConfigError: if it keeps no teacher, or its teacher is repacked already.
+        ConfigError: if its config was edited by hand: it is no longer what its name says.
         StorageError: if the disk is full; the world is as it was.
     """
     folder = Path(folder)
     world = World.from_pretrained(folder)
     data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if world.teacher is None or TEACHER in data.get("repacked", {}):
-        why = "keeps no teacher" if world.teacher is None else "has a repacked teacher already"
-        raise ConfigError(f"{world.model_id} {why}: there is nothing to repack.")
-    before = (folder / TEACHER).stat().st_size
+    saved = 0
     with atomic_folder(folder) as temporary:
         shutil.copytree(folder, temporary, dirs_exist_ok=True)
-        save_tensors(stored_weights(world.teacher.network, torch.int8), temporary / TEACHER)
-        data["repacked"] = {TEACHER: file_hash(temporary / TEACHER)}
+        for name in _write_smaller(world, temporary / "smaller"):
+            new, old = temporary / "smaller" / name, temporary / name
+            gain = old.stat().st_size - new.stat().st_size
+            if gain > 0:
+                saved += gain
+                new.replace(old)
+                data.setdefault("repacked", {})[name] = file_hash(old)
+        shutil.rmtree(temporary / "smaller")
         text = json.dumps(data, indent=1) + "\n"
         if identity_of(text) != world.content_hash:
             raise ConfigError(f"{folder / 'config.json'} was edited by hand. Save the world anew.")
         (temporary / "config.json").write_text(text, encoding="utf-8")
-    return before - (folder / TEACHER).stat().st_size
+    return saved
+
+
+def _write_smaller(world: World, folder: Path) -> list[str]:
+    """The files of a world that can be stored in fewer bytes, in a folder of their own."""
+    folder.mkdir()
+    for kind, clips in (("contexts", world.contexts), ("moments", world.moments)):
+        if clips is not None:
+            clips.save(folder / f"{kind}.parquet")
+    if world.teacher is not None:
+        weights = stored_weights(world.teacher.network, torch.int8)
+        save_tensors(weights, folder / "teacher.safetensors")
+    return sorted(path.name for path in folder.iterdir())

@@ -27,7 +27,7 @@ from world_model.data.columns import (
     check_episode,
     hugging_face_type,
 )
-from world_model.data.images import IMAGE_TYPE, PNG_ERRORS, decode_png, encode_png
+from world_model.data.images import IMAGE_ERRORS, IMAGE_TYPE, decode_image, encode_png
 from world_model.data.metadata import IMAGE_KEY, DatasetInfo
 from world_model.data.statistics import PixelCounts, running_stats
 from world_model.data.streams import (
@@ -264,8 +264,8 @@ def decode_images(
     for row, data in enumerate(column.combine_chunks().field("bytes").to_pylist()):
         name = f"the image of row {first_row + row}"
         try:
-            image = decode_png(data)
-        except PNG_ERRORS as error:
+            image = decode_image(data)
+        except IMAGE_ERRORS as error:
             raise _damaged(path, f"{name} cannot be decoded ({error})") from error
         if image.shape != shape or image.dtype != np.uint8:
             raise _damaged(path, f"{name} has shape {image.shape}, not {shape}")

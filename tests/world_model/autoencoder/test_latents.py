@@ -12,7 +12,7 @@ import torch
 from tests.world_model.autoencoder.tiny import TINY, make_tokenizer, pictures
 from world_model.autoencoder.latents import frames_of, scaled
 from world_model.autoencoder.report import measure, write_comparison
-from world_model.data.images import decode_png
+from world_model.data.images import decode_image
 
 
 def batches(frames, size=5):
@@ -85,7 +85,7 @@ def test_the_report_of_a_known_tokenizer():
 def test_the_comparison_shows_real_decoded_and_difference(tmp_path):
     frames, tokenizer = pictures(3), make_tokenizer()
     write_comparison(tmp_path / "c.png", tokenizer, frames)
-    shown = decode_png((tmp_path / "c.png").read_bytes())
+    shown = decode_image((tmp_path / "c.png").read_bytes())
     assert shown.shape == (3 * 18, 3 * 34, 3)
     decoded = tokenizer.decode(tokenizer.encode(frames))
     for i in range(3):

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from tests.world_model.data.episodes import INFO, make_episode
 from world_model.action_spec import ActionSpec
 from world_model.data.columns import check_episode
-from world_model.data.images import decode_png, encode_png
+from world_model.data.images import decode_image, encode_png
 from world_model.data.shards import decode_images, read_summary, read_table, write_shard
 from world_model.errors import DataError, StorageError
 
@@ -20,7 +20,7 @@ def test_png_keeps_every_bit():
     rng = np.random.default_rng(0)
     for shape in ((5, 7, 3), (5, 7)):
         image = rng.integers(0, 256, shape, dtype=np.uint8)
-        np.testing.assert_array_equal(decode_png(encode_png(image)), image)
+        np.testing.assert_array_equal(decode_image(encode_png(image)), image)
 
 
 def test_rows_are_frames_with_the_action_taken_at_them(tmp_path):

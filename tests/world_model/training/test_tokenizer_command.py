@@ -21,7 +21,7 @@ from tests.world_model.data.films import make_films
 from world_model.autoencoder.cache import open_tokens
 from world_model.autoencoder.storage import load_tokenizer, save_tokenizer
 from world_model.autoencoder.tokenizer import AutoencoderTokenizer
-from world_model.data.images import decode_png
+from world_model.data.images import decode_image
 from world_model.errors import ConfigError, DataError
 from world_model.flow import flow_loss
 from world_model.network import NextFrameDiffusion
@@ -59,7 +59,7 @@ def test_what_a_run_leaves(finished, bars):
     assert report["held_out"]["psnr"] > 5
     assert report["trained"]["steps"] == 6
     assert report["trained"]["data"] == bars.content_hash
-    assert decode_png((finished / "report.png").read_bytes()).shape == (3 * 18, 4 * 18, 3)
+    assert decode_image((finished / "report.png").read_bytes()).shape == (3 * 18, 4 * 18, 3)
     assert [path.name for path in sorted((finished / "samples").iterdir())] == [
         "step-0000003.png",
         "step-0000006.png",

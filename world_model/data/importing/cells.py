@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from world_model.data.images import PNG_ERRORS
+from world_model.data.images import IMAGE_ERRORS
 from world_model.data.importing.paths import inside
 
 MOST_PIXELS = 4096 * 4096
@@ -77,7 +77,7 @@ def decode_picture(cell: Any, root: Path | None, *, colour: bool = True) -> np.n
             if image.width * image.height > MOST_PIXELS:
                 raise CellError(f"{image.width}x{image.height} pixels are too many")
             array = np.asarray(image.convert("RGB") if colour else image)
-    except (*PNG_ERRORS, Image.DecompressionBombError, AttributeError) as error:
+    except (*IMAGE_ERRORS, Image.DecompressionBombError, AttributeError) as error:
         if isinstance(error, CellError):
             raise
         raise CellError(str(error).splitlines()[0][:200] or type(error).__name__) from error
