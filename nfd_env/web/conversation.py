@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -222,7 +222,7 @@ class Conversation:
         if self.visitor.timeline[asked.get("n")].picture:
             await self.show(await self.visitor.go(asked["n"]))
         else:
-            await self._imagine_again(asked["n"], self._arrive(asked["n"]))
+            await self._imagine_again(asked["n"], self._arrive)
 
     async def _look(self, asked: dict[str, Any]) -> None:
         moment = self.visitor.timeline.shown(asked.get("n"))
@@ -232,12 +232,12 @@ class Conversation:
             await self.tell("dropped", n=moment.id)
         else:
             await self.visitor.stop()
-            await self._imagine_again(moment.id, self._find(moment.id))
+            await self._imagine_again(moment.id, self._find)
 
-    async def _imagine_again(self, number: int, walk: Coroutine[Any, Any, None]) -> None:
+    async def _imagine_again(self, number: int, walk: Callable[[int], Awaitable[None]]) -> None:
         """Lets a moment be imagined again whose picture was dropped, until the page moves."""
         await self.tell("returning", steps=self.visitor.way_back(number))
-        self.visitor.play_in_background(self._telling(walk))
+        self.visitor.play_in_background(self._telling(walk, number))
 
     async def _arrive(self, number: int) -> None:
         drifted = self.visitor.drifted
@@ -289,7 +289,7 @@ class Conversation:
             raise RequestError('"link" must be the text of a link.')
         start, actions, check = self.links.read(link, self.lobby.links)
         await self.tell("replaying", steps=len(actions))
-        self.visitor.play_in_background(self._telling(self._play(start, actions, check, fps)))
+        self.visitor.play_in_background(self._telling(self._play, start, actions, check, fps))
 
     async def _play(
         self,
@@ -302,10 +302,10 @@ class Conversation:
         same = None if check is None else last.check == check
         await self.tell("replayed", same=same, steps=last.step)
 
-    async def _telling(self, walk: Coroutine[Any, Any, None]) -> None:
+    async def _telling(self, walk: Callable[..., Awaitable[None]], *what: Any) -> None:
         """Tells the page what goes wrong on a walk that nobody waits for."""
         try:
-            await walk
+            await walk(*what)
         except NFDError as error:
             await self.tell("error", words=str(error))
         except Exception:

@@ -118,6 +118,7 @@ const heard = {
   },
   forgotten({ branches, words }) {
     tree.forget(branches);
+    forgetSought();
     if (words) note(words);
     if (branches.includes(compared)) compare(null);
     redraw();
@@ -133,6 +134,7 @@ const heard = {
     $("link").select();
   },
   replaying({ steps }) {
+    forgetSought();
     replaying = true;
     status(`replaying ${steps} steps`);
     buttons();
