@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,8 +18,8 @@ from nfd_env.web import messages
 from nfd_env.web.limits import RequestError
 from nfd_env.web.links import Links
 from nfd_env.web.lobby import Lobby
+from nfd_env.web.moments import Moment
 from nfd_env.web.start import Start
-from nfd_env.web.timeline import Moment
 from nfd_env.web.visitor import Visitor
 from nfd_env.web.welcome import controls_of, welcome
 from world_model.errors import NFDError
@@ -53,7 +54,7 @@ class Conversation:
     def __init__(self, socket: web.WebSocketResponse, lobby: Lobby, links: Links) -> None:
         self.socket, self.lobby, self.links = socket, lobby, links
         self.visitor: Visitor
-        self._known_branches = 0
+        self._known_branches: list[int] = []
         self._known_mode = ""
 
     async def run(self) -> None:
@@ -73,7 +74,8 @@ class Conversation:
             return
         await self._take_over()
         try:
-            self._known_branches = len(self.visitor.timeline.branches)
+            self.visitor.timeline.gone.clear()  # what the page is told is what there is
+            self._known_branches = list(self.visitor.timeline.branches)
             self._known_mode = self.visitor.mode
             await self.tell("welcome", **welcome(self.visitor, self.lobby.modes))
             await self._listen()
@@ -115,8 +117,13 @@ class Conversation:
     async def show(self, moment: Moment, **more: Any) -> None:
         """Sends a moment."""
         timeline = self.visitor.timeline
-        if len(timeline.branches) != self._known_branches:
-            self._known_branches = len(timeline.branches)
+        if timeline.gone:
+            gone, timeline.gone = timeline.gone, []
+            words = f"{timeline.most_moments} moments are all that a session has: "
+            words += "its oldest lines made room and are forgotten."
+            await self.tell("forgotten", branches=gone, words=words)
+        if list(timeline.branches) != self._known_branches:
+            self._known_branches = list(timeline.branches)
             kept = [
                 {"id": b.id, "name": b.name, "fork": b.fork} for b in timeline.branches.values()
             ]
@@ -212,10 +219,42 @@ class Conversation:
 
     async def _go(self, asked: dict[str, Any]) -> None:
         await self.visitor.stop()
-        await self.show(self.visitor.go(asked.get("n")))
+        if self.visitor.timeline[asked.get("n")].picture:
+            await self.show(await self.visitor.go(asked["n"]))
+        else:
+            await self._imagine_again(asked["n"], self._arrive)
 
     async def _look(self, asked: dict[str, Any]) -> None:
-        await self.show(self.visitor.timeline[asked.get("n")], look=True)
+        moment = self.visitor.timeline.shown(asked.get("n"))
+        if moment.picture:
+            await self.show(moment, look=True)
+        elif asked.get("kept"):
+            await self.tell("dropped", n=moment.id)
+        else:
+            await self.visitor.stop()
+            await self._imagine_again(moment.id, self._find)
+
+    async def _imagine_again(self, number: int, walk: Callable[[int], Awaitable[None]]) -> None:
+        """Lets a moment be imagined again whose picture was dropped, until the page moves."""
+        await self.tell("returning", steps=self.visitor.way_back(number))
+        self.visitor.play_in_background(self._telling(walk, number))
+
+    async def _arrive(self, number: int) -> None:
+        drifted = self.visitor.drifted
+        moment = await self.visitor.go(number)
+        await self._returned(drifted)
+        await self.show(moment)
+
+    async def _find(self, number: int) -> None:
+        drifted = self.visitor.drifted
+        moment = await self.visitor.look(number)
+        await self._returned(drifted)
+        await self.show(moment, look=True)
+
+    async def _returned(self, drifted: int) -> None:
+        await self.tell("returned")
+        if self.visitor.drifted > drifted:
+            await self.tell("drifted")
 
     async def _name(self, asked: dict[str, Any]) -> None:
         branch = self.visitor.timeline.rename(asked.get("branch"), asked.get("name", ""))
@@ -224,13 +263,24 @@ class Conversation:
     async def _forget(self, asked: dict[str, Any]) -> None:
         await self.visitor.stop()
         gone = self.visitor.timeline.forget(asked.get("branch"), self.visitor.now().id)
-        self._known_branches = len(self.visitor.timeline.branches)
+        self._known_branches = list(self.visitor.timeline.branches)
         await self.tell("forgotten", branches=gone)
 
     async def _share(self, asked: dict[str, Any]) -> None:
-        moments = self.visitor.timeline.path_to(self.visitor.timeline[asked.get("n")].id)
-        link = self.links.of(moments, self.lobby.links)
-        await self.tell("link", link=link, steps=len(moments) - 1)
+        moment, most = self.visitor.timeline[asked.get("n")], self.lobby.limits.path_steps
+        short = bool(asked.get("short"))
+        if moment.step > most:
+            if short:
+                return
+            raise RequestError(
+                f"it is {moment.step} steps to this moment; a link holds at most {most}. Go to an "
+                "earlier one for a link."
+            )
+        link = self.links.of(
+            self.visitor.timeline.path_to(moment.id), None if short else self.lobby.links
+        )
+        if link is not None:
+            await self.tell("link", link=link, steps=moment.step)
 
     async def _replay(self, asked: dict[str, Any]) -> None:
         await self.visitor.stop()
@@ -239,7 +289,7 @@ class Conversation:
             raise RequestError('"link" must be the text of a link.')
         start, actions, check = self.links.read(link, self.lobby.links)
         await self.tell("replaying", steps=len(actions))
-        self.visitor.play_in_background(self._play(start, actions, check, fps))
+        self.visitor.play_in_background(self._telling(self._play, start, actions, check, fps))
 
     async def _play(
         self,
@@ -248,10 +298,14 @@ class Conversation:
         check: int | None,
         fps: float | None,
     ) -> None:
+        last = await self.visitor.play(start, actions, fps, self.show)
+        same = None if check is None else last.check == check
+        await self.tell("replayed", same=same, steps=last.step)
+
+    async def _telling(self, walk: Callable[..., Awaitable[None]], *what: Any) -> None:
+        """Tells the page what goes wrong on a walk that nobody waits for."""
         try:
-            last = await self.visitor.play(start, actions, fps, self.show)
-            same = None if check is None else last.check == check
-            await self.tell("replayed", same=same, steps=last.step)
+            await walk(*what)
         except NFDError as error:
             await self.tell("error", words=str(error))
         except Exception:

@@ -31,9 +31,14 @@ class Limits:
     away_seconds: float = 60.0
     """Where all places are taken: so long after its page was closed, a session makes room."""
     timeline_mb: float = 32.0
-    """Memory for the pictures and numbers of one visitor's timeline, in MiB."""
+    """Memory for the pictures of one visitor's timeline, in MiB: those that were shown longest ago
+    are dropped to stay within, and imagined again when they are asked for."""
     snapshot_mb: float = 32.0
     """Memory for the snapshots of one visitor's timeline, in MiB: thinned to stay within."""
+    moments: int = 150_000
+    """Moments of one visitor's timeline; the oldest lines make room for new ones."""
+    way_steps: int = 2000
+    """Steps that are imagined again to go back to a moment, at most."""
     message_kb: float = 64.0
     """Largest message, in KiB."""
     upload_mb: float = 8.0

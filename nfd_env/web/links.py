@@ -24,8 +24,8 @@ from nfd_env.web.choices import Modes
 from nfd_env.web.engine import Engine
 from nfd_env.web.limits import MEGABYTE, Limits, RequestError
 from nfd_env.web.lobby import SavedLinks
+from nfd_env.web.moments import Moment
 from nfd_env.web.start import Start
-from nfd_env.web.timeline import Moment
 
 Read = tuple[Start, list[tuple[np.ndarray, int | None]], int | None]
 """The start; of every step the encoded action and its denoising steps; and the CRC-32 of the last
@@ -48,14 +48,17 @@ class Links:
     def __init__(self, engine: Engine, modes: Modes, limits: Limits) -> None:
         self.engine, self.world, self.modes, self.limits = engine, engine.world, modes, limits
 
-    def of(self, moments: list[Moment], saved: SavedLinks) -> str:
+    def of(self, moments: list[Moment], saved: SavedLinks | None) -> str | None:
         """The link to the last of ``moments``, which begin at a start.
 
-        ``p=...`` holds the path itself, ``s=...`` the name of one that is kept in ``saved``.
+        ``p=...`` holds the path itself, ``s=...`` the name of one that is kept in ``saved``: None
+        where it would have to be, and there is no ``saved``.
         """
         start: Start = moments[0].start
         text = deflate(json.dumps(self._document(start, moments), separators=(",", ":")))
-        return f"p={text}" if len(text) <= LONGEST else f"s={saved.put(text)}"
+        if len(text) <= LONGEST:
+            return f"p={text}"
+        return None if saved is None else f"s={saved.put(text)}"
 
     def read(self, link: str, saved: SavedLinks) -> Read:
         """What a link says.

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nfd_env.web.limits import RequestError
-from nfd_env.web.timeline import Moment
+from nfd_env.web.moments import Moment
 
 MOST_KEYS = 32
 MOST_PIXELS = 10_000.0

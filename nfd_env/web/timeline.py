@@ -2,95 +2,55 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from nfd_env.web.limits import MEGABYTE, RequestError
+from nfd_env.web.moments import Branch, Done, Moment
+from nfd_env.web.snapshots import Snapshots
 
-MOMENT_BYTES = 400
-"""About what a moment takes beside its picture."""
-
-
-_Done = tuple[tuple[float, ...], int | None]
-"""The encoded action, and with how many denoising steps."""
-
-
-@dataclass(frozen=True)
-class Moment:
-    """One frame of a timeline."""
-
-    id: int
-    """Its number: those of later moments are larger."""
-    parent: int | None
-    """The moment before; None for a start."""
-    branch: int
-    """The branch it is on."""
-    step: int
-    """Steps since the start."""
-    action: tuple[float, ...]
-    """The encoded action that led here; empty for a start."""
-    picture: bytes
-    """The frame, encoded."""
-    check: int
-    """CRC-32 of the frame's pixels."""
-    reward: float = 0.0
-    """Of the step that led here."""
-    total: float = 0.0
-    """Sum of the rewards since the start."""
-    uncertainty: float = 0.0
-    """Of the step that led here."""
-    sampling: int | None = None
-    """Denoising steps of the frame; None where there is no choice."""
-    ended: str = ""
-    """``terminated``, ``horizon`` or ``uncertainty`` where the episode ends here."""
-    start: Any = None
-    """What a moment without a parent starts from."""
-
-    @property
-    def done(self) -> _Done:
-        """What led here from the moment before."""
-        return self.action, self.sampling
-
-
-@dataclass
-class Branch:
-    """A line of moments: one future that was played."""
-
-    id: int
-    """Its number."""
-    name: str
-    """What the visitor calls it."""
-    fork: int | None
-    """The moment of another branch that it leaves from; None if it has a start of its own."""
-    moments: list[int] = field(default_factory=list)
-    """Its moments, in order."""
+BLOCK = 8
+"""One part in so many is freed at a time, so that room is not made at every step."""
 
 
 class Timeline:
     """Moments, branches and snapshots of one visitor, in bounded memory.
 
     The same action at the same moment leads to the same future, so it is kept once; with another
-    number of denoising steps it leads to another one.
+    number of denoising steps it leads to another one. Where pictures need more memory than there
+    is, those that were shown longest ago are dropped; their moments stay.
 
     Args:
-        picture_mb: memory for moments with their pictures, in MiB.
-        snapshot_mb: memory for snapshots, in MiB. If they need more, only every second one is
-            kept, and so on: going back then replays more steps.
+        picture_mb: memory for pictures, in MiB; one is kept even if it needs more.
+        snapshot_mb: memory for snapshots, in MiB. If they need more, they are thinned out: going
+            back then replays more steps.
         every: steps between snapshots, before any are thinned.
+        most_moments: moments, at most. A new one then takes the place of the oldest lines.
     """
 
-    def __init__(self, picture_mb: float = 32.0, snapshot_mb: float = 32.0, every: int = 16):
+    def __init__(
+        self,
+        picture_mb: float = 32.0,
+        snapshot_mb: float = 32.0,
+        every: int = 16,
+        most_moments: int = 150_000,
+    ) -> None:
         self.moments: dict[int, Moment] = {}
         self.branches: dict[int, Branch] = {}
         self.every = every
         self.bytes = 0
+        """Memory of the pictures."""
+        self.gone: list[int] = []
+        """Branches that made room for new moments, until somebody takes note and clears it."""
+        self.snapshots = Snapshots(self.moments, self.branches, snapshot_mb * MEGABYTE)
         self._most_bytes = picture_mb * MEGABYTE
-        self._most_snapshot_bytes = snapshot_mb * MEGABYTE
-        self._snapshots: dict[int, tuple[Any, int]] = {}
-        self._following: dict[tuple[int, _Done], int] = {}
+        self.most_moments = most_moments
+        self._pictured: dict[int, None] = {}  # what was shown longest ago comes first
+        self._following: dict[tuple[int, Done], int] = {}
         self._next = 0
 
     def __getitem__(self, number: Any) -> Moment:
@@ -100,16 +60,6 @@ class Timeline:
             raise RequestError("there is no such moment in this timeline (any more).")
         return moment
 
-    @property
-    def full(self) -> bool:
-        """Whether there is no memory left for another moment."""
-        return self.bytes >= self._most_bytes
-
-    @property
-    def snapshot_bytes(self) -> int:
-        """Memory of the snapshots."""
-        return sum(size for _, size in self._snapshots.values())
-
     # -- growing -------------------------------------------------------------------------------
 
     def add(self, parent: int | None, action: np.ndarray | None, **what: Any) -> Moment:
@@ -118,12 +68,9 @@ class Timeline:
         Where the parent has a future already, a new branch begins.
 
         Raises:
-            RequestError: if the timeline is full.
+            RequestError: if there are too many moments, see :meth:`make_room`.
         """
-        if self.full:
-            raise RequestError(
-                f"this timeline is full ({len(self.moments)} moments): forget a branch to go on."
-            )
+        self.make_room(parent)
         before = None if parent is None else self[parent]
         done = () if action is None else tuple(float(value) for value in action)
         if before is not None and self.branches[before.branch].moments[-1] == before.id:
@@ -138,8 +85,30 @@ class Timeline:
         branch.moments.append(number)
         if parent is not None:
             self._following[parent, moment.done] = number
-        self.bytes += _size(moment)
+        self._pictured[number] = None
+        self.bytes += len(moment.picture)
+        self._drop_pictures()
         return moment
+
+    def make_room(self, parent: int | None) -> None:
+        """Forgets the oldest lines if there are too many moments for one that follows ``parent``.
+
+        Raises:
+            RequestError: if nothing can be forgotten but the line that ``parent`` is on.
+        """
+        if len(self.moments) < self.most_moments:
+            return
+        needed = set() if parent is None else self._branches_to(parent)
+        for number in list(self.branches):  # in the order in which they began
+            if len(self.moments) <= self.most_moments * (1 - 1 / BLOCK):
+                break
+            if number in self.branches and number not in needed:
+                self.gone += self._remove(number)
+        if len(self.moments) >= self.most_moments:
+            raise RequestError(
+                f"this line has {len(self.moments)} moments, all that a session may have: start "
+                "anew, and this line makes room, or go back to a moment that is known."
+            )
 
     def following(
         self, parent: int, action: np.ndarray, sampling: int | None = None
@@ -162,20 +131,10 @@ class Timeline:
         Raises:
             RequestError: if the moment ``here`` is on one of them.
         """
-        gone = [self._branch(branch).id]
-        for other in self.branches.values():  # in the order in which they began
-            if other.fork is not None and self.moments[other.fork].branch in gone:
-                gone.append(other.id)
-        if self.moments[here].branch in gone:
+        found = self._branch(branch)
+        if found.id in self._branches_to(here):
             raise RequestError("you are on this branch: go to another one before you forget it.")
-        for number in gone:
-            for moment in self.branches.pop(number).moments:
-                old = self.moments.pop(moment)
-                self.bytes -= _size(old)
-                self._snapshots.pop(moment, None)
-                if old.parent is not None:
-                    self._following.pop((old.parent, old.done), None)
-        return gone
+        return self._remove(found.id)
 
     # -- going back ----------------------------------------------------------------------------
 
@@ -186,6 +145,12 @@ class Timeline:
             moment = self[at]
             yield moment
             at = moment.parent
+
+    def after(self, number: int, most: int) -> list[Moment]:
+        """The moments that come after one on its branch, at most so many."""
+        known = self.branches[self[number].branch].moments
+        first = bisect_right(known, number)
+        return [self.moments[n] for n in known[first : first + most]]
 
     def path_to(self, number: int) -> list[Moment]:
         """From the start to a moment, both included."""
@@ -202,16 +167,9 @@ class Timeline:
         """Whether a moment so many steps after its start should get one."""
         return step > 0 and step % self.every == 0
 
-    def put_snapshot(self, number: int, snapshot: Any, size: int) -> None:
-        """Keeps the snapshot of a moment, and thins them out if they need too much memory."""
-        self._snapshots[number] = (snapshot, size)
-        while self._snapshots and self.snapshot_bytes > self._most_snapshot_bytes:
-            self.every *= 2
-            self._snapshots = {
-                n: kept
-                for n, kept in self._snapshots.items()
-                if self.moments[n].step % self.every == 0
-            }
+    def put_snapshot(self, number: int, snapshot: Any, size: int, here: int) -> None:
+        """Keeps the snapshot of a moment; that from which ``here`` is reached never goes."""
+        self.snapshots.put(number, snapshot, size, here)
 
     def way_to(self, number: int, live: int | None) -> tuple[Moment, Any, list[Moment]]:
         """The shortest way to be at a moment again.
@@ -228,10 +186,40 @@ class Timeline:
         for moment in self.back_from(number):
             if moment.id == live or moment.parent is None:
                 return moment, None, steps[::-1]
-            if moment.id in self._snapshots:
-                return moment, self._snapshots[moment.id][0], steps[::-1]
+            if moment.id in self.snapshots:
+                return moment, self.snapshots[moment.id], steps[::-1]
             steps.append(moment)
         raise AssertionError("every way back ends at a start")
+
+    # -- pictures ------------------------------------------------------------------------------
+
+    def shown(self, number: Any) -> Moment:
+        """A moment that is about to be shown; its picture may have been dropped."""
+        moment = self[number]
+        if number in self._pictured:
+            del self._pictured[number]
+            self._pictured[number] = None
+        return moment
+
+    def keep_picture(self, number: int, picture: bytes) -> Moment:
+        """Gives a moment its picture back."""
+        moment = replace(self[number], picture=picture)
+        self.bytes += len(picture) - len(self.moments[number].picture)
+        self.moments[number] = moment
+        self._pictured.pop(number, None)
+        self._pictured[number] = None
+        self._drop_pictures()
+        return moment
+
+    def _drop_pictures(self) -> None:
+        """Drops those that were shown longest ago if all together need too much memory."""
+        if self.bytes <= self._most_bytes:
+            return
+        while self.bytes > self._most_bytes * (1 - 1 / BLOCK) and len(self._pictured) > 1:
+            number = next(iter(self._pictured))
+            del self._pictured[number]
+            self.bytes -= len(self.moments[number].picture)
+            self.moments[number] = replace(self.moments[number], picture=b"")
 
     # -- the rest ------------------------------------------------------------------------------
 
@@ -253,13 +241,38 @@ class Timeline:
                 ]
                 for m in self.moments.values()
             ],
-            "used": round(self.bytes / self._most_bytes, 3),
         }
 
     def _branch(self, number: Any) -> Branch:
         if not isinstance(number, int) or number not in self.branches:
             raise RequestError("there is no such branch in this timeline (any more).")
         return self.branches[number]
+
+    def _branches_to(self, number: int) -> set[int]:
+        """The branch of a moment, and all those that it was reached along."""
+        found: set[int] = set()
+        at: int | None = number
+        while at is not None:
+            branch = self.branches[self[at].branch]
+            found.add(branch.id)
+            at = branch.fork
+        return found
+
+    def _remove(self, branch: int) -> list[int]:
+        """Removes a branch and all that leave from it; returns their numbers."""
+        gone = [branch]
+        for other in self.branches.values():  # in the order in which they began
+            if other.fork is not None and self.moments[other.fork].branch in gone:
+                gone.append(other.id)
+        for number in gone:
+            for moment in self.branches.pop(number).moments:
+                old = self.moments.pop(moment)
+                self.bytes -= len(old.picture)
+                self._pictured.pop(moment, None)
+                self.snapshots.drop(moment)
+                if old.parent is not None:
+                    self._following.pop((old.parent, old.done), None)
+        return gone
 
     def _new_branch(self, fork: int | None) -> Branch:
         number = self._number()
@@ -271,7 +284,3 @@ class Timeline:
     def _number(self) -> int:
         self._next += 1
         return self._next
-
-
-def _size(moment: Moment) -> int:
-    return len(moment.picture) + MOMENT_BYTES + 32 * len(moment.action)

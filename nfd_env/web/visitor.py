@@ -14,9 +14,12 @@ from nfd_env.controls import Controls
 from nfd_env.web.choices import Modes
 from nfd_env.web.engine import Engine, Seen
 from nfd_env.web.limits import Bucket, Limits, RequestError
+from nfd_env.web.moments import Moment
 from nfd_env.web.start import Start, context_of
-from nfd_env.web.timeline import Moment, Timeline
+from nfd_env.web.timeline import Timeline
 
+AHEAD = 15
+"""Moments after one whose picture is imagined again that get theirs back as well."""
 Show = Callable[[Moment], Awaitable[None]]
 """Shows a moment to the visitor."""
 
@@ -55,7 +58,11 @@ class Visitor:
         self.engine, self.world = engine, engine.world
         self.modes = Modes(engine.world) if modes is None else modes
         self.bucket = Bucket(limits.messages_per_second, 2 * limits.messages_per_second)
-        self.timeline = Timeline(limits.timeline_mb, limits.snapshot_mb)
+        self.timeline = Timeline(
+            limits.timeline_mb, limits.snapshot_mb, most_moments=limits.moments
+        )
+        self.way_steps = limits.way_steps
+        """Steps that are imagined again on the way back to a moment, at most."""
         self.here: int | None = None
         """The moment that they look at; None before their first start."""
         self.uploaded: np.ndarray | None = None
@@ -90,15 +97,17 @@ class Visitor:
         """Begins a line of moments, or goes back to where an equal one began.
 
         Raises:
-            RequestError: if the timeline is full, or the world has no such clip.
+            RequestError: if the world has no such clip.
         """
         async with self._moving:
-            for moment in self.timeline.moments.values():
-                if moment.parent is None and moment.start == start:
-                    self.here = moment.id
-                    return moment
-            if self.timeline.full:
-                raise RequestError("this timeline is full: forget a branch to start anew.")
+            for branch in self.timeline.branches.values():
+                first = self.timeline[branch.moments[0]]
+                if first.parent is None and first.start == start:
+                    if not first.picture:
+                        first = await self._imagine_again(first)
+                    self.here = first.id
+                    self.timeline.shown(first.id)
+                    return first
             seen = await self._reset(start)
             moment = self.timeline.add(
                 None, None, picture=seen.picture, check=seen.check, start=start
@@ -125,8 +134,7 @@ class Visitor:
                     raise RequestError(
                         "the episode has ended here: go back to an earlier moment, or start anew."
                     )
-                if self.timeline.full:
-                    raise RequestError("this timeline is full: forget a branch to go on.")
+                self.timeline.make_room(now.id)
                 seen = await self._next(now, action, sampling)
                 moment = self.timeline.add(
                     now.id,
@@ -139,8 +147,12 @@ class Visitor:
                     sampling=sampling,
                     ended=seen.ended,
                 )
+                self.here = moment.id
                 self._arrived(moment, seen)
+            elif not moment.picture:
+                moment = await self._imagine_again(moment)
             self.here = moment.id
+            self.timeline.shown(moment.id)
             return moment
 
     def expect(self, action: np.ndarray, sampling: int | None = None) -> None:
@@ -153,7 +165,7 @@ class Visitor:
             action: float32 (K,), encoded and checked.
             sampling: denoising steps, as :meth:`act` takes them.
         """
-        if self._coming is None or self._ahead is not None or self.timeline.full:
+        if self._coming is None or self._ahead is not None:
             return
         step = self._coming + 1
         sampling = self.engine.sampling_steps if sampling is None else sampling
@@ -163,11 +175,32 @@ class Visitor:
         seen.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._ahead = _Ahead(action, sampling, step, seen)
 
-    def go(self, number: Any) -> Moment:
-        """Goes to a known moment. The stream follows when a step is taken from there."""
-        moment = self.timeline[number]
+    async def go(self, number: Any) -> Moment:
+        """Goes to a known moment. The stream follows when a step is taken from there.
+
+        Raises:
+            RequestError: if there is no such moment, or no way to imagine it again.
+        """
+        moment = await self.look(number)
         self.here = moment.id
         return moment
+
+    async def look(self, number: Any) -> Moment:
+        """A known moment with its picture, which is imagined again if it was dropped.
+
+        Raises:
+            RequestError: if there is no such moment, or no way to imagine it again.
+        """
+        async with self._moving:
+            moment = self.timeline.shown(number)
+            return moment if moment.picture else await self._imagine_again(moment)
+
+    def way_back(self, number: int) -> int:
+        """How many steps are imagined again to see a moment; 0 if its picture is kept."""
+        moment = self.timeline[number]
+        if moment.picture or moment.parent is None:
+            return 0
+        return len(self.timeline.way_to(moment.parent, self._live)[2]) + 1
 
     def now(self) -> Moment:
         """The moment that they look at; RequestError if there is none yet."""
@@ -243,19 +276,61 @@ class Visitor:
         """Brings the stream to a moment, by as few steps as possible."""
         self._drop_ahead()
         begin, snapshot, steps = self.timeline.way_to(number, self._live)
+        if len(steps) > self.way_steps:
+            raise RequestError(
+                f"from the nearest moment whose state is kept, step {begin.step}, it is "
+                f"{len(steps)} steps to here; at most {self.way_steps} are imagined again. Go to a "
+                f"step from {begin.step} to {begin.step + self.way_steps} of this line instead."
+            )
         if begin.id != self._live:
             self._live = None
             if snapshot is not None:
                 await self.engine.restore(self.stream, snapshot)
             else:
-                await self._reset(begin.start)
+                await self._begin_again(begin)
             self._live = begin.id
         for moment in steps:
-            save = self.timeline.wants_snapshot(moment.step)
-            action = np.array(moment.action, np.float32)
-            seen = await self._step(action, moment.sampling, show=False, save=save)
-            self.drifted += seen.check != moment.check
-            self._arrived(moment, seen)
+            await self._step_again(moment)
+
+    async def _imagine_again(self, moment: Moment) -> Moment:
+        """A moment whose picture was dropped, with its picture.
+
+        Those on the way to it and a few after it get theirs back as well: whoever looks there goes
+        on looking there.
+        """
+        if moment.parent is None:
+            found = await self._begin_again(moment)
+        else:
+            await self._come_to(moment.parent)
+            found = await self._step_again(moment)
+        for after in self.timeline.after(moment.id, AHEAD):
+            if after.picture:
+                break
+            await self._step_again(after)
+        self.timeline.shown(moment.id)
+        return found
+
+    async def _begin_again(self, moment: Moment) -> Moment:
+        seen = await self._reset(moment.start)
+        self._live = moment.id
+        return self._kept(moment, seen)
+
+    async def _step_again(self, moment: Moment) -> Moment:
+        """Takes the step to a known moment, at whose parent the stream is."""
+        seen = await self._step(
+            np.array(moment.action, np.float32),
+            moment.sampling,
+            show=not moment.picture,
+            save=self.timeline.wants_snapshot(moment.step),
+        )
+        self._arrived(moment, seen)
+        return self._kept(moment, seen)
+
+    def _kept(self, moment: Moment, seen: Seen) -> Moment:
+        self.drifted += seen.check != moment.check
+        if moment.picture:
+            return moment
+        return self.timeline.keep_picture(moment.id, seen.picture)
 
     async def _step(
         self, action: np.ndarray, sampling: int | None, *, show: bool, save: bool
@@ -267,7 +342,8 @@ class Visitor:
     def _arrived(self, moment: Moment, seen: Seen) -> None:
         self._live = moment.id
         if seen.snapshot is not None:
-            self.timeline.put_snapshot(moment.id, seen.snapshot, seen.snapshot.num_bytes)
+            size, here = seen.snapshot.num_bytes, moment.id if self.here is None else self.here
+            self.timeline.put_snapshot(moment.id, seen.snapshot, size, here)
 
     async def _reset(self, start: Start) -> Seen:
         self._drop_ahead()

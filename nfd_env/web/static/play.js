@@ -21,8 +21,9 @@ const held = new Held($("screen"), {
 });
 
 let socket = null, welcome = null, tree = new Tree(), retry = 0;
-let playing = false, replaying = false, waiting = 0, due = 0, fps = 10, timer = 0;
+let playing = false, replaying = false, imagining = false, waiting = 0, due = 0, fps = 10, timer = 0;
 let compared = null, local = null, watching = 0, wanted = null;
+let sought = null, next = []; // moments that the server is asked to show, one at a time
 let drawn = [], delays = [], written = 0, moved = false, saved = "";
 
 // -- connection ----------------------------------------------------------------------------
@@ -67,6 +68,8 @@ const heard = {
     remember("session", message.session);
     tree = new Tree(message.timeline);
     compared = null;
+    replaying = false;
+    forgetSought();
     document.title = `${message.world.name} · NFD-World`;
     $("title").textContent = message.world.name;
     document.body.style.setProperty("--shape", message.world.shape[1] / message.world.shape[0]);
@@ -113,8 +116,10 @@ const heard = {
     tree.addBranch({ id: branch, name });
     redraw();
   },
-  forgotten({ branches }) {
+  forgotten({ branches, words }) {
     tree.forget(branches);
+    forgetSought();
+    if (words) note(words);
     if (branches.includes(compared)) compare(null);
     redraw();
   },
@@ -129,9 +134,25 @@ const heard = {
     $("link").select();
   },
   replaying({ steps }) {
+    forgetSought();
     replaying = true;
     status(`replaying ${steps} steps`);
     buttons();
+  },
+  // Pictures that the server has dropped are imagined again.
+  returning({ steps }) {
+    imagining = true;
+    if (steps > 30) status(`imagining ${steps} steps again`);
+    buttons();
+  },
+  returned() {
+    imagining = false;
+    if ($("status").textContent.startsWith("imagining")) status("paused");
+    buttons();
+  },
+  dropped({ n }) {
+    if (n === wanted) $("other-caption").textContent += " (this picture comes when you pause)";
+    seekNext();
   },
   replayed({ same, steps }) {
     replaying = false;
@@ -149,12 +170,16 @@ const heard = {
   },
   stopped() {
     replaying = false;
+    forgetSought();
+    status("paused");
     buttons();
   },
   error({ words }) {
     waiting = 0;
     replaying = false;
+    forgetSought();
     pause();
+    stopWatching();
     note(words);
   },
 };
@@ -174,6 +199,7 @@ function frame(data) {
   tree.here = header.n;
   local = null;
   wanted = null;
+  forgetSought(); // whoever moves stops what was being imagined again
   moved = true;
   document.body.dataset.moment = header.n;
   screen.show(picture, () => {
@@ -221,7 +247,7 @@ function send() {
 }
 
 function pressed() {
-  if (playing || replaying || !tree.now) return;
+  if (playing || replaying || imagining || !tree.now) return;
   stopWatching();
   if (waiting < CREDIT) send();
 }
@@ -251,13 +277,15 @@ function pause() {
   if (was) {
     status("paused");
     keep();
+    wanted = null;
+    beside(); // with pictures that did not come while time went on
   }
   buttons();
   redraw();
 }
 
 function toggle() {
-  if (replaying) say({ do: "stop" });
+  if (replaying || imagining) say({ do: "stop" });
   else if (playing) pause();
   else play();
 }
@@ -279,14 +307,30 @@ function replay(link, pace) {
 // Shows a moment without moving there.
 function look(n, onto) {
   const picture = tree.pictures.get(n);
-  if (picture) onto.show(picture);
-  else say({ do: "look", n });
+  if (picture) return onto.show(picture);
+  next = next.filter((asked) => asked.onto !== onto); // of each canvas only the newest counts
+  next.push({ n, onto });
+  if (sought === null) seekNext();
+}
+
+// One at a time: each may take the server many steps. While time goes on it only gives what it has.
+function seekNext() {
+  sought = next.shift()?.n ?? null;
+  if (sought === null) return;
+  say({ do: "look", n: sought, kept: playing || replaying });
+}
+
+function forgetSought() {
+  imagining = false;
+  sought = null;
+  next = [];
 }
 
 function looked(n) {
   const picture = tree.pictures.get(n);
   if (n === (local ?? tree.here)) screen.show(picture);
   if (n === wanted) other.show(picture);
+  if (n === sought) seekNext();
 }
 
 function showLocal(n) {
@@ -326,6 +370,7 @@ function watch() {
   let step = tree.fork(tree.now.branch, compared);
   const last = Math.max(mine.length, theirs.length) - 1;
   watching = setInterval(() => {
+    if (sought !== null) return; // its picture is being imagined again
     const n = mine[Math.min(step, mine.length - 1)];
     // Where mine is over the other goes on: its step counts.
     showLocal(n);
@@ -378,7 +423,7 @@ function redraw() {
 }
 
 function buttons() {
-  const now = tree.now, busy = replaying;
+  const now = tree.now, busy = replaying || imagining;
   $("play").textContent = playing ? "Pause" : busy ? "Stop" : "Play";
   $("play").disabled = !now;
   $("back").disabled = busy || !now || now.parent === null;
@@ -436,6 +481,7 @@ function start(what) {
   if (Number.isSafeInteger(seed) && seed >= 0) what.seed = seed;
   if ($("mode").value) what.mode = $("mode").value;
   pause();
+  stopWatching();
   say({ do: "start", ...what });
   $("starts").close();
   $("screen").focus({ preventScroll: true });
@@ -493,7 +539,7 @@ function recall(key) {
 function keep() {
   if (!moved || replaying || !tree.now) return;
   moved = false;
-  say({ do: "share", n: tree.here });
+  say({ do: "share", n: tree.here, short: true });
 }
 
 setInterval(keep, 3000);

@@ -1,10 +1,13 @@
-// The timeline as the page knows it: moments, branches, and the pictures that were seen.
+// The timeline as the page knows it: moments, branches, and the pictures that were seen last.
+
+const MOST_PICTURES = 32 * 2 ** 20; // bytes of pictures; the server is asked for others
 
 export class Tree {
   constructor(described) {
     this.moments = new Map();
     this.branches = new Map();
-    this.pictures = new Map();
+    this.pictures = new Map(); // what was seen longest ago comes first
+    this.bytes = 0;
     this.here = null;
     for (const branch of described?.branches ?? []) this.addBranch(branch);
     for (const [n, parent, branch, step, reward, total, uncertainty, ended, sampling] of
@@ -24,14 +27,29 @@ export class Tree {
       this.moments.set(moment.n, moment);
       this.branches.get(moment.branch)?.moments.push(moment.n);
     }
-    if (picture) this.pictures.set(moment.n, picture);
+    if (picture) this.keep(moment.n, picture);
+  }
+
+  keep(n, picture) {
+    this.drop(n);
+    this.pictures.set(n, picture);
+    this.bytes += picture.length;
+    for (const old of this.pictures.keys()) {
+      if (this.bytes <= MOST_PICTURES || old === n) break;
+      this.drop(old);
+    }
+  }
+
+  drop(n) {
+    this.bytes -= this.pictures.get(n)?.length ?? 0;
+    this.pictures.delete(n);
   }
 
   forget(ids) {
     for (const id of ids) {
       for (const n of this.branches.get(id)?.moments ?? []) {
         this.moments.delete(n);
-        this.pictures.delete(n);
+        this.drop(n);
       }
       this.branches.delete(id);
     }
@@ -73,7 +91,6 @@ export function drawBranches(list, tree, compared, act) {
   let longest = 1;
   for (const moment of tree.moments.values()) longest = Math.max(longest, moment.step);
   const rows = [...tree.branches.values()].filter((b) => b.moments.length);
-  const current = new Set(tree.current);
   const focused = document.activeElement?.dataset?.key;
   list.replaceChildren(...rows.map((branch) => {
     const tip = tree.moments.get(branch.moments.at(-1));
@@ -105,7 +122,7 @@ export function drawBranches(list, tree, compared, act) {
     bar.style.left = `${(100 * from) / longest}%`;
     bar.style.width = `max(4px, ${(100 * (tip.step - from)) / longest}%)`;
     track.append(bar);
-    if (tree.now && current.has(branch.moments[0]) && here) {
+    if (here) {
       const mark = element("b");
       mark.style.left = `${(100 * tree.now.step) / longest}%`;
       track.append(mark);

@@ -18,6 +18,7 @@ from PIL import Image
 from playwright import sync_api as playwright
 
 from nfd_env.env import NFDWorldEnv
+from nfd_env.web.limits import Limits
 from tests.nfd_env.web.serving import make_lobby, served_in_a_thread
 from tests.toy import ToyWorld
 
@@ -152,6 +153,42 @@ def test_a_session_that_the_server_lost_is_walked_again(browser, server):
         tab.page.reload()
         tab.page.wait_for_selector("#status:has-text('replayed 3 steps')")
         assert np.array_equal(tab.seen(), last)
+
+
+def test_pictures_that_the_server_and_the_page_dropped_come_back(browser):
+    limits = Limits(timeline_mb=8 / 1024)
+    with (
+        served_in_a_thread(make_lobby(limits=limits, endless=True)) as (url, lobby),
+        Tab(browser, url) as tab,
+    ):
+        keys = ["ArrowLeft", ".", "ArrowRight"] * 40
+        seen = [tab.start(9), *(tab.press(key) for key in keys)]
+        tab.page.reload()  # the page has no pictures now
+        tab.page.wait_for_selector("body[data-shown]")
+        (visitor,) = lobby.visitors.values()
+        numbers = visitor.timeline.branches[max(visitor.timeline.branches)].moments
+        for step in (3, 50):
+            assert not visitor.timeline[numbers[step]].picture
+            tab.page.locator("#scrub").evaluate(
+                f"s => {{ s.value = {step}; s.dispatchEvent(new Event('input')); }}"
+            )
+            tab.page.wait_for_timeout(500)
+            assert np.array_equal(tab.seen(), seen[step])
+        tab.page.locator("#scrub").evaluate("s => s.dispatchEvent(new Event('change'))")
+        tab.page.wait_for_selector(f"body[data-shown='{numbers[50]}']")
+        others = [tab.press("ArrowRight"), tab.press("ArrowRight")]
+        walked = [*keys[:50], "ArrowRight", "ArrowRight"]
+        assert all(map(np.array_equal, others, expected(9, walked)[51:]))
+
+        # Beside: the old line at the same step; then both futures from the fork to their end.
+        tab.page.click("#branches .branch:not(.here) button[aria-label='Show Start 2 beside']")
+        tab.page.wait_for_timeout(500)
+        assert np.array_equal(tab.seen("other"), seen[52])
+        tab.page.select_option("#speed", "30")
+        tab.page.click("#watch")
+        tab.page.wait_for_timeout(5000)
+        assert np.array_equal(tab.seen("other"), seen[-1])
+        assert np.array_equal(tab.seen(), others[-1])
 
 
 def test_two_visitors_play_at_once(browser, server):

@@ -139,13 +139,13 @@ def test_an_expected_step_with_another_number_does_not_count():
         begun = await visitor.start(Start(3))
         checks = []
         for announced in (4, 1):
-            visitor.go(begun.id)
+            await visitor.go(begun.id)
             first = asyncio.ensure_future(visitor.act(np.array([2], np.float32), announced))
             await asyncio.sleep(0)  # it has been asked for
             visitor.expect(action, announced)
             await first
             checks.append((await visitor.act(action, 4)).check)
-            visitor.go(first.result().id)
+            await visitor.go(first.result().id)
             checks.append((await visitor.act(action, 1)).check)
         lobby.engine.close()
         return checks, visitor.drifted
@@ -155,7 +155,7 @@ def test_an_expected_step_with_another_number_does_not_count():
         visitor, checks = lobby.enter(), []
         for first in (4, 1):
             for second in (4, 1):
-                visitor.go((await visitor.start(Start(3))).id)
+                await visitor.go((await visitor.start(Start(3))).id)
                 await visitor.act(np.array([2], np.float32), first)
                 checks.append((await visitor.act(np.array([1], np.float32), second)).check)
         lobby.engine.close()

@@ -57,7 +57,7 @@ def test_an_expected_step_does_not_wait_to_be_asked_for():
             assert engine.core.steps[0] == len(seen) - 1
         engine.close()
         assert np.array_equal(shown(seen), expected(3, [1, 2, 0, 2] * 9)[0])
-        assert len(visitor.timeline._snapshots) == 2
+        assert len(visitor.timeline.snapshots) == 2
         assert visitor.drifted == 0
 
     asyncio.run(run())
@@ -77,8 +77,8 @@ def test_what_is_done_instead_counts(settle):
         three = await act(visitor, LEFT, RIGHT)
         if settle:
             await settled(engine)
-        visitor.go(one.id)
-        visitor.go(three.id)
+        await visitor.go(one.id)
+        await visitor.go(three.id)
         four = await visitor.act(LEFT)
         assert np.array_equal(shown([three, four]), expected(3, [1, 0, 1, 1])[0][3:])
         # A new start, and from there.
@@ -100,7 +100,7 @@ def test_nothing_is_expected_after_an_end(caplog):
         with pytest.raises(RequestError, match="the episode has ended"):
             await visitor.act(STAY)
         steps = moment.step
-        visitor.go(moment.parent)
+        await visitor.go(moment.parent)
         assert (await visitor.act(LEFT)).step == steps
         engine.close()
 
