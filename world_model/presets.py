@@ -105,8 +105,8 @@ DEFEND = replace(
     network=replace(
         SMALL_GAME.network, layers=4, temporal_layers=(1, 2), mlp_width=384, transport=(1, 14)
     ),
-    # Monsters far away are a dozen pixels.
-    flow=replace(SMALL_GAME.flow, object_weights=(20.0,)),
+    # Monsters far away are a dozen pixels, and where they walk is random.
+    flow=replace(SMALL_GAME.flow, object_weights=(20.0,), own_retraces=True),
 )
 # Flat colours, and all that moves is a paddle and a ball of two pixels, which flies up to 3 pixels
 # a step, or 4 to the side, in every direction.
