@@ -124,7 +124,8 @@ def play_long(world: Any, steps: int, seed: int, tell: Any = None, **settings: A
     frame, _ = env.reset(seed=seed)
     trace = Trace(np.zeros((steps, len(STATISTICS)), np.float32), seconds=np.zeros(steps))
     compared = {step: place for place, step in enumerate(sorted(steps_to_keep(steps)))}
-    # Filled at once: what is kept must not look like memory that grows.
+    # Filled at once, and no view of it is made on the way, which would cut the heap into pieces:
+    # what is kept must not look like memory that grows.
     kept = np.full((len(compared), *frame.shape), 255, np.uint8)
     wanted = {int(t) for t in np.unique(np.geomspace(1, steps, 16).round())}
     action = env.action_space.sample()
@@ -138,7 +139,6 @@ def play_long(world: Any, steps: int, seed: int, tell: Any = None, **settings: A
             trace.seconds[step - 1] = time.perf_counter() - started
             if step in compared:
                 kept[compared[step]] = frame
-                trace.frames[step] = kept[compared[step]]
             trace.statistics[step - 1] = frame_statistics(before[None], frame[None])[0]
             if step in wanted:
                 trace.shots.append((step, frame))
@@ -149,6 +149,7 @@ def play_long(world: Any, steps: int, seed: int, tell: Any = None, **settings: A
                     tell(min(CHECK_EVERY, steps))
     finally:
         env.close()
+    trace.frames.update((step, kept[place]) for step, place in compared.items())
     return trace
 
 
