@@ -67,6 +67,15 @@ class Aim:
         heights = shown.sum(axis=0)
         if heights.max() < cls.LEAST:
             return None
-        # The tallest is the nearest; all columns of that height are its middle.
-        column = float(np.flatnonzero(heights == heights.max()).mean())
-        return (column + 0.5) / width - 0.5
+        return middle_of_tallest(heights) / width - 0.5
+
+
+def middle_of_tallest(heights: np.ndarray) -> float:
+    """Where the nearest monster stands, in pixels from the left edge.
+
+    The tallest is the nearest; all columns of that height are its middle.
+
+    Args:
+        heights: int (W,), pixels of each column that are a monster.
+    """
+    return float(np.flatnonzero(heights == heights.max()).mean()) + 0.5

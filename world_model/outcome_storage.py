@@ -13,6 +13,7 @@ from world_model.errors import WorldFormatError, WorldNotFoundError
 from world_model.outcome import OutcomeModel
 from world_model.outcome_config import OutcomeConfig
 from world_model.storage import atomic_folder, save_tensors
+from world_model.weights import stored_weights
 
 FORMAT_VERSION = 1
 
@@ -30,12 +31,9 @@ def save_outcome(
         "outcome": model.config.to_dict(),
         "action_spec": model.action_spec.to_dict(),
     }
-    tensors = {
-        name: value.to("cpu", dtype).contiguous() for name, value in model.state_dict().items()
-    }
     with atomic_folder(folder) as temporary:
         (temporary / "config.json").write_text(json.dumps(description, indent=1))
-        save_tensors(tensors, temporary / "model.safetensors")
+        save_tensors(stored_weights(model, dtype), temporary / "model.safetensors")
 
 
 def load_outcome(folder: str | Path) -> OutcomeModel:

@@ -18,7 +18,7 @@ from world_model.errors import ConfigError
 from world_model.storage import atomic_folder, file_hash, save_tensors
 from world_model.weights import stored_weights
 from world_model.world import World
-from world_model.world_config import identity_of
+from world_model.world_config import config_text, identity_of
 
 
 def repack(folder: str | Path) -> int:
@@ -49,7 +49,7 @@ def repack(folder: str | Path) -> int:
                 new.replace(old)
                 data.setdefault("repacked", {})[name] = file_hash(old)
         shutil.rmtree(temporary / "smaller")
-        text = json.dumps(data, indent=1) + "\n"
+        text = config_text(data)
         if identity_of(text) != world.content_hash:
             raise ConfigError(f"{folder / 'config.json'} was edited by hand. Save the world anew.")
         (temporary / "config.json").write_text(text, encoding="utf-8")

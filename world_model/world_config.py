@@ -90,7 +90,7 @@ class WorldParts:
         }
         if self.repacked:
             data["repacked"] = self.repacked
-        return _to_text(data)
+        return config_text(data)
 
     @classmethod
     def from_json(cls, text: str, where: str) -> WorldParts:
@@ -168,11 +168,12 @@ def identity_of(text: str) -> str:
     data = json.loads(text)
     if "repacked" in data:
         del data["repacked"]
-        text = _to_text(data)
+        text = config_text(data)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _to_text(data: dict[str, Any]) -> str:
+def config_text(data: dict[str, Any]) -> str:
+    """``data`` as ``config.json`` is written: the identity hangs on every character."""
     return json.dumps(data, indent=1) + "\n"
 
 

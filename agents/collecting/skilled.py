@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.aiming import AIM_ACTIONS
+from agents.aiming import AIM_ACTIONS, middle_of_tallest
 from agents.collecting.behaviour import BehaviourPolicy
 from agents.seeing import SEEING
 
@@ -77,9 +77,8 @@ class Hunt:
         heights = (info["labels"] == self.target).sum(axis=0)
         if heights.max() < self.near:
             return self.index[self.search]
-        # The tallest is the nearest; all columns of that height are its middle.
-        column, middle = float(np.flatnonzero(heights == heights.max()).mean()), len(heights) / 2
-        if abs(column + 0.5 - middle) <= 2:
+        away = middle_of_tallest(heights) - len(heights) / 2
+        if abs(away) <= 2:
             return self.index["attack"]
-        self.search = "left" if column + 0.5 < middle else "right"
+        self.search = "left" if away < 0 else "right"
         return self.index[self.search]

@@ -194,9 +194,12 @@ class Conversation:
         await self.visitor.stop()
         echo, drifted = messages.number(asked, "c", 0, 1e15), self.visitor.drifted
         moment = await self.visitor.act(self._action(asked), self._sampling(asked))
-        if self.visitor.drifted > drifted:
-            await self.tell("drifted")
+        await self._tell_drift(drifted)
         await self.show(moment, c=echo)
+
+    async def _tell_drift(self, before: int) -> None:
+        if self.visitor.drifted > before:
+            await self.tell("drifted")
 
     async def _start(self, asked: dict[str, Any]) -> None:
         await self.visitor.stop()
@@ -222,7 +225,7 @@ class Conversation:
         if self.visitor.timeline[asked.get("n")].picture:
             await self.show(await self.visitor.go(asked["n"]))
         else:
-            await self._imagine_again(asked["n"], self._arrive)
+            await self._imagine_again(asked["n"])
 
     async def _look(self, asked: dict[str, Any]) -> None:
         moment = self.visitor.timeline.shown(asked.get("n"))
@@ -232,29 +235,19 @@ class Conversation:
             await self.tell("dropped", n=moment.id)
         else:
             await self.visitor.stop()
-            await self._imagine_again(moment.id, self._find)
+            await self._imagine_again(moment.id, look=True)
 
-    async def _imagine_again(self, number: int, walk: Callable[[int], Awaitable[None]]) -> None:
+    async def _imagine_again(self, number: int, **look: bool) -> None:
         """Lets a moment be imagined again whose picture was dropped, until the page moves."""
         await self.tell("returning", steps=self.visitor.way_back(number))
-        self.visitor.play_in_background(self._telling(walk, number))
+        self.visitor.play_in_background(self._telling(self._return, number, look))
 
-    async def _arrive(self, number: int) -> None:
+    async def _return(self, number: int, look: dict[str, bool]) -> None:
         drifted = self.visitor.drifted
-        moment = await self.visitor.go(number)
-        await self._returned(drifted)
-        await self.show(moment)
-
-    async def _find(self, number: int) -> None:
-        drifted = self.visitor.drifted
-        moment = await self.visitor.look(number)
-        await self._returned(drifted)
-        await self.show(moment, look=True)
-
-    async def _returned(self, drifted: int) -> None:
+        moment = await (self.visitor.look if look else self.visitor.go)(number)
         await self.tell("returned")
-        if self.visitor.drifted > drifted:
-            await self.tell("drifted")
+        await self._tell_drift(drifted)
+        await self.show(moment, **look)
 
     async def _name(self, asked: dict[str, Any]) -> None:
         branch = self.visitor.timeline.rename(asked.get("branch"), asked.get("name", ""))
