@@ -72,9 +72,9 @@ class GpuTrainOptions:
     """Learns the outcome model alone, for a later call with the same ``work``."""
     outcome_minutes: float = 1.5
     """Time that is set aside for outcome model, calibration and packing."""
-    compile: bool = True
+    compile: bool = False
     """Compile the network."""
-    graphs: bool = False
+    graphs: bool = True
     """Replay training steps as CUDA graphs; only without ``compile``."""
     work: Path = Path("runs/gpu-train")
     """Folder for what need not be kept."""

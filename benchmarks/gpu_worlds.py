@@ -59,7 +59,7 @@ class GpuWorldsOptions:
     """Of them on imagined frames; 0 leaves adapting to a later ``nfd`` command."""
     compile: bool = False
     """Compile the networks."""
-    graphs: bool = False
+    graphs: bool = True
     """Replay training steps as CUDA graphs; only without ``compile``."""
     work: Path = Path("runs/gpu-worlds")
     """Folder for what need not be kept."""

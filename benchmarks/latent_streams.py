@@ -8,7 +8,7 @@ import torch
 
 from world_model.flow import FlowConfig, add_noise, predict_x0
 from world_model.network import NextFrameDiffusion
-from world_model.noise import Purpose, normal, stream_keys
+from world_model.noise import Purpose, normals
 from world_model.samplers import euler, time_grid
 
 
@@ -36,7 +36,8 @@ class LatentStreams:
         config, device = network.config, network.spatial_angles.device
         self.network, self.flow, self.at_once = network, flow, at_once
         self.grid = time_grid(steps)
-        self.cache = network.empty_cache(batch, spare_slots=2 * (at_once - 1))
+        spare = 2 * at_once - 1 if at_once > 1 else 0
+        self.cache = network.empty_cache(batch, spare_slots=spare)
         for part in (self.cache.keys, self.cache.values):
             part.normal_()
         slots = self.cache.frames.shape[1]
@@ -60,7 +61,9 @@ class LatentStreams:
     def advance(self) -> None:
         """Imagines the next ``at_once`` frames, in place."""
         index, following = self.index, self.index + self.at_once
-        noise, blur = self._noise(following, Purpose.SAMPLE), self._noise(index, Purpose.CONTEXT)
+        wanted = [(following.flatten(), Purpose.SAMPLE, 0), (index.flatten(), Purpose.CONTEXT, 0)]
+        drawn = normals(self.seeds, wanted, tuple(self.latents.shape[2:]))
+        noise, blur = (part.view_as(self.latents) for part in drawn)
         flat = self.latents.flatten(0, 1)
         context = add_noise(flat, blur.flatten(0, 1), self.level.flatten())
         context = context.view_as(self.latents)
@@ -76,7 +79,9 @@ class LatentStreams:
                     [index, following],
                 ]
             latents, t, actions, frames = (torch.cat(part, dim=1) for part in inputs)
-            raw = self.network.stream(latents, t, actions, frames, self.cache, emit=self.at_once)
+            raw = self.network.stream(
+                latents, t, actions, frames, self.cache, emit=self.at_once, full=True
+            )
             assert raw is not None
             x0 = predict_x0(raw.flatten(0, 1), x.flatten(0, 1), now.flatten(), None, self.flow)
             return x0.view_as(x)
@@ -90,8 +95,3 @@ class LatentStreams:
     def _decode(self, decoder: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """Pixels of the newest frames, uint8 (B * at_once, H, W, 3)."""
         return decoder(self.latents.flatten(0, 1))
-
-    def _noise(self, index: torch.Tensor, purpose: Purpose) -> torch.Tensor:
-        """Noise of the frames (B, at_once), shaped as the latents."""
-        keys = stream_keys(self.seeds, index.flatten(), purpose)
-        return normal(keys, tuple(self.latents.shape[2:])).view_as(self.latents)

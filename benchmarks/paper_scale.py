@@ -34,6 +34,7 @@ from world_model.action_spec import ActionSpec
 from world_model.autoencoder.config import AutoencoderConfig
 from world_model.autoencoder.tokenizer import AutoencoderTokenizer
 from world_model.flow import FlowConfig
+from world_model.kv_cache import store
 from world_model.network import NetworkConfig, NextFrameDiffusion
 from world_model.presets import get_preset
 
@@ -216,6 +217,7 @@ def _prepare(streams: LatentStreams, mode: str, device: torch.device) -> Callabl
         for block in streams.network.blocks:
             for name in ("modulate", "qkv_of", "finish"):
                 setattr(block, name, torch.compile(getattr(block, name), dynamic=False))
+        streams.cache.store = torch.compile(store, dynamic=False)
     for _ in range(3):
         streams.advance()
     if mode == "eager":

@@ -4,16 +4,19 @@ Within a frame everything sees everything; across frames only the past, and of i
 
 Three ways to compute it, equal to float tolerance (the tests hold them to it): within each frame
 alone, over each frame's window of a whole sequence (training), and against a ring of cached keys
-and values (streaming).
+and values (streaming, :mod:`world_model.kv_cache`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+FEW_HEADS = 32
+"""Heads of all streams together up to which keys are spread over a GPU."""
+MANY_KEYS = 1024
+"""Keys from which on that pays."""
 
 
 def frame_mask(query_frames: Tensor, key_frames: Tensor, window: int) -> Tensor:
@@ -39,6 +42,10 @@ def expand_mask(mask: Tensor, tokens: int) -> Tensor:
 def softmax_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention; q (..., Q, d), k and v (..., K, d), mask bool (..., Q, K)."""
     training = torch.is_grad_enabled()
+    if mask is None and not training and _few_queries(q, k):
+        # Flash attention is the one that spreads the keys over the whole GPU. The private operator
+        # is what asks for it without a switch that other threads would see.
+        return torch.ops.aten._scaled_dot_product_flash_attention(q, k, v)[0]
     if q.device.type != "cpu" or not (training or q.dtype == torch.bfloat16):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     # The fused CPU kernel is slow backwards, and in bfloat16 forwards: for 64 tokens the plain
@@ -47,6 +54,21 @@ def softmax_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = Non
     if mask is not None:
         scores.masked_fill_(~mask, float("-inf"))
     return scores.softmax(dim=-1).to(v.dtype) @ v
+
+
+def _few_queries(q: Tensor, k: Tensor) -> bool:
+    """Whether queries (B, heads, Q, d) alone would leave most of a GPU idle, and keys are many."""
+    if q.device.type != "cuda" or q.dtype not in (torch.bfloat16, torch.float16) or q.ndim != 4:
+        return False
+    few = q.shape[0] * q.shape[1] <= FEW_HEADS and k.shape[2] >= MANY_KEYS
+    return few and q.shape[3] % 8 == 0 and q.shape[3] <= 256 and _has_flash(q.device.index)
+
+
+@torch.compiler.assume_constant_result
+def _has_flash(index: int | None) -> bool:
+    """Whether a GPU can run flash attention, and PyTorch was built with it."""
+    built = torch.backends.cuda.is_flash_attention_available()
+    return built and torch.cuda.get_device_capability(index) >= (8, 0)
 
 
 def attend_within_frames(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -101,75 +123,3 @@ def attend_window(
     keys, values = gather(k, past_k), gather(v, past_v)
     out = softmax_attention(q.flatten(0, 1).transpose(1, 2), keys, values, mask)
     return out.transpose(1, 2).unflatten(0, (batch, frames))
-
-
-@dataclass
-class KVCache:
-    """Rings of keys and values of the last frames, for every layer that looks across frames.
-
-    The ring position of frame ``f`` is ``f % slots``, so a stream's layout depends on its own
-    frame index alone, whatever batch it sits in. ``slots`` is ``window + 1``: a pass that folds
-    the clean pass of frame ``i - 1`` into the denoising of frame ``i`` needs the frames from
-    ``i - window`` to ``i``.
-    """
-
-    keys: Tensor
-    """(B, layers, heads, slots, N, d), rotated by their absolute positions."""
-    values: Tensor
-    """(B, layers, heads, slots, N, d)."""
-    frames: Tensor
-    """int64 (B, slots): which frame each slot holds, -1 where it is empty."""
-
-    @classmethod
-    def empty(
-        cls,
-        batch: int,
-        layers: int,
-        heads: int,
-        slots: int,
-        tokens: int,
-        head_dim: int,
-        *,
-        device: torch.device | str,
-        dtype: torch.dtype,
-    ) -> KVCache:
-        """A preallocated cache with nothing in it."""
-        shape = (batch, layers, heads, slots, tokens, head_dim)
-        return cls(
-            keys=torch.zeros(shape, device=device, dtype=dtype),
-            values=torch.zeros(shape, device=device, dtype=dtype),
-            frames=torch.full((batch, slots), -1, dtype=torch.int64, device=device),
-        )
-
-    def claim(self, frame_index: Tensor) -> Tensor:
-        """Marks the slots of the frames (B, F) as theirs; returns the slots, int64 (B, F)."""
-        slots = frame_index % self.frames.shape[1]
-        self.frames.scatter_(1, slots, frame_index)
-        return slots
-
-    def write(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:
-        """Stores keys and values (B, F, N, heads, d) of one layer at ``slots`` (B, F)."""
-        batch = torch.arange(slots.shape[0], device=slots.device)[:, None]
-        # Advanced indices around a slice put the indexed dimensions first: (B, F, heads, N, d).
-        self.keys[:, layer][batch, :, slots] = k.transpose(2, 3).to(self.keys.dtype)
-        self.values[:, layer][batch, :, slots] = v.transpose(2, 3).to(self.values.dtype)
-
-    def attend(self, layer: int, q: Tensor, mask: Tensor) -> Tensor:
-        """Attention of q (B, F, N, heads, d) to everything in the ring that ``mask`` allows.
-
-        Args:
-            layer: which of the cached layers.
-            q: queries, rotated.
-            mask: bool (B, 1, F * N, slots * N), see :meth:`mask`.
-        """
-        frames, tokens = q.shape[1:3]
-        keys = self.keys[:, layer].flatten(2, 3)  # (B, heads, slots * N, d)
-        values = self.values[:, layer].flatten(2, 3)
-        q = q.flatten(1, 2).transpose(1, 2).to(keys.dtype)
-        out = softmax_attention(q, keys, values, mask)
-        return out.transpose(1, 2).unflatten(1, (frames, tokens))
-
-    def mask(self, frame_index: Tensor, window: int) -> Tensor:
-        """bool (B, 1, F * N, slots * N): what queries of the given frames (B, F) may see."""
-        tokens = self.keys.shape[4]
-        return expand_mask(frame_mask(frame_index, self.frames, window), tokens)[:, None]

@@ -17,7 +17,8 @@ from torch import Tensor
 from world_model.network import NextFrameDiffusion
 
 MAX_SHAPES = 32
-"""Shapes that are compiled for one network: two for every batch size, one with a single step."""
+"""Variants that are compiled for one network: two for every batch size, one with a single step; as
+many again where episodes begin with fewer frames than the window has."""
 
 
 class CompiledStream:
@@ -53,7 +54,7 @@ class CompiledStream:
             with self._lock:
                 return self._compiled(*inputs, **options)
         except Exception as error:
-            # Wrong input fails here too, and says so. Slots that were written are written again.
+            # Wrong input fails here too, and says so.
             result = self.network.stream(*inputs, **options)
             self.failed = True
             reason = next(iter(str(error).splitlines()), repr(error))

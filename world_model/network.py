@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from world_model.action_spec import ActionSpec
-from world_model.attention import KVCache, attend_window, attend_within_frames
+from world_model.attention import attend_window, attend_within_frames
 from world_model.blocks import NORM_EPS, Block, modulated
 from world_model.embeddings import ActionEmbedding, TimeEmbedding
+from world_model.kv_cache import KVCache
 from world_model.network_config import CHANNELS, NetworkConfig
 from world_model.rope import rotation, spatial_angles, time_frequencies
 from world_model.transport import BLOCK, displacements, transport
@@ -215,13 +216,20 @@ class NextFrameDiffusion(nn.Module):
     def empty_cache(
         self, batch: int, *, spare_slots: int = 0, dtype: torch.dtype | None = None
     ) -> KVCache:
-        """An empty ring for ``batch`` streams; ``spare_slots`` make room for speculation."""
+        """An empty ring for ``batch`` streams.
+
+        Args:
+            batch: number of streams.
+            spare_slots: room for frames that are streamed together more than once, and each time
+                are to find those that they push out: two for each such frame.
+            dtype: of keys and values; default: that of the weights.
+        """
         config = self.config
         return KVCache.empty(
             batch,
             len(config.across_frames),
             config.heads,
-            config.window + 1 + spare_slots,
+            max(2, config.window) + spare_slots,  # a step has two frames
             config.tokens,
             config.head_dim,
             device=self.spatial_angles.device,
@@ -240,6 +248,7 @@ class NextFrameDiffusion(nn.Module):
         *,
         step: Tensor | None = None,
         emit: int = 1,
+        full: bool = False,
     ) -> Tensor | None:
         """Runs ``F`` consecutive frames against the cache and stores their keys and values there.
 
@@ -254,6 +263,8 @@ class NextFrameDiffusion(nn.Module):
             step: as in :meth:`forward`.
             emit: how many of the last frames need an output. The others only leave keys and
                 values behind, so they stop at the last layer that looks across frames.
+            full: whether no slot of the cache is empty once the first of the frames is stored, for
+                any stream: then nothing has to be masked.
 
         Returns:
             float32 (B, emit, N, token_dim), or None for ``emit=0``.
@@ -268,8 +279,7 @@ class NextFrameDiffusion(nn.Module):
                 f"cache has {cache.frames.shape[1]} slots."
             )
         cos, sin = self.rotation(frame_index)
-        slots = cache.claim(frame_index)
-        mask = cache.mask(frame_index, config.window)
+        parts = cache.parts(frame_index, config.window, full=full)
         condition = self.condition(t, actions, previous_t, step)
         x = self.embed_frames(latents, previous)
         across = config.across_frames
@@ -284,17 +294,14 @@ class NextFrameDiffusion(nn.Module):
             if number not in across:
                 attended = attend_within_frames(q, k, v)
             else:
-                layer = across.index(number)
-                cache.write(layer, slots, k, v)
-                if number == last_across and dropped:
-                    if emit == 0:
-                        return None
-                    q, x, condition, cos, sin = (
-                        v[:, dropped:] for v in (q, x, condition, cos, sin)
-                    )
-                    modulation = tuple(m[:, dropped:] for m in modulation)
-                    mask = mask[:, :, dropped * config.tokens :]
-                attended = cache.attend(layer, q, mask).to(x.dtype)
+                skipped = dropped if number == last_across else 0
+                found = cache.look_back(across.index(number), q, k, v, parts, skipped)
+                if found is None:
+                    return None
+                if skipped:
+                    x, condition, cos, sin = (v[:, skipped:] for v in (x, condition, cos, sin))
+                    modulation = tuple(m[:, skipped:] for m in modulation)
+                attended = found.to(x.dtype)
             x = block.finish(x, attended, modulation)
         if not emit:
             return None

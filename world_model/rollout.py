@@ -152,6 +152,7 @@ class Rollout:
                 previous_t[:, part],
                 emit=0,
             )
+        cache.unfilled = max(0, cache.frames.shape[1] - length)
         if outcome is None:
             memory = torch.zeros(batch, 0, device=self.device)
         else:
@@ -186,9 +187,12 @@ class Rollout:
             ActionError: if the actions have the wrong shape or one of them is null.
         """
         actions = self.checked(actions, state)
-        if self.graphs is not None:
-            return self.graphs.advance(self._step, state, actions, self._weights())
-        return self._step(state, actions)
+        if self.graphs is None:
+            state, outcome = self._step(state, actions)
+        else:
+            state, outcome = self.graphs.advance(self._step, state, actions, self._weights())
+        state.cache.unfilled = max(0, state.cache.unfilled - 1)
+        return state, outcome
 
     @property
     def stream(self) -> Callable[..., Tensor | None]:
@@ -295,6 +299,7 @@ class Rollout:
         previous = torch.cat([last, state.previous], -1)[..., : state.previous.shape[-1]]
         level = torch.full_like(state.previous_t, self.context_noise)
         estimates: list[Tensor] = []
+        full = state.cache.unfilled == 0
 
         def estimate(x: Tensor, t: float, step: int) -> Tensor:
             now = torch.full_like(level, t)
@@ -309,6 +314,7 @@ class Rollout:
                     torch.stack([state.previous, previous], dim=1),
                     torch.stack([state.previous_t, level], dim=1),
                     step=torch.stack([torch.zeros_like(level), size], dim=1),
+                    full=full,
                 )
             else:
                 raw = self.stream(
@@ -320,6 +326,7 @@ class Rollout:
                     previous[:, None],
                     level[:, None],
                     step=size[:, None],
+                    full=full,
                 )
             assert raw is not None
             base = previous if network.config.previous_frames else None

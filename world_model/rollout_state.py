@@ -1,4 +1,4 @@
-"""Everything that ``B`` imagined streams carry from one step to the next: tensors only."""
+"""Everything that ``B`` imagined streams carry from one step to the next."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from world_model.attention import KVCache
+from world_model.kv_cache import KVCache
 
 
 @dataclass
@@ -54,6 +54,7 @@ class RolloutState:
         """Writes the streams of ``other`` over those at ``indices``, in place; returns self."""
         for target, source in zip(self.tensors(), other.tensors(), strict=True):
             target[indices.to(target.device)] = source.to(target.device)
+        self.cache.unfilled = max(self.cache.unfilled, other.cache.unfilled)
         return self
 
     def to(self, device: torch.device | str) -> RolloutState:
@@ -71,7 +72,7 @@ class RolloutState:
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> RolloutState:
         keys, values, frames, *plain = (change(tensor) for tensor in self.tensors())
-        return RolloutState(KVCache(keys, values, frames), *plain)
+        return RolloutState(KVCache(keys, values, frames, self.cache.unfilled), *plain)
 
 
 PLAIN_FIELDS = [field.name for field in fields(RolloutState) if field.name != "cache"]

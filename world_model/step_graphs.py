@@ -107,7 +107,7 @@ class StepGraphs:
     ) -> _CapturedStep | None:
         """The graph for such a state; None where there is none (yet)."""
         shapes = tuple((tuple(part.shape), part.dtype) for part in [*state.tensors(), actions])
-        key = (shapes, weights)
+        key = (shapes, state.cache.unfilled == 0, weights)
         if key in self._captured:
             self._captured.move_to_end(key)
             return self._captured[key]

@@ -46,7 +46,7 @@ def test_the_window_is_full_from_the_start():
     for _ in range(6):
         ours.advance()
         sizes.append((ours.cache.frames[0] >= 0).sum().item())
-    assert sizes == [SMALL.window + 1] * 7
+    assert sizes == [SMALL.window] * 7
     newest = ours.cache.frames.max(dim=1).values
     assert (newest == ours.index[:, -1]).all(), "the frame just imagined is the newest in sight"
 

@@ -13,7 +13,9 @@ from tests.world_model.test_rollout import actions_for, play, start
 from tests.world_model.tiny import randomise, tiny_world, world_without_previous_frames
 from world_model.errors import ActionError
 from world_model.noise import Purpose, normal, normals, stream_keys
+from world_model.rollout import Rollout
 from world_model.speculation import speculative
+from world_model.types import Context
 
 
 @pytest.fixture
@@ -99,6 +101,26 @@ def test_compiled_steps_equal_plain_ones():
     _, found = play(quick, other, 6)
     assert not quick.compiled.failed
     assert max(differences(expected, found)) <= 1
+
+
+@pytest.mark.slow
+def test_a_ring_that_fills_up_is_compiled_for_once_more(monkeypatch):
+    """While it has empty slots, and when it has none; not for every number of them."""
+    graphs = []
+
+    def counting(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counting))
+    rollout = Rollout(tiny_world(), sampling_steps=1, compile=True)
+    context = Context(
+        torch.zeros(1, 1, 16, 16, 3, dtype=torch.uint8), torch.full((1, 1, 1), torch.nan)
+    )
+    state = rollout.begin(context, torch.tensor([0]))
+    play(rollout, state, 6)
+    assert not rollout.compiled.failed
+    assert len(graphs) == 2
 
 
 def test_without_a_compiler_steps_are_plain_and_it_says_so_once(no_compiler):

@@ -115,9 +115,10 @@ def test_another_seed_gives_another_episode():
     assert not torch.equal(one[-1].frames, two[-1].frames)
 
 
-def test_a_stream_does_not_depend_on_its_batch():
+@pytest.mark.parametrize("seed", [1, 3, 4])
+def test_a_stream_does_not_depend_on_its_batch(seed):
     """Over 16 steps, alone or beside others: within one grey level."""
-    world = tiny_world()
+    world = tiny_world(seed=seed)
     rollout = Rollout(world)
     together = play(rollout, rollout.begin(world.contexts.pick([0, 1, 2]), torch.arange(3)), 16)[1]
     state = rollout.begin(world.contexts.pick([1]), torch.tensor([1]))
@@ -181,8 +182,40 @@ def test_contexts_longer_than_the_ring_keep_their_end():
     state = rollout.begin(Context(frames, actions), torch.tensor([0]))
     assert state.frame_index.item() == 19
     held = set(state.cache.frames[0].tolist())
-    assert held == set(range(15, 19))  # frame 19 is folded into the first advance
+    assert held == set(range(16, 19))  # frame 19 is folded into the first advance
     rollout.advance(state, torch.zeros(1, 1))
+
+
+def test_what_may_be_empty_in_a_ring_is_known():
+    """Contexts of one frame in a window of three: two steps later nothing is masked."""
+    world = tiny_world()
+    rollout = Rollout(world)
+    assert world.network.config.window == 3
+    context = Context(
+        torch.zeros(2, 1, 16, 16, 3, dtype=torch.uint8), torch.full((2, 1, 1), torch.nan)
+    )
+    state = rollout.begin(context, torch.arange(2))
+    left = []
+    for step in range(4):
+        left.append(state.cache.unfilled)
+        empty = (state.cache.frames < 0).sum().item() // 2
+        assert empty == left[-1] + (step == 0), "the first step stores the context's last frame"
+        state, _ = rollout.advance(state, actions_for(step, 2))
+    assert left == [2, 1, 0, 0]
+    assert state.clone().select(torch.tensor([0])).cache.unfilled == 0
+    fresh = rollout.begin(context, torch.arange(2))
+    assert state.clone().scatter(torch.tensor([0, 1]), fresh).cache.unfilled == 2
+
+
+def test_steps_in_a_full_ring_equal_masked_ones():
+    """What is known of a ring saves a mask and changes nothing."""
+    rollout, state = start(tiny_world())
+    other = state.clone()
+    other.cache.unfilled = 99
+    _, plain = play(rollout, state, 4)
+    _, masked = play(rollout, other, 4)
+    for a, b in zip(plain, masked, strict=True):
+        torch.testing.assert_close(a.latents, b.latents, atol=1e-3, rtol=1e-3)
 
 
 def test_a_single_frame_starts_an_episode():

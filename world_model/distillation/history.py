@@ -108,6 +108,7 @@ def own_frames(
             torch.stack(given[-2:], dim=1) if count else None,
             torch.stack(given_t[-2:], dim=1) if count else None,
             step=torch.stack([torch.zeros_like(t), t], dim=1),
+            full=i >= model.config.window,
         )
         assert raw is not None
         own = predict_x0(raw[:, 0], x, t, given[-1] if count else None, config).float()

@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from world_model.attention import KVCache
 from world_model.distillation.boundary import anchored
 from world_model.errors import ConfigError
 from world_model.flow import predict_x0
+from world_model.kv_cache import KVCache
 from world_model.noise import Purpose, normals
 from world_model.rollout import Rollout
 from world_model.rollout_state import RolloutState
@@ -85,6 +85,7 @@ class JointState:
         """Writes the streams of ``other`` over those at ``indices``, in place; returns self."""
         for target, source in zip(self.tensors(), other.tensors(), strict=True):
             target[indices.to(target.device)] = source.to(target.device)
+        self.base.cache.unfilled = max(self.base.cache.unfilled, other.base.cache.unfilled)
         return self
 
     def to(self, device: torch.device | str) -> JointState:
@@ -98,7 +99,8 @@ class JointState:
     def _map(self, change: Callable[[Tensor], Tensor]) -> JointState:
         plain = {name: change(getattr(self, name)) for name in _PLAIN_FIELDS}
         keys, values, frames, *rest = (change(tensor) for tensor in self.base.tensors())
-        return JointState(RolloutState(KVCache(keys, values, frames), *rest), **plain)
+        cache = KVCache(keys, values, frames, self.base.cache.unfilled)
+        return JointState(RolloutState(cache, *rest), **plain)
 
 
 _PLAIN_FIELDS = [field.name for field in fields(JointState) if field.name != "base"]
@@ -163,7 +165,8 @@ class JointRollout:
         """
         if len(seeds) != 1:
             raise _one_stream(len(seeds))
-        base = self.rollout.begin(contexts, seeds, spare_slots=2 * self.depth)
+        spare = 2 * self.depth if self.depth > 1 else 0
+        base = self.rollout.begin(contexts, seeds, spare_slots=spare)
         batch, tokens, dim = base.latent.shape
         frames = torch.zeros(batch, self.depth, tokens, dim, device=self.device)
         actions = torch.full((batch, self.depth, base.action.shape[1]), torch.nan)

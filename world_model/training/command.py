@@ -90,7 +90,7 @@ class TrainCommand:
     """auto, float32 or bfloat16."""
     compile: bool = False
     """Compile the network (a minute or two at the start; needs a C++ compiler on a CPU)."""
-    graphs: bool = False
+    graphs: bool = True
     """On a GPU, replay steps as one CUDA graph (not with --compile or several processes)."""
     seed: int = 0
     """Seed of everything that is drawn."""

@@ -37,7 +37,7 @@ class TrainConfig:
     """``auto`` (bfloat16 where the hardware is fast at it), ``float32`` or ``bfloat16``."""
     compile: bool = False
     """Compile the network with torch.compile (needs a C++ compiler on a CPU)."""
-    graphs: bool = False
+    graphs: bool = True
     """On a GPU, replay steps as one CUDA graph; see :mod:`world_model.training.step_graph`. Not
     with ``compile``, several processes, or losses that do not allow it."""
     seed: int = 0

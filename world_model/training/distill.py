@@ -92,7 +92,7 @@ class DistillCommand:
     """auto, float32 or bfloat16."""
     compile: bool = False
     """Compile the network (a minute or two at the start; needs a C++ compiler on a CPU)."""
-    graphs: bool = False
+    graphs: bool = True
     """On a GPU, replay steps as one CUDA graph, where --method and --compile allow it."""
     seed: int = 0
     """Seed of everything that is drawn."""

@@ -191,7 +191,7 @@ class StepGraph:
         self.failed, self._captured = True, None
         warnings.warn(
             f"a training step {what}, so steps are taken kernel by kernel, which is slower. "
-            "graphs=False (no --graphs) leaves the attempt out.",
+            "graphs=False (--no-graphs) leaves the attempt out.",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -79,12 +79,13 @@ def test_noise_that_hides_little_keeps_them_near_what_happened():
     seen = []
     stream = world.network.stream
 
-    def spy(x, t, *rest, step):
+    def spy(x, t, *rest, step, full):
         seen.append(x[:, 1])
+        assert full == (len(seen) >= world.network.config.window)
         assert (step == torch.tensor([0.0, 0.25])).all()  # made in one step, all of the way
         assert (t[:, 0] == 0.1).all()
         assert (t[:, 1] == 0.25).all()
-        return stream(x, t, *rest, step=step)
+        return stream(x, t, *rest, step=step, full=full)
 
     world.network.stream = spy
     imagined(world, latents, actions, level=0.1, t=0.25)
