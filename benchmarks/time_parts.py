@@ -75,6 +75,8 @@ def time_parts(rollout: Any, device: str = "cpu") -> Iterator[Stopwatches]:
     graphs = getattr(plain, "graphs", None)
     if getattr(plain, "compiled", None) is not None:
         places.append((plain, "compiled", "network"))
+    if getattr(plain, "compiled_decoder", None) is not None:
+        places.append((plain, "compiled_decoder", "pixels"))
     try:
         if graphs is not None:
             plain.graphs = None

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from world_model.compiling import CompiledStream
+from world_model.compiling import CompiledStream, compiled_decoder
 from world_model.distillation.boundary import anchored
 from world_model.errors import ActionError, ContextError
 from world_model.flow import add_noise, predict_x0
@@ -51,10 +51,10 @@ class Rollout:
             for the faster of the two on this hardware. With float32 a stream hardly depends on
             the batch it sits in; with bfloat16 it does, though each batch is reproducible.
         cuda_graphs: on a GPU, capture steps of shapes that come back, and replay them whole.
-        compile: compile the transformer's pass with ``torch.compile``: steps are faster on
-            CPUs, after half a minute or more at the first one of each batch size. Needs a C++
-            compiler on a CPU; where there is none, steps are taken as they are, with a warning.
-            The last digit differs from a pass that is not compiled.
+        compile: compile the transformer's pass, and the decoder of a world with an autoencoder,
+            with ``torch.compile``: steps are faster, after half a minute or more at the first one
+            of each batch size. Needs a C++ compiler on a CPU; where there is none, steps are taken
+            as they are, with a warning. The last digit differs from a pass that is not compiled.
 
     Raises:
         ValueError: if an option is unknown.
@@ -99,7 +99,7 @@ class Rollout:
             raise ValueError(f"context_noise must lie in [0, 1), not {self.context_noise}.")
         replays = cuda_graphs and self.device.type == "cuda"
         self.graphs = StepGraphs(self.device) if replays else None
-        self.compiled = CompiledStream(self.network) if compile else None
+        self._compile(compile)
 
     # -- the contract ----------------------------------------------------------------------------
 
@@ -199,6 +199,11 @@ class Rollout:
         """The transformer's pass, compiled where that was asked for."""
         return self.network.stream if self.compiled is None else self.compiled
 
+    @property
+    def decode(self) -> Callable[[Tensor], Tensor]:
+        """Tokens to pixels, compiled where that was asked for and a network does it."""
+        return self.compiled_decoder or self.tokenizer.decode
+
     def checked(self, actions: Tensor, state: RolloutState) -> Tensor:
         """``actions`` on the rollout's device, float32 (B, K).
 
@@ -228,7 +233,7 @@ class Rollout:
         # Of a single denoising step there is one estimate only; then what counts is what is new.
         guess = first_estimate if self.sampling_steps > 1 else state.latent
         terminated, probability = self._termination(state, actions)
-        frames = self.tokenizer.decode(latents)
+        frames = self.decode(latents)
         if self.tokenizer.rounds_feedback:
             latents = self.tokenizer.encode(frames)
         state.latent, state.action = latents, actions
@@ -249,22 +254,26 @@ class Rollout:
             ValueError: if it is below 1.
         """
         other = copy(self)
-        other.compiled = self.compiled
+        other.compiled, other.compiled_decoder = self.compiled, self.compiled_decoder
         other._set_steps(steps)
         return other
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies: all but what is captured and compiled, tied to its buffers and network."""
         made = {name: self.__dict__[name] is not None for name in ("graphs", "compiled")}
-        return {**self.__dict__, **made}
+        return {**self.__dict__, **made, "compiled_decoder": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """See :meth:`__getstate__`."""
         self.__dict__.update(state)
         self.graphs = StepGraphs(self.device) if state["graphs"] else None
-        self.compiled = CompiledStream(self.network) if state["compiled"] else None
+        self._compile(state["compiled"])
 
     # -- the parts -------------------------------------------------------------------------------
+
+    def _compile(self, wanted: bool) -> None:
+        self.compiled = CompiledStream(self.network) if wanted else None
+        self.compiled_decoder = compiled_decoder(self.tokenizer) if wanted else None
 
     def _set_steps(self, steps: int) -> None:
         self.sampling_steps = steps

@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 import torch
 
+from tests.world_model.autoencoder.tiny import world_with_autoencoder
 from tests.world_model.test_rollout import actions_for, play, start
 from tests.world_model.tiny import randomise, tiny_world, world_without_previous_frames
 from world_model.errors import ActionError
@@ -121,6 +122,30 @@ def test_a_ring_that_fills_up_is_compiled_for_once_more(monkeypatch):
     play(rollout, state, 6)
     assert not rollout.compiled.failed
     assert len(graphs) == 2
+
+
+@pytest.mark.slow
+def test_an_autoencoders_decoder_is_compiled_too(traced):
+    world = world_with_autoencoder()
+    plain, state = start(world)
+    quick, other = start(world, compile=True)
+    _, expected = play(plain, state, 4)
+    _, found = play(quick, other, 4)
+    assert not quick.compiled.failed
+    assert not quick.compiled_decoder.failed
+    assert max(differences(expected, found)) <= 1
+    assert quick.with_sampling_steps(3).decode is quick.decode
+    assert copy.deepcopy(quick).decode is not quick.decode
+
+
+def test_a_decoder_that_cannot_be_compiled_is_named(no_compiler):
+    quick, state = start(world_with_autoencoder(), compile=True)
+    with pytest.warns(RuntimeWarning) as caught:
+        play(quick, state, 2)
+    assert [str(w.message).split(" could")[0] for w in caught] == [
+        "the transformer",
+        "the autoencoder's decoder",
+    ]
 
 
 def test_without_a_compiler_steps_are_plain_and_it_says_so_once(no_compiler):
