@@ -53,7 +53,7 @@ class ExactnessOptions:
     minutes: float | None = None
     """Ends after so much time, if that comes first; the same command goes on."""
     compile: bool = False
-    """Compile the transformer's pass, for both."""
+    """Compile steps, for both."""
     device: str = "auto"
     """auto, cpu or cuda."""
     seed: int = 0

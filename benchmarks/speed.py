@@ -42,7 +42,7 @@ class SpeedOptions:
     """Numbers of torch CPU threads. More than one needs as many idle cores: threads that wait for
     a busy one make steps many times slower."""
     ways: tuple[Literal["plain", "compiled"], ...] = ("plain",)
-    """Also with the transformer's pass compiled, which takes half a minute or more for each batch
+    """Also with a step's parts compiled, which takes a minute or more for each batch
     size and thread count."""
     precisions: tuple[Literal["float32", "bfloat16"], ...] = ("float32",)
     """Number formats of the transformer's matrix products; bfloat16 is fast only where the hardware

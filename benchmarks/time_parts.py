@@ -48,6 +48,7 @@ def time_parts(rollout: Any, device: str = "cpu") -> Iterator[Stopwatches]:
 
     A rollout of another kind, such as an analytic one, has no parts: all is Python then. CUDA
     graphs are not replayed meanwhile: on a GPU the parts can add up to more than a step takes.
+    Compiled, pixels are part of the outcome.
     """
     import torch
 
@@ -73,10 +74,9 @@ def time_parts(rollout: Any, device: str = "cpu") -> Iterator[Stopwatches]:
     # A step that is replayed whole has no parts that a stopwatch could be put around.
     plain = getattr(rollout, "rollout", rollout)
     graphs = getattr(plain, "graphs", None)
-    if getattr(plain, "compiled", None) is not None:
-        places.append((plain, "compiled", "network"))
-    if getattr(plain, "compiled_decoder", None) is not None:
-        places.append((plain, "compiled_decoder", "pixels"))
+    if getattr(plain, "compiled", None) is not None:  # compiled parts hold no stopwatch inside
+        parts = {"stream": "network", "noise": "noise", "outcome": "outcome"}
+        places = [(plain.compiled, name, part) for name, part in parts.items()]
     try:
         if graphs is not None:
             plain.graphs = None

@@ -78,9 +78,8 @@ class NFDWorldEnv(gym.Env[np.ndarray, Any], EzPickle):
             With bfloat16 frames depend more on the number of streams; they stay reproducible.
         cuda_graphs: on a GPU, capture whole steps and replay them (the default): launching their
             kernels one by one would take most of the time.
-        compile: compile the networks (``torch.compile``; the outcome model stays as it is): steps
-            are faster, after half a minute or more at the first one. For long runs; needs a C++
-            compiler on a CPU.
+        compile: compile a step's parts (``torch.compile``): steps are faster, after a minute or
+            more at the first one. For long runs; needs a C++ compiler on a CPU.
         speculation: have the next frame ready before its action is known: ``"ahead"``, ``"branch"``
             or ``"joint"`` (the paper's; not exact), see :mod:`world_model.speculation`; ``"off"``;
             or ``"auto"``, the default: ahead while it pays, which changes no frame.

@@ -47,7 +47,10 @@ def stream_keys(seeds: Tensor, frame_index: Tensor, purpose: Purpose, step: int 
 
 
 def normals(
-    seeds: Tensor, wanted: Sequence[tuple[Tensor, Purpose, int]], shape: tuple[int, ...]
+    seeds: Tensor,
+    wanted: Sequence[tuple[Tensor, Purpose, int]],
+    shape: tuple[int, ...],
+    table: Tensor | None = None,
 ) -> list[Tensor]:
     """Several draws in one go: the numbers of :func:`normal` one by one, for less overhead.
 
@@ -56,6 +59,7 @@ def normals(
         wanted: frame index, int64 (B,), purpose and sampling step of each draw, as
             :func:`stream_keys` takes them.
         shape: of each draw.
+        table: :func:`quantiles`, which compiled code must be given: it would compute them anew.
 
     Returns:
         One float32 ``(B, *shape)`` for each of ``wanted``.
@@ -64,18 +68,19 @@ def normals(
     key = _mix64(_mix64(seeds) ^ frames)
     salts = [int(purpose) << 32 | step for _, purpose, step in wanted]
     keys = _mix64(torch.stack([part ^ salt for part, salt in zip(key, salts, strict=True)]))
-    return list(normal(keys.flatten(), shape).unflatten(0, keys.shape))
+    return list(normal(keys.flatten(), shape, table).unflatten(0, keys.shape))
 
 
-def normal(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal numbers, float32 ``(B, *shape)``, from keys (B,)."""
+def normal(keys: Tensor, shape: tuple[int, ...], table: Tensor | None = None) -> Tensor:
+    """Standard normal numbers, float32 ``(B, *shape)``, from keys (B,); see :func:`normals`."""
     count = 1
     for size in shape:
         count *= size
     bits = _hash32(keys, (count + 1) // 2)
     # Each 32-bit hash gives two 16-bit table entries.
     entries = torch.stack([bits & 0xFFFF, (bits >> 16) & 0xFFFF], dim=-1).flatten(1)[:, :count]
-    return _table(keys.device)[entries].reshape(-1, *shape)
+    table = quantiles(keys.device) if table is None else table
+    return table[entries].reshape(-1, *shape)
 
 
 def uniform(keys: Tensor) -> Tensor:
@@ -118,7 +123,7 @@ def _signed32(value: int) -> int:
 
 
 @cache
-def _table(device: torch.device) -> Tensor:
+def quantiles(device: torch.device) -> Tensor:
     """float32 (2**16,) quantiles of the standard normal distribution, scaled to variance 1."""
     middles = (torch.arange(2**TABLE_BITS, dtype=torch.float64) + 0.5) / 2**TABLE_BITS
     quantiles = torch.special.ndtri(middles)

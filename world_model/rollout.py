@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from world_model.compiling import CompiledStream, compiled_decoder
+from world_model.compiling import CompiledParts
 from world_model.distillation.boundary import anchored
 from world_model.errors import ActionError, ContextError
 from world_model.flow import add_noise, predict_x0
-from world_model.noise import Purpose, normal, normals, stream_keys, uniform
+from world_model.noise import Purpose, normal, normals, quantiles, stream_keys, uniform
 from world_model.precision import choose_precision
 from world_model.rollout_state import RolloutState
 from world_model.samplers import draws_of, get_sampler, time_grid
@@ -51,10 +51,10 @@ class Rollout:
             for the faster of the two on this hardware. With float32 a stream hardly depends on
             the batch it sits in; with bfloat16 it does, though each batch is reproducible.
         cuda_graphs: on a GPU, capture steps of shapes that come back, and replay them whole.
-        compile: compile the transformer's pass, and the decoder of a world with an autoencoder,
-            with ``torch.compile``: steps are faster, after half a minute or more at the first one
-            of each batch size. Needs a C++ compiler on a CPU; where there is none, steps are taken
-            as they are, with a warning. The last digit differs from a pass that is not compiled.
+        compile: compile a step's parts with ``torch.compile``: it is faster, after a minute or more
+            at the first one of each batch size. Needs a C++ compiler on a CPU; where there is none,
+            steps are taken as they are, with a warning. The last digit differs from one that is not
+            compiled.
 
     Raises:
         ValueError: if an option is unknown.
@@ -99,7 +99,7 @@ class Rollout:
             raise ValueError(f"context_noise must lie in [0, 1), not {self.context_noise}.")
         replays = cuda_graphs and self.device.type == "cuda"
         self.graphs = StepGraphs(self.device) if replays else None
-        self._compile(compile)
+        self.compiled = CompiledParts(self.network, self._outcome) if compile else None
 
     # -- the contract ----------------------------------------------------------------------------
 
@@ -197,12 +197,7 @@ class Rollout:
     @property
     def stream(self) -> Callable[..., Tensor | None]:
         """The transformer's pass, compiled where that was asked for."""
-        return self.network.stream if self.compiled is None else self.compiled
-
-    @property
-    def decode(self) -> Callable[[Tensor], Tensor]:
-        """Tokens to pixels, compiled where that was asked for and a network does it."""
-        return self.compiled_decoder or self.tokenizer.decode
+        return self.network.stream if self.compiled is None else self.compiled.stream
 
     def checked(self, actions: Tensor, state: RolloutState) -> Tensor:
         """``actions`` on the rollout's device, float32 (B, K).
@@ -232,8 +227,15 @@ class Rollout:
         """
         # Of a single denoising step there is one estimate only; then what counts is what is new.
         guess = first_estimate if self.sampling_steps > 1 else state.latent
+        outcome = self._outcome if self.compiled is None else self.compiled.outcome
+        return outcome(state, actions, latents, guess)
+
+    def _outcome(
+        self, state: RolloutState, actions: Tensor, latents: Tensor, guess: Tensor
+    ) -> tuple[RolloutState, StepOutcome]:
+        """See :meth:`commit`; ``guess`` is what the frame was expected to be, tokens (B, N, D)."""
         terminated, probability = self._termination(state, actions)
-        frames = self.decode(latents)
+        frames = self.tokenizer.decode(latents)
         if self.tokenizer.rounds_feedback:
             latents = self.tokenizer.encode(frames)
         state.latent, state.action = latents, actions
@@ -254,26 +256,23 @@ class Rollout:
             ValueError: if it is below 1.
         """
         other = copy(self)
-        other.compiled, other.compiled_decoder = self.compiled, self.compiled_decoder
+        other.compiled = self.compiled
         other._set_steps(steps)
         return other
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies: all but what is captured and compiled, tied to its buffers and network."""
         made = {name: self.__dict__[name] is not None for name in ("graphs", "compiled")}
-        return {**self.__dict__, **made, "compiled_decoder": None}
+        return {**self.__dict__, **made}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """See :meth:`__getstate__`."""
         self.__dict__.update(state)
         self.graphs = StepGraphs(self.device) if state["graphs"] else None
-        self._compile(state["compiled"])
+        made = state["compiled"]
+        self.compiled = CompiledParts(self.network, self._outcome) if made else None
 
     # -- the parts -------------------------------------------------------------------------------
-
-    def _compile(self, wanted: bool) -> None:
-        self.compiled = CompiledStream(self.network) if wanted else None
-        self.compiled_decoder = compiled_decoder(self.tokenizer) if wanted else None
 
     def _set_steps(self, steps: int) -> None:
         self.sampling_steps = steps
@@ -301,7 +300,9 @@ class Rollout:
         wanted = [(following, Purpose.SAMPLE, step) for step in range(self._draws)]
         if self.context_noise:
             wanted += [(index, Purpose.CONTEXT, 0), (index, Purpose.PREVIOUS, 0)]
-        noise = normals(state.seeds, wanted, tuple(state.latent.shape[1:]))
+        table = quantiles(self.device)
+        draw = normals if self.compiled is None else self.compiled.noise
+        noise = draw(state.seeds, wanted, tuple(state.latent.shape[1:]), table)
         context = last = state.latent
         if self.context_noise:
             context, last = (self._noised(state.latent, part) for part in noise[-2:])
