@@ -8,7 +8,7 @@ import torch
 
 from world_model.flow import FlowConfig, add_noise, predict_x0
 from world_model.network import NextFrameDiffusion
-from world_model.noise import Purpose, normals
+from world_model.noise import Purpose, normals, quantiles
 from world_model.samplers import euler, time_grid
 
 
@@ -36,6 +36,7 @@ class LatentStreams:
         config, device = network.config, network.spatial_angles.device
         self.network, self.flow, self.at_once = network, flow, at_once
         self.grid = time_grid(steps)
+        self.draw, self.table = normals, quantiles(device)
         spare = 2 * at_once - 1 if at_once > 1 else 0
         self.cache = network.empty_cache(batch, spare_slots=spare)
         for part in (self.cache.keys, self.cache.values):
@@ -62,11 +63,15 @@ class LatentStreams:
         """Imagines the next ``at_once`` frames, in place."""
         index, following = self.index, self.index + self.at_once
         wanted = [(following.flatten(), Purpose.SAMPLE, 0), (index.flatten(), Purpose.CONTEXT, 0)]
-        drawn = normals(self.seeds, wanted, tuple(self.latents.shape[2:]))
+        drawn = self.draw(self.seeds, wanted, tuple(self.latents.shape[2:]), self.table)
         noise, blur = (part.view_as(self.latents) for part in drawn)
         flat = self.latents.flatten(0, 1)
         context = add_noise(flat, blur.flatten(0, 1), self.level.flatten())
         context = context.view_as(self.latents)
+        # Of all passes: the frames looked back at, then the new ones at every noise level.
+        passes = [self.level, *(self.levels[t] for t in self.grid[:-1])]
+        taken = self.actions.repeat(1, len(passes), 1)
+        modulation = self.network.modulation(torch.cat(passes, dim=1), taken)
 
         def estimate(x: torch.Tensor, noise_level: float, step: int) -> torch.Tensor:
             now = self.levels[noise_level]
@@ -79,8 +84,16 @@ class LatentStreams:
                     [index, following],
                 ]
             latents, t, actions, frames = (torch.cat(part, dim=1) for part in inputs)
+            first = (step + 1) * self.at_once - (latents.shape[1] - self.at_once)
             raw = self.network.stream(
-                latents, t, actions, frames, self.cache, emit=self.at_once, full=True
+                latents,
+                t,
+                actions,
+                frames,
+                self.cache,
+                emit=self.at_once,
+                full=True,
+                modulation=modulation[:, first : (step + 2) * self.at_once],
             )
             assert raw is not None
             x0 = predict_x0(raw.flatten(0, 1), x.flatten(0, 1), now.flatten(), None, self.flow)

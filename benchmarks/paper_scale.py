@@ -215,9 +215,10 @@ def _prepare(streams: LatentStreams, mode: str, device: torch.device) -> Callabl
         raise ValueError(f"mode {mode} needs a GPU")
     if mode == "compiled":
         for block in streams.network.blocks:
-            for name in ("modulate", "qkv_of", "finish"):
+            for name in ("qkv_of", "finish"):
                 setattr(block, name, torch.compile(getattr(block, name), dynamic=False))
         streams.cache.store = torch.compile(store, dynamic=False)
+        streams.draw = torch.compile(streams.draw, dynamic=False)
     for _ in range(3):
         streams.advance()
     if mode == "eager":

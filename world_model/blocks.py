@@ -68,7 +68,12 @@ class Block(nn.Module):
 
     def modulate(self, condition: Tensor) -> tuple[Tensor, ...]:
         """Six tensors (B, F, 1, width) from the condition after SiLU (B, F, width)."""
-        return self.modulation(condition)[:, :, None].chunk(6, dim=-1)
+        return self.parts_of(self.modulation(condition))
+
+    @staticmethod
+    def parts_of(modulation: Tensor) -> tuple[Tensor, ...]:
+        """Six tensors (B, F, 1, width) from what the linear layer gives, (B, F, 6 * width)."""
+        return modulation[:, :, None].chunk(6, dim=-1)
 
     def qkv_of(
         self, x: Tensor, shift: Tensor, scale: Tensor, cos: Tensor, sin: Tensor

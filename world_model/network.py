@@ -111,6 +111,30 @@ class NextFrameDiffusion(nn.Module):
             c = c + self.embed_step(torch.zeros_like(t) if step is None else step)
         return F.silu(c).to(self.embed.weight.dtype)
 
+    def modulation(
+        self,
+        t: Tensor,
+        actions: Tensor,
+        previous_t: Tensor | None = None,
+        step: Tensor | None = None,
+    ) -> Tensor:
+        """What noise levels and actions make of every block, for :meth:`stream`.
+
+        It depends on nothing else, so that of all passes of a frame can be computed at once.
+
+        Args:
+            t: float (B, F).
+            actions: float (B, F, K).
+            previous_t: as in :meth:`forward`.
+            step: as in :meth:`forward`.
+
+        Returns:
+            (B, F, layers * 6 * width + 2 * width): of the blocks, and of the output.
+        """
+        condition = self.condition(t, actions, previous_t, step)
+        parts = [block.modulation(condition) for block in self.blocks]
+        return torch.cat([*parts, self.modulation_out(condition)], dim=-1)
+
     def embed_frames(self, latents: Tensor, previous: Tensor | None) -> Tensor:
         """(B, F, N, width) from tokens and, where configured, those of the frames before."""
         if self.config.previous_frames:
@@ -118,9 +142,9 @@ class NextFrameDiffusion(nn.Module):
             latents = torch.cat([latents, previous], dim=-1)
         return self.embed(latents.to(self.embed.weight.dtype))
 
-    def read_out(self, x: Tensor, condition: Tensor, previous: Tensor | None) -> Tensor:
-        """(B, F, N, token_dim), float32."""
-        shift, scale = self.modulation_out(condition)[:, :, None].chunk(2, dim=-1)
+    def read_out(self, x: Tensor, modulation: Tensor, previous: Tensor | None) -> Tensor:
+        """(B, F, N, token_dim), float32; ``modulation`` (B, F, 2 * width)."""
+        shift, scale = modulation[:, :, None].chunk(2, dim=-1)
         x = modulated(self.norm_out(x), shift, scale)
         out = self.project_out(x).float()
         if self.config.transport is None:
@@ -209,7 +233,7 @@ class NextFrameDiffusion(nn.Module):
                     context = attend_window(q[:extra], k[:extra], v[:extra], window)
                     attended = torch.cat([context, attended])
             x = block.finish(x, attended, modulation)
-        return self.read_out(x, condition, last)
+        return self.read_out(x, self.modulation_out(condition), last)
 
     # -- streaming: a few frames against the cache -----------------------------------------------
 
@@ -249,6 +273,7 @@ class NextFrameDiffusion(nn.Module):
         step: Tensor | None = None,
         emit: int = 1,
         full: bool = False,
+        modulation: Tensor | None = None,
     ) -> Tensor | None:
         """Runs ``F`` consecutive frames against the cache and stores their keys and values there.
 
@@ -265,6 +290,7 @@ class NextFrameDiffusion(nn.Module):
                 values behind, so they stop at the last layer that looks across frames.
             full: whether no slot of the cache is empty once the first of the frames is stored, for
                 any stream: then nothing has to be masked.
+            modulation: of these frames, see :meth:`modulation`, where it was computed before.
 
         Returns:
             float32 (B, emit, N, token_dim), or None for ``emit=0``.
@@ -280,17 +306,20 @@ class NextFrameDiffusion(nn.Module):
             )
         cos, sin = self.rotation(frame_index)
         parts = cache.parts(frame_index, config.window, full=full)
-        condition = self.condition(t, actions, previous_t, step)
+        if modulation is None:
+            modulation = self.modulation(t, actions, previous_t, step)
         x = self.embed_frames(latents, previous)
         across = config.across_frames
         last_across = across[-1] if across else -1
         dropped = t.shape[1] - emit
         if not across and dropped:  # nothing to leave behind
-            x, condition, cos, sin = (v[:, dropped:] for v in (x, condition, cos, sin))
+            x, modulation, cos, sin = (v[:, dropped:] for v in (x, modulation, cos, sin))
             dropped = 0
         for number, block in enumerate(self.blocks):
-            modulation = block.modulate(condition)
-            q, k, v = block.qkv_of(x, modulation[0], modulation[1], cos, sin)
+            mine = block.parts_of(
+                modulation.narrow(-1, number * 6 * config.width, 6 * config.width)
+            )
+            q, k, v = block.qkv_of(x, mine[0], mine[1], cos, sin)
             if number not in across:
                 attended = attend_within_frames(q, k, v)
             else:
@@ -299,14 +328,14 @@ class NextFrameDiffusion(nn.Module):
                 if found is None:
                     return None
                 if skipped:
-                    x, condition, cos, sin = (v[:, skipped:] for v in (x, condition, cos, sin))
-                    modulation = tuple(m[:, skipped:] for m in modulation)
+                    x, modulation, cos, sin = (v[:, skipped:] for v in (x, modulation, cos, sin))
+                    mine = tuple(m[:, skipped:] for m in mine)
                 attended = found.to(x.dtype)
-            x = block.finish(x, attended, modulation)
+            x = block.finish(x, attended, mine)
         if not emit:
             return None
         last = None if previous is None else previous[:, -emit:]
-        return self.read_out(x, condition, last)
+        return self.read_out(x, modulation[..., -2 * config.width :], last)
 
     def rotation(self, frame_index: Tensor) -> tuple[Tensor, Tensor]:
         """Rotary cosines and sines of the given frames (B, F)."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from copy import copy
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -310,6 +311,7 @@ class Rollout:
         level = torch.full_like(state.previous_t, self.context_noise)
         estimates: list[Tensor] = []
         full = state.cache.unfilled == 0
+        modulations = self._modulations(state, actions, level)
 
         def estimate(x: Tensor, t: float, step: int) -> Tensor:
             now = torch.full_like(level, t)
@@ -325,6 +327,7 @@ class Rollout:
                     torch.stack([state.previous_t, level], dim=1),
                     step=torch.stack([torch.zeros_like(level), size], dim=1),
                     full=full,
+                    modulation=None if modulations is None else modulations[:, :2],
                 )
             else:
                 raw = self.stream(
@@ -337,6 +340,7 @@ class Rollout:
                     level[:, None],
                     step=size[:, None],
                     full=full,
+                    modulation=None if modulations is None else modulations[:, step + 1, None],
                 )
             assert raw is not None
             base = previous if network.config.previous_frames else None
@@ -350,6 +354,21 @@ class Rollout:
         latents = self.sample(noise.__getitem__, self.grid, estimate)
         state.previous, state.previous_t = previous, level
         return latents, estimates[0]
+
+    def _modulations(self, state: RolloutState, actions: Tensor, level: Tensor) -> Tensor | None:
+        """What noise levels and actions make of the last frame and of the next one in each pass.
+
+        None where each pass had better compute its own: it is the only one, or compiled on a CPU.
+        """
+        passes = self.sampling_steps
+        if passes == 1 or (self.compiled is not None and self.device.type == "cpu"):
+            return None
+        times = torch.stack([level, *(torch.full_like(level, t) for t in self.grid[:-1])], dim=1)
+        steps = [torch.full_like(level, t - below) for t, below in pairwise(self.grid)]
+        sizes = torch.stack([torch.zeros_like(level), *steps], dim=1)
+        taken = torch.stack([state.action, *[actions] * passes], dim=1)
+        previous_t = torch.stack([state.previous_t, *[level] * passes], dim=1)
+        return self.network.modulation(times, taken, previous_t, sizes)
 
     def noised(self, latent: Tensor, seeds: Tensor, index: Tensor, purpose: Purpose) -> Tensor:
         """The frame as later frames see it: noised to the context level, the same way each time."""

@@ -69,6 +69,21 @@ def test_several_frames_in_one_go():
     assert torch.isfinite(ours.latents).all()
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_modulation_of_all_passes_is_that_of_each(at_once):
+    """Computed at once it is cut up rightly: the streams go on as if every pass made its own."""
+    ours, other = (streams(batch=1, steps=3, at_once=at_once) for _ in range(2))
+    stream = other.network.stream
+    other.network.stream = lambda *args, modulation, **kwargs: stream(*args, **kwargs)
+    other.cache.keys.copy_(ours.cache.keys)
+    other.cache.values.copy_(ours.cache.values)
+    other.latents.copy_(ours.latents)
+    for _ in range(3):
+        ours.advance()
+        other.advance()
+    torch.testing.assert_close(ours.latents, other.latents, atol=1e-4, rtol=1e-4)
+
+
 @pytest.fixture
 def small(monkeypatch):
     preset = replace(presets.get_preset("nfd-130m"), network=SMALL)

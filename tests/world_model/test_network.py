@@ -320,6 +320,23 @@ def test_streaming_equals_dense(changes, at_once, emit):
             torch.testing.assert_close(out, expected[:, part][:, -count:], atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_modulation_that_was_computed_before_is_the_same(at_once):
+    """Of twelve frames at once, against that of each pass."""
+    changes = {"temporal_layers": (0, 2), "previous_frames": 1}
+    network = make(**changes)
+    given = inputs(frames=12, config=network.config)
+    whole = network.modulation(given["t"], given["actions"], given["previous_t"])
+    one, other = (network.empty_cache(2, spare_slots=max(0, at_once - 2)) for _ in range(2))
+    for start in range(0, 12, at_once):
+        part = slice(start, start + at_once)
+        index = torch.arange(start, start + at_once).repeat(2, 1)
+        chunk = {name: value[:, part] for name, value in given.items()}
+        expected = network.stream(**chunk, frame_index=index, cache=one)
+        found = network.stream(**chunk, frame_index=index, cache=other, modulation=whole[:, part])
+        torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
+
+
 def test_streams_at_different_positions_share_a_batch():
     network = make()
     given = inputs(frames=6)

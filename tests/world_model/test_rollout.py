@@ -10,8 +10,10 @@ from tests.world_model.tiny import tiny_world
 from world_model.errors import ActionError, ContextError
 from world_model.flow import FlowConfig, add_noise, predict_x0
 from world_model.noise import Purpose, normal, stream_keys
+from world_model.registry import find_world
 from world_model.rollout import Rollout
 from world_model.types import Context
+from world_model.world import World
 
 
 def start(world, batch=2, **options):
@@ -115,10 +117,30 @@ def test_another_seed_gives_another_episode():
     assert not torch.equal(one[-1].frames, two[-1].frames)
 
 
-@pytest.mark.parametrize("seed", [1, 3, 4])
-def test_a_stream_does_not_depend_on_its_batch(seed):
+def test_a_stream_does_not_depend_on_its_batch():
+    """From the same state, alone or beside others, at each of 16 steps: but for rounding errors.
+
+    The tokens are those before they become grey levels. Random weights may make more of a pixel
+    that is rounded the other way with every step, hence the same state; trained ones do not.
+    """
+    for seed in range(4):
+        world = tiny_world(seed=seed)
+        rollout = Rollout(world)
+        state = rollout.begin(world.contexts.pick([0, 1, 2]), torch.arange(3))
+        for step in range(16):
+            actions = actions_for(step, 3)
+            with torch.no_grad():
+                together, _ = rollout._denoise(state.clone(), actions)
+                alone, _ = rollout._denoise(state.select(torch.tensor([1])), actions[1:2])
+            torch.testing.assert_close(alone[0], together[1], atol=1e-4, rtol=0)
+            _, outcome = rollout.advance(state.select(torch.tensor([1])), actions[1:2])
+            state, others = rollout.advance(state, actions)
+            assert (outcome.frames[0].int() - others.frames[1].int()).abs().max() <= 1
+
+
+def test_a_stream_of_the_bundled_world_does_not_depend_on_its_batch():
     """Over 16 steps, alone or beside others: within one grey level."""
-    world = tiny_world(seed=seed)
+    world = World.from_pretrained(find_world("doom-take-cover"))
     rollout = Rollout(world)
     together = play(rollout, rollout.begin(world.contexts.pick([0, 1, 2]), torch.arange(3)), 16)[1]
     state = rollout.begin(world.contexts.pick([1]), torch.tensor([1]))
@@ -216,6 +238,18 @@ def test_steps_in_a_full_ring_equal_masked_ones():
     _, masked = play(rollout, other, 4)
     for a, b in zip(plain, masked, strict=True):
         torch.testing.assert_close(a.latents, b.latents, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("steps", [2, 3])
+def test_modulation_of_all_passes_is_that_of_each(steps, monkeypatch):
+    rollout, state = start(tiny_world(), sampling_steps=steps)
+    other = state.clone()
+    actions = actions_for(0, state.batch_size)
+    with torch.no_grad():
+        found, _ = rollout._denoise(state, actions)
+        monkeypatch.setattr(rollout, "_modulations", lambda *inputs: None)
+        expected, _ = rollout._denoise(other, actions)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_single_frame_starts_an_episode():
