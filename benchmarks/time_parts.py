@@ -52,6 +52,7 @@ def time_parts(rollout: Any, device: str = "cpu") -> Iterator[Stopwatches]:
     """
     import torch
 
+    from world_model import frame_outcome
     from world_model import rollout as module
 
     cuda = str(getattr(rollout, "device", device)).startswith("cuda")
@@ -67,8 +68,9 @@ def time_parts(rollout: Any, device: str = "cpu") -> Iterator[Stopwatches]:
         (type(world.tokenizer), "encode", "pixels"),
         (module, "normal", "noise"),
         (module, "normals", "noise"),
-        (module, "uniform", "noise"),
         (module, "stream_keys", "noise"),
+        (frame_outcome, "uniform", "noise"),
+        (frame_outcome, "stream_keys", "noise"),
     ]
     replaced: list[tuple[Any, str, Any]] = []
     # A step that is replayed whole has no parts that a stopwatch could be put around.

@@ -30,7 +30,7 @@ class CompiledParts:
 
     Args:
         network: whose pass it is.
-        outcome: what an imagined frame shows and brings, as ``Rollout`` computes it.
+        outcome: what a frame looks like, earns and ends: ``FrameOutcome.settle``.
     """
 
     def __init__(self, network: NextFrameDiffusion, outcome: Callable[..., Any]) -> None:

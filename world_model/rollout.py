@@ -7,7 +7,6 @@ one-step sampler a step of the environment is one forward pass of the transforme
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from copy import copy
 from itertools import pairwise
@@ -20,16 +19,14 @@ from world_model.compiling import CompiledParts
 from world_model.distillation.boundary import anchored
 from world_model.errors import ActionError, ContextError
 from world_model.flow import add_noise, predict_x0
-from world_model.noise import Purpose, normal, normals, quantiles, stream_keys, uniform
+from world_model.frame_outcome import FrameOutcome
+from world_model.noise import Purpose, normal, normals, quantiles, stream_keys
 from world_model.precision import choose_precision
 from world_model.rollout_state import RolloutState
 from world_model.samplers import draws_of, get_sampler, time_grid
 from world_model.step_graphs import StepGraphs
 from world_model.types import Context, StepOutcome
 from world_model.world import World
-
-REWARD_MODES = ("expected", "sample", "threshold")
-TERMINATION_MODES = ("sample", "threshold", "never")
 
 
 class Rollout:
@@ -76,22 +73,15 @@ class Rollout:
         cuda_graphs: bool = True,
         compile: bool = False,
     ) -> None:
-        if reward_mode not in REWARD_MODES:
-            raise ValueError(f"reward_mode must be one of {REWARD_MODES}, not {reward_mode!r}.")
-        if termination_mode not in TERMINATION_MODES:
-            raise ValueError(
-                f"termination_mode must be one of {TERMINATION_MODES}, not {termination_mode!r}."
-            )
         self.device = torch.device(device)
         self.world = world.to(self.device)
         dtype = choose_precision(precision, self.device)
         self.network = world.network_in(dtype)
         self.tokenizer = world.tokenizer.in_precision(dtype)
         config = world.config
-        self.reward_mode, self.termination_mode = reward_mode, termination_mode
-        if not math.isfinite(pessimism):
-            raise ValueError(f"pessimism must be a finite number, not {pessimism}.")
-        self.pessimism = pessimism
+        self.outcome = FrameOutcome(
+            self.world, self.tokenizer, self.device, reward_mode, termination_mode, pessimism
+        )
         self.sampler = config.sampler if sampler is None else sampler
         self.sample = get_sampler(self.sampler)
         self._set_steps(config.sampling_steps if sampling_steps is None else sampling_steps)
@@ -100,7 +90,7 @@ class Rollout:
             raise ValueError(f"context_noise must lie in [0, 1), not {self.context_noise}.")
         replays = cuda_graphs and self.device.type == "cuda"
         self.graphs = StepGraphs(self.device) if replays else None
-        self.compiled = CompiledParts(self.network, self._outcome) if compile else None
+        self.compiled = CompiledParts(self.network, self.outcome.settle) if compile else None
 
     # -- the contract ----------------------------------------------------------------------------
 
@@ -228,25 +218,8 @@ class Rollout:
         """
         # Of a single denoising step there is one estimate only; then what counts is what is new.
         guess = first_estimate if self.sampling_steps > 1 else state.latent
-        outcome = self._outcome if self.compiled is None else self.compiled.outcome
-        return outcome(state, actions, latents, guess)
-
-    def _outcome(
-        self, state: RolloutState, actions: Tensor, latents: Tensor, guess: Tensor
-    ) -> tuple[RolloutState, StepOutcome]:
-        """See :meth:`commit`; ``guess`` is what the frame was expected to be, tokens (B, N, D)."""
-        terminated, probability = self._termination(state, actions)
-        frames = self.tokenizer.decode(latents)
-        if self.tokenizer.rounds_feedback:
-            latents = self.tokenizer.encode(frames)
-        state.latent, state.action = latents, actions
-        state.frame_index = state.frame_index + 1
-        rewards = torch.zeros(state.batch_size, device=self.device)
-        if self.world.outcome is not None:
-            state.memory = self.world.outcome.observe(state.memory, frames, actions)
-            rewards = self._reward(state, terminated)
-        uncertainty = (latents - guess).square().mean(dim=(1, 2)).sqrt()
-        return state, StepOutcome(frames, latents, rewards, terminated, probability, uncertainty)
+        settle = self.outcome.settle if self.compiled is None else self.compiled.outcome
+        return settle(state, actions, latents, guess)
 
     def with_sampling_steps(self, steps: int) -> Rollout:
         """The same rollout with another number of denoising steps; either goes on from any state.
@@ -271,7 +244,7 @@ class Rollout:
         self.__dict__.update(state)
         self.graphs = StepGraphs(self.device) if state["graphs"] else None
         made = state["compiled"]
-        self.compiled = CompiledParts(self.network, self._outcome) if made else None
+        self.compiled = CompiledParts(self.network, self.outcome.settle) if made else None
 
     # -- the parts -------------------------------------------------------------------------------
 
@@ -380,35 +353,6 @@ class Rollout:
     def _noised(self, latent: Tensor, noise: Tensor) -> Tensor:
         level = torch.full((len(latent),), self.context_noise, device=latent.device)
         return add_noise(latent, noise, level)
-
-    def _termination(self, state: RolloutState, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Whether taking ``actions`` ends each episode, and the probability of it."""
-        outcome = self.world.outcome
-        if outcome is None:
-            probability = torch.zeros(state.batch_size, device=self.device)
-            return torch.zeros_like(probability, dtype=torch.bool), probability
-        logits = outcome.termination_logits(state.memory, actions) + self.pessimism
-        probability = logits.sigmoid()
-        if self.termination_mode == "sample":
-            keys = stream_keys(state.seeds, state.frame_index + 1, Purpose.TERMINATION)
-            return uniform(keys) < probability, probability
-        if self.termination_mode == "threshold":
-            return outcome.terminates(logits), probability
-        return torch.zeros_like(probability, dtype=torch.bool), probability
-
-    def _reward(self, state: RolloutState, terminated: Tensor) -> Tensor:
-        """Reward of the transition into the frame just observed, per stream."""
-        outcome = self.world.outcome
-        assert outcome is not None
-        if self.reward_mode == "expected":
-            rewards = outcome.reward(state.memory)
-        elif self.reward_mode == "threshold":
-            rewards = outcome.reward_mode(state.memory)
-        else:
-            keys = stream_keys(state.seeds, state.frame_index, Purpose.REWARD)
-            rewards = outcome.reward_sample(state.memory, uniform(keys))
-        ending = outcome.config.end_reward
-        return rewards if ending is None else rewards.masked_fill(terminated, ending)
 
     def _check(self, contexts: Context, seeds: Tensor) -> None:
         shape, dim = self.world.config.frame_shape, self.world.action_spec.dim
