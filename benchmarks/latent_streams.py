@@ -84,7 +84,7 @@ class LatentStreams:
                     [index, following],
                 ]
             latents, t, actions, frames = (torch.cat(part, dim=1) for part in inputs)
-            first = (step + 1) * self.at_once - (latents.shape[1] - self.at_once)
+            end = (step + 2) * self.at_once
             raw = self.network.stream(
                 latents,
                 t,
@@ -93,7 +93,7 @@ class LatentStreams:
                 self.cache,
                 emit=self.at_once,
                 full=True,
-                modulation=modulation[:, first : (step + 2) * self.at_once],
+                modulation=modulation[:, end - latents.shape[1] : end],
             )
             assert raw is not None
             x0 = predict_x0(raw.flatten(0, 1), x.flatten(0, 1), now.flatten(), None, self.flow)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from world_model.errors import first_line
 from world_model.network import NextFrameDiffusion
 from world_model.noise import normals
 
@@ -70,10 +71,9 @@ class CompiledParts:
 
     def _give_up(self, error: Exception) -> None:
         self.failed = True
-        reason = next(iter(str(error).splitlines()), repr(error))
         warnings.warn(
             "steps could not be compiled, so they are taken as they are, which is slower "
-            f"({type(error).__name__}: {reason}). compile=False leaves the attempt out.",
+            f"({type(error).__name__}: {first_line(error)}). compile=False leaves the attempt out.",
             RuntimeWarning,
             stacklevel=3,
         )

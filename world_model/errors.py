@@ -41,3 +41,8 @@ class CheckpointError(NFDError, ValueError):
 
 class StorageError(NFDError, OSError):
     """Writing failed (a full disk, a read-only folder); nothing was left half-written."""
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first, for a warning: PyTorch's go on for pages."""
+    return next(iter(str(error).splitlines()), repr(error))

@@ -40,15 +40,15 @@ class RolloutState:
 
     def clone(self) -> RolloutState:
         """A copy that shares no memory with this state."""
-        return self._map(torch.clone)
+        return self.map(torch.clone)
 
     def shallow(self) -> RolloutState:
         """Another state of the same tensors: it can be given others, and this one keeps its own."""
-        return self._map(lambda tensor: tensor)
+        return self.map(lambda tensor: tensor)
 
     def select(self, indices: Tensor) -> RolloutState:
         """The streams at ``indices`` (int64), as a new state; indices may repeat (branching)."""
-        return self._map(lambda tensor: tensor[indices.to(tensor.device)])
+        return self.map(lambda tensor: tensor[indices.to(tensor.device)])
 
     def scatter(self, indices: Tensor, other: RolloutState) -> RolloutState:
         """Writes the streams of ``other`` over those at ``indices``, in place; returns self."""
@@ -59,7 +59,7 @@ class RolloutState:
 
     def to(self, device: torch.device | str) -> RolloutState:
         """The same state on another device."""
-        return self._map(lambda tensor: tensor.to(device))
+        return self.map(lambda tensor: tensor.to(device))
 
     def tensors(self) -> list[Tensor]:
         """Every tensor of the state, in a fixed order."""
@@ -70,7 +70,8 @@ class RolloutState:
         """Bytes that the state occupies."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors())
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> RolloutState:
+    def map(self, change: Callable[[Tensor], Tensor]) -> RolloutState:
+        """The state with ``change`` made to each of its tensors, as a new one."""
         keys, values, frames, *plain = (change(tensor) for tensor in self.tensors())
         return RolloutState(KVCache(keys, values, frames, self.cache.unfilled), *plain)
 

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from world_model.errors import first_line
 from world_model.rollout_state import PLAIN_FIELDS, RolloutState
 from world_model.types import StepOutcome
 
@@ -122,10 +123,10 @@ class StepGraphs:
         except RuntimeError as error:
             self.failed = True
             self._captured.clear()
-            reason = next(iter(str(error).splitlines()), repr(error))
             warnings.warn(
                 "a step could not be captured as a CUDA graph, so steps are taken kernel by "
-                f"kernel, which is slower ({reason}). cuda_graphs=False leaves the attempt out.",
+                f"kernel, which is slower ({first_line(error)}). cuda_graphs=False leaves the "
+                "attempt out.",
                 RuntimeWarning,
                 stacklevel=4,
             )

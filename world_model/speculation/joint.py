@@ -11,7 +11,6 @@ from torch import Tensor
 from world_model.distillation.boundary import anchored
 from world_model.errors import ConfigError
 from world_model.flow import predict_x0
-from world_model.kv_cache import KVCache
 from world_model.noise import Purpose, normals
 from world_model.rollout import Rollout
 from world_model.rollout_state import RolloutState
@@ -83,9 +82,10 @@ class JointState:
 
     def scatter(self, indices: Tensor, other: JointState) -> JointState:
         """Writes the streams of ``other`` over those at ``indices``, in place; returns self."""
-        for target, source in zip(self.tensors(), other.tensors(), strict=True):
+        self.base.scatter(indices, other.base)
+        for name in _PLAIN_FIELDS:
+            target, source = getattr(self, name), getattr(other, name)
             target[indices.to(target.device)] = source.to(target.device)
-        self.base.cache.unfilled = max(self.base.cache.unfilled, other.base.cache.unfilled)
         return self
 
     def to(self, device: torch.device | str) -> JointState:
@@ -98,9 +98,7 @@ class JointState:
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> JointState:
         plain = {name: change(getattr(self, name)) for name in _PLAIN_FIELDS}
-        keys, values, frames, *rest = (change(tensor) for tensor in self.base.tensors())
-        cache = KVCache(keys, values, frames, self.base.cache.unfilled)
-        return JointState(RolloutState(cache, *rest), **plain)
+        return JointState(self.base.map(change), **plain)
 
 
 _PLAIN_FIELDS = [field.name for field in fields(JointState) if field.name != "base"]

@@ -34,6 +34,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from world_model.errors import first_line
 from world_model.step_graphs import capture_cuda_graph
 
 Inputs = Sequence[Tensor | None]
@@ -163,7 +164,7 @@ class StepGraph:
                 partial(gradient, loss, static, parameters, generator), generator
             )
         except Exception as error:  # what is wrong with the step itself shows when it is taken
-            self._give_up(f"could not be captured as a CUDA graph ({_reason(error)})")
+            self._give_up(f"could not be captured as a CUDA graph ({first_line(error)})")
             return None
         return _CapturedStep(static, generator, result, replay)
 
@@ -179,7 +180,7 @@ class StepGraph:
             self._captured.checked = difference <= TOLERANCE
             problem = f"came out differently as a CUDA graph (by {difference:.1%})"
         except Exception as error:
-            problem = f"could not be replayed as a CUDA graph ({_reason(error)})"
+            problem = f"could not be replayed as a CUDA graph ({first_line(error)})"
         found = None  # both ways need memory, which a step that is taken again must not lack
         if not self._captured.checked:
             self._give_up(problem)
@@ -244,7 +245,3 @@ def _kind(part: Tensor | None) -> tuple[Any, ...] | None:
 
 def _generator(device: torch.device, seed: int) -> torch.Generator:
     return torch.Generator(device).manual_seed(seed)
-
-
-def _reason(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), repr(error))
