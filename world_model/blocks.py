@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from world_model.network_config import NetworkConfig
 from world_model.rope import rotate
+from world_model.vector_linear import VectorLinear
 
 NORM_EPS = 1e-6
 
@@ -64,7 +65,7 @@ class Block(nn.Module):
         self.norm_k = RMSNorm(config.head_dim, eps=NORM_EPS)
         self.project = nn.Linear(width, width, bias=False)
         self.mlp = MLP(width, config.mlp_width, config.mlp)
-        self.modulation = nn.Linear(width, 6 * width)
+        self.modulation = VectorLinear(width, 6 * width)
 
     def modulate(self, condition: Tensor) -> tuple[Tensor, ...]:
         """Six tensors (B, F, 1, width) from the condition after SiLU (B, F, width)."""

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from world_model.action_spec import ActionSpec
 from world_model.companding import Companding
+from world_model.vector_linear import VectorLinear
 
 
 class TimeEmbedding(nn.Module):
@@ -26,8 +27,8 @@ class TimeEmbedding(nn.Module):
         super().__init__()
         scale = torch.exp(torch.linspace(0.0, math.log(max_frequency), features // 2))
         self.register_buffer("frequencies", scale, persistent=False)
-        self.project_in = nn.Linear(features, width)
-        self.project_out = nn.Linear(width, width)
+        self.project_in = VectorLinear(features, width)
+        self.project_out = VectorLinear(width, width)
 
     def forward(self, t: Tensor) -> Tensor:
         """(...,) to (..., width)."""
@@ -53,7 +54,7 @@ class ActionEmbedding(nn.Module):
                 nn.init.normal_(table.weight, std=0.02)
                 self.tables.append(table)
             else:
-                self.tables.append(nn.Linear(group.size, width))
+                self.tables.append(VectorLinear(group.size, width))
         self.null = nn.Parameter(torch.randn(width) * 0.02)
 
     def forward(self, actions: Tensor) -> Tensor:

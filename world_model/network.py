@@ -23,6 +23,7 @@ from world_model.kv_cache import KVCache
 from world_model.network_config import CHANNELS, NetworkConfig
 from world_model.rope import rotation, spatial_angles, time_frequencies
 from world_model.transport import BLOCK, displacements, transport
+from world_model.vector_linear import VectorLinear
 
 __all__ = ["NetworkConfig", "NextFrameDiffusion"]
 
@@ -50,7 +51,7 @@ class NextFrameDiffusion(nn.Module):
             "list[Block]", nn.ModuleList(Block(config) for _ in range(config.layers))
         )
         self.norm_out = nn.LayerNorm(width, eps=NORM_EPS, elementwise_affine=False)
-        self.modulation_out = nn.Linear(width, 2 * width)
+        self.modulation_out = VectorLinear(width, 2 * width)
         self.project_out = nn.Linear(width, config.token_dim)
         if config.transport is not None:
             self.displacements = displacements(*config.transport)
@@ -69,7 +70,8 @@ class NextFrameDiffusion(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         # adaLN-zero: every block starts as the identity and the network as "no change".
-        outputs = [*(block.modulation for block in self.blocks), self.modulation_out]
+        outputs: list[nn.Linear] = [block.modulation for block in self.blocks]
+        outputs.append(self.modulation_out)
         if self.config.transport is not None:
             outputs.append(self.project_filters)
         for layer in [*outputs, self.project_out]:

@@ -20,6 +20,7 @@ from world_model.distillation.boundary import anchored
 from world_model.errors import ActionError, ContextError
 from world_model.flow import add_noise, predict_x0
 from world_model.frame_outcome import FrameOutcome
+from world_model.modulation_table import ModulationTable, fits, weights_of
 from world_model.noise import Purpose, normal, normals, quantiles, stream_keys
 from world_model.precision import choose_precision
 from world_model.rollout_state import RolloutState
@@ -178,6 +179,7 @@ class Rollout:
             ActionError: if the actions have the wrong shape or one of them is null.
         """
         actions = self.checked(actions, state)
+        self._renew_table()
         if self.graphs is None:
             state, outcome = self._step(state, actions)
         else:
@@ -237,7 +239,7 @@ class Rollout:
     def __getstate__(self) -> dict[str, Any]:
         """For copies: all but what is captured and compiled, tied to its buffers and network."""
         made = {name: self.__dict__[name] is not None for name in ("graphs", "compiled")}
-        return {**self.__dict__, **made}
+        return {**self.__dict__, **made, "_table": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """See :meth:`__getstate__`."""
@@ -252,6 +254,7 @@ class Rollout:
         self.sampling_steps = steps
         self.grid = time_grid(steps, self.world.config.sampling_shift)
         self._draws = draws_of(self.sampler, steps)
+        self._table: ModulationTable | None = None
 
     def _step(self, state: RolloutState, actions: Tensor) -> tuple[RolloutState, StepOutcome]:
         """See :meth:`advance`; nothing here waits for the device, so that it can be captured."""
@@ -264,7 +267,19 @@ class Rollout:
         if self.world.outcome is not None:
             modules.append(self.world.outcome)
         first = [next(module.parameters(), None) for module in modules]
-        return tuple(parameter.data_ptr() for parameter in first if parameter is not None)
+        read: list[Tensor] = [parameter for parameter in first if parameter is not None]
+        if self._table is not None:
+            read.append(self._table.rows)
+        return tuple(tensor.data_ptr() for tensor in read)
+
+    def _renew_table(self) -> None:
+        """Makes the table of modulations, and makes it anew if the weights are others by now."""
+        if not fits(self.network, self.world.action_spec, self.sampling_steps):
+            return
+        if self._table is None or self._table.weights != weights_of(self.network):
+            self._table = ModulationTable(
+                self.network, self.world.action_spec, self.context_noise, self.grid
+            )
 
     def _denoise(self, state: RolloutState, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Samples the next frame's tokens; also returns the first estimate of them."""
@@ -333,6 +348,8 @@ class Rollout:
 
         None where each pass had better compute its own: it is the only one, or compiled on a CPU.
         """
+        if self._table is not None:
+            return self._table.look_up(state.action, state.previous_t, actions)
         passes = self.sampling_steps
         if passes == 1 or (self.compiled is not None and self.device.type == "cpu"):
             return None
