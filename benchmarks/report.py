@@ -165,7 +165,7 @@ def _sections(folder: EvaluationFolder) -> list[Html]:
         elif part == "exploitation":
             shown += [exploitation_section(folder, steps) for steps in steps_of(part)]
         elif part == "stability":
-            shown.append(stability_section(folder))
+            shown += [stability_section(folder, steps) for steps in steps_of(part)]
         else:
             shown.append(other_section(folder, part))
     return [*shown, *films]

@@ -139,9 +139,9 @@ def ranking_section(folder: EvaluationFolder, steps: str) -> Html:
     )
 
 
-def stability_section(folder: EvaluationFolder) -> Html:
+def stability_section(folder: EvaluationFolder, steps: str) -> Html:
     """One very long episode."""
-    results = folder.results("stability")
+    results = folder.results("stability", steps)
     rows = [
         [
             name,
@@ -161,18 +161,18 @@ def stability_section(folder: EvaluationFolder) -> Html:
         ]
         for row in results.get("by_length", [])
     ]
-    steps = f"{results['steps']:,}"
+    length, mark = f"{results['steps']:,}", f"-{steps}" if steps else ""
     pictures = [
         picture(folder.path / name, alt, alt, kind)
         for name, alt, kind in (
-            ("stability.png", "Statistics of the frames and memory over the episode", "plot"),
-            ("stability-frames.png", "Frames of the episode, further and further apart", "strip"),
+            (f"stability{mark}.png", "Statistics of frames and memory over the episode", "plot"),
+            (f"stability-frames{mark}.png", "Frames, further and further apart", "strip"),
         )
         if (folder.path / name).is_file()
     ]
     return section(
-        "stability",
-        f"One episode of {steps} steps",
+        f"stability{mark}",
+        f"One episode of {length} steps" + (f", {in_steps(steps)}" if steps else ""),
         paragraph(
             "Ends are switched off and random actions held for a while. One episode, so no "
             "interval."
@@ -180,7 +180,7 @@ def stability_section(folder: EvaluationFolder) -> Html:
         table(
             ["of a frame", "99 % of training", "first tenth", "last tenth", "in that range"],
             rows,
-            f"n = {steps} frames",
+            f"n = {length} frames",
         ),
         table(
             ["steps", "frames/s", "in the range of training", "Frechet distance"],
@@ -189,7 +189,7 @@ def stability_section(folder: EvaluationFolder) -> Html:
         )
         if lengths
         else "",
-        figures_table(figures_of(folder, "stability"), "Figures"),
+        figures_table(figures_of(folder, "stability", steps), "Figures"),
         *pictures,
     )
 

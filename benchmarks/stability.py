@@ -63,7 +63,7 @@ class Trace:
 
 
 def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[str, Any]:
-    """Plays the episode, writes JSON, plot and strip, prints the table, returns the results.
+    """Plays the episodes, writes JSON, plots and strips, prints tables, returns the results.
 
     Raises:
         NFDError: if the world or the data set is missing, or its episodes cannot be endless.
@@ -81,37 +81,50 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     check_fit(store, world)
     out = find_out(options, world)
     usual = frame_statistics_of(store)
-    with counting(console, "one endless episode", options.stable_steps) as tell:
-        trace = play_long(
-            world,
-            options.stable_steps,
-            options.seed,
-            tell,
-            sampling_steps=options.steps[0] if options.steps else None,
-            **options.imagination,
-        )
-    results = judge(trace, usual)
-    outcome = getattr(world, "outcome", None)
+    range_of_training = usual_range(usual)
     real = spread_frames(store)
+    outcome = getattr(world, "outcome", None)
     space = None if outcome is None else FeatureSpace.of(outcome, real)
-    results["by_length"] = by_length(
-        trace.statistics, trace.seconds, trace.frames, usual_range(usual), real, space
-    )
+    by_steps: dict[str, Any] = {}
+    traces: dict[str, Trace] = {}
+    for steps in options.steps or (int(config.sampling_steps),):
+        title = f"one endless episode, {steps} sampling steps"
+        with counting(console, title, options.stable_steps) as tell:
+            trace = play_long(
+                world,
+                options.stable_steps,
+                options.seed,
+                tell,
+                sampling_steps=steps,
+                **options.imagination,
+            )
+        results = judge(trace, usual)
+        results["by_length"] = by_length(
+            trace.statistics, trace.seconds, trace.frames, range_of_training, real, space
+        )
+        by_steps[str(steps)], traces[str(steps)] = results, trace
     document = write_benchmark(
         out / "stability.json",
         "stability",
         world=world.model_id,
         data=describe_data(store, "train"),
-        settings={**options.figures(), "policy": "random"},
-        results=results,
-        seconds=float(trace.seconds.sum()),
+        settings={
+            **options.figures(),
+            "own_steps": int(config.sampling_steps),
+            "policy": "random",
+        },
+        results={"by_steps": by_steps},
+        seconds=float(sum(trace.seconds.sum() for trace in traces.values())),
     )
-    console.print(table(document["results"], world.model_id))
-    console.print(length_table(document["results"]["by_length"]))
-    if options.pictures:
-        write_strip(out / "stability-frames.png", trace, world=world.model_id)
-    if options.pictures and has_matplotlib(console):
-        plot(trace, usual, out / "stability.png")
+    can_plot = options.pictures and has_matplotlib(console)
+    for name, results in document["results"]["by_steps"].items():
+        console.print(table(results, f"{world.model_id}, {name} sampling steps"))
+        console.print(length_table(results["by_length"]))
+        if options.pictures:
+            strip = out / f"stability-frames-{name}.png"
+            write_strip(strip, traces[name], world=world.model_id)
+        if can_plot:
+            plot(traces[name], usual, out / f"stability-{name}.png")
     console.print(closing_words(document, out))
     return document
 

@@ -195,8 +195,7 @@ def stability(share: float = 0.99) -> dict[str, Any]:
 def write(folder: Path, kind: str, results: dict[str, Any], world: str = "toy@1#abc",
           **settings: Any) -> Path:  # fmt: skip
     """One document."""
-    if kind != "stability":
-        results = {"by_steps": results if "1" in results or "2" in results else {"1": results}}
+    results = {"by_steps": results if "1" in results or "2" in results else {"1": results}}
     if kind == "outcomes":
         results["real_frames"] = outcomes()
     write_benchmark(

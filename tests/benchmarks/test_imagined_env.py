@@ -181,7 +181,7 @@ class Silent(Imagined):
 def test_one_that_goes_on_after_an_end_is_played_for_long(data, tmp_path, make):
     options = EvaluateOptions(data=data, out=tmp_path, stable_steps=150, pictures=False)
     world = make(endless=True)
-    results = stability.run(options, Console(quiet=True), world)["results"]
+    (results,) = stability.run(options, Console(quiet=True), world)["results"]["by_steps"].values()
     world.close()
     assert (results["steps"], results["bad_numbers"]) == (150, 0)
     for part in results["statistics"].values():
@@ -191,8 +191,8 @@ def test_one_that_goes_on_after_an_end_is_played_for_long(data, tmp_path, make):
 def test_one_that_fades_in_a_long_episode_is_caught(data, tmp_path):
     options = EvaluateOptions(data=data, out=tmp_path, stable_steps=150, pictures=False)
     world = EnvWorld(Fading, name="fading", context_length=2, endless=True)
-    mean = stability.run(options, Console(quiet=True), world)["results"]["statistics"]["mean"]
-    assert mean["share_in_usual_range"] < 0.2
+    (results,) = stability.run(options, Console(quiet=True), world)["results"]["by_steps"].values()
+    assert results["statistics"]["mean"]["share_in_usual_range"] < 0.2
 
 
 def test_the_first_of_a_batch_is_played_alone():

@@ -6,9 +6,13 @@ import torch
 from rich.console import Console
 
 from benchmarks import endless, stability, stability_report
+from benchmarks.evaluation_folder import read_folder
 from benchmarks.fidelity import EvaluateOptions
+from benchmarks.findings import findings
 from benchmarks.frame_statistics import frame_statistics, frame_statistics_of
+from benchmarks.report_sections import stability_section
 from benchmarks.results import check_benchmark
+from tests.benchmarks import evaluations as made
 from tests.benchmarks import sliding
 from tests.world_model.tiny import tiny_world
 from world_model.data import open_store
@@ -76,16 +80,41 @@ def test_memory_is_measured():
 
 
 def test_the_whole_command(store, tmp_path):
-    options = EvaluateOptions(data=store.root, out=tmp_path, stable_steps=120)
+    options = EvaluateOptions(data=store.root, out=tmp_path, stable_steps=120, steps=(1, 3))
     stability.run(options, Console(quiet=True), tiny_world())
     document = json.loads((tmp_path / "stability.json").read_text())
     check_benchmark(document)
-    assert document["results"]["steps"] == 120
+    by_steps = document["results"]["by_steps"]
+    assert list(by_steps) == ["1", "3"]
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"stability.json", "stability.png", "stability-frames.png"}
-    (row,) = document["results"]["by_length"]
-    assert (row["first"], row["last"]) == (1, 120)
-    assert row["frames_per_second"] > 0
-    assert row["frechet"] > 0
-    table = stability_report.table(document["results"], "tiny")
-    assert (table.row_count, len(table.columns)) == (3, 5)
+    pictures = {f"stability{kind}-{steps}.png" for kind in ("", "-frames") for steps in (1, 3)}
+    assert names == {"stability.json", *pictures}
+    for results in by_steps.values():
+        assert results["steps"] == 120
+        (row,) = results["by_length"]
+        assert (row["first"], row["last"]) == (1, 120)
+        assert row["frames_per_second"] > 0
+        assert row["frechet"] > 0
+        table = stability_report.table(results, "tiny")
+        assert (table.row_count, len(table.columns)) == (3, 5)
+    assert by_steps["1"]["statistics"] != by_steps["3"]["statistics"]
+
+
+def test_by_default_the_steps_are_those_of_the_world(store, tmp_path):
+    options = EvaluateOptions(data=store.root, out=tmp_path, stable_steps=20, pictures=False)
+    world = tiny_world()
+    document = stability.run(options, Console(quiet=True), world)
+    assert list(document["results"]["by_steps"]) == [str(world.config.sampling_steps)]
+
+
+def test_results_of_before_there_were_steps_are_shown(tmp_path):
+    made.write(tmp_path, "stability", made.stability())
+    file = tmp_path / "stability.json"
+    document = json.loads(file.read_text())
+    document["results"] = document["results"]["by_steps"]["1"]
+    file.write_text(json.dumps(document))
+    folder = read_folder(tmp_path)
+    assert "One episode of 1,000 steps<" in str(
+        stability_section(folder, folder.own_steps("stability"))
+    )
+    assert "stay like those of training" in findings(folder)[0].sentence
