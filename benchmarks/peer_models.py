@@ -62,8 +62,10 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """Nothing to run."""
 
 
-def diamond(clone: Path, streams: int) -> Step:
+def diamond(clone: Path, streams: int, compiled: bool = False) -> Step:
     """DIAMOND's ``WorldModelEnv`` (Alonso et al. 2024) as its default configuration has it.
+
+    Compiled, its two predictions are, as in its trainer.
 
     Raises:
         NFDError: if the clone lacks a file, or its classes have other arguments by now.
@@ -105,6 +107,9 @@ def diamond(clone: Path, streams: int) -> Step:
         num_steps_denoising=int(sampler["num_steps_denoising"]), order=int(sampler["order"])
     )
     env = WorldModelEnv(denoiser, model, Loader(), WorldModelEnvConfig(10**9, 2, sampling))
+    if compiled:
+        env.predict_next_obs = torch.compile(env.predict_next_obs)
+        env.predict_rew_end = torch.compile(env.predict_rew_end)
     predict = env.predict_rew_end
 
     def never_end(frame: Any) -> Any:  # untrained, it would end half of the episodes every step
@@ -116,8 +121,10 @@ def diamond(clone: Path, streams: int) -> Step:
     return lambda: env.step(torch.randint(ACTIONS, (streams,)))
 
 
-def dreamerv3(clone: Path, streams: int) -> Step:
+def dreamerv3(clone: Path, streams: int, compiled: bool = False) -> Step:
     """DreamerV3's imagination with decoded pixels, in the PyTorch port dreamerv3-torch.
+
+    Compiled, the whole step is.
 
     Raises:
         NFDError: if the clone lacks a file, or its classes have other arguments by now.
@@ -146,10 +153,16 @@ def dreamerv3(clone: Path, streams: int) -> Step:
         goes_on = world.heads["cont"](features).mean
         return frame, reward, goes_on
 
-    return step
+    return torch.compile(step) if compiled else step
 
 
-def nfd(world: str, streams: int, sampling_steps: int | None = None) -> Step:
+def nfd(
+    world: str,
+    streams: int,
+    sampling_steps: int | None = None,
+    compiled: bool = False,
+    precision: str = "float32",
+) -> Step:
     """Our own environment, whole steps through Gymnasium."""
     import gymnasium as gym
 
@@ -161,6 +174,8 @@ def nfd(world: str, streams: int, sampling_steps: int | None = None) -> Step:
         "endless": True,
         "sampling_steps": sampling_steps,
         "speculation": "off",
+        "compile": compiled,
+        "precision": precision,
     }
     env: Any = (
         gym.make("NFD-World-v0", **settings)
@@ -171,7 +186,7 @@ def nfd(world: str, streams: int, sampling_steps: int | None = None) -> Step:
     return lambda: env.step(env.action_space.sample())
 
 
-PEERS: dict[str, Callable[[Path, int], Step]] = {"diamond": diamond, "dreamerv3": dreamerv3}
+PEERS: dict[str, Callable[[Path, int, bool], Step]] = {"diamond": diamond, "dreamerv3": dreamerv3}
 
 
 def _need(clone: Path, *files: str) -> None:

@@ -1,7 +1,8 @@
 """``nfd bench peers``: an imagined step of ours beside one of other projects, in the same run.
 
 Each model runs in a process of its own with equally many threads; they take turns, so that a busy
-moment of the machine hits them alike. The others come from clones that you give::
+moment of the machine hits them alike. What is compiled, or computed in bfloat16, is so in all of
+them. The others come from clones that you give::
 
     nfd bench peers --diamond ../diamond --dreamerv3 ../dreamerv3-torch
 """
@@ -17,9 +18,10 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 import tyro
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -49,6 +51,10 @@ class PeerOptions:
     """Denoising steps of ours (default: the world's own)."""
     threads: int = 1
     """CPU threads of each process."""
+    compile: bool = False
+    """Compile ours and theirs, theirs as their own training does. Takes minutes."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of matrix products: ours as the environment has it, theirs by autocast."""
     seconds: float = 6.0
     """Measuring time of each model and number of streams, in all."""
     rounds: int = 4
@@ -67,8 +73,15 @@ class Worker:
     def __init__(self, name: str, source: str, streams: int, options: PeerOptions) -> None:
         self.name, self.streams = name, streams
         threads = str(options.threads)
-        command = [sys.executable, "-m", "benchmarks.peers", name, source, str(streams)]
-        command += [] if options.sampling_steps is None else [str(options.sampling_steps)]
+        asked = {
+            "name": name,
+            "source": source,
+            "streams": streams,
+            "sampling_steps": options.sampling_steps,
+            "compiled": options.compile,
+            "precision": options.precision,
+        }
+        command = [sys.executable, "-m", "benchmarks.peers", json.dumps(asked)]
         root = str(Path(__file__).resolve().parent.parent)
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
         # A pipe that nobody reads would fill up.
@@ -168,7 +181,8 @@ def run(options: PeerOptions, console: Console) -> dict[str, Any]:
     )
     console.print(table(document["results"], document["world"]))
     console.print(
-        f"{options.threads} CPU thread(s) each. {machine_line()}\n"
+        f"{options.threads} CPU thread(s) each, {options.precision}"
+        f"{', compiled' if options.compile else ''}. {machine_line()}\n"
         f"{document['seconds']:.0f} s; results: {options.out}"
     )
     return document
@@ -213,16 +227,25 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def serve(name: str, source: str, streams: int, sampling_steps: int | None = None) -> None:
+def serve(
+    name: str,
+    source: str,
+    streams: int,
+    sampling_steps: int | None,
+    compiled: bool,
+    precision: str,
+) -> None:
     """What a worker does: answers every number of seconds with the times of its steps."""
     answers, sys.stdout = sys.stdout, sys.stderr  # whatever a peer prints is not an answer
     from benchmarks.peer_models import PEERS, nfd
 
+    half = name != OURS and precision == "bfloat16"
+    torch.autocast("cpu", torch.bfloat16, enabled=half).__enter__()  # for as long as this runs
     if name == OURS:
-        step = nfd(source, streams, sampling_steps)
+        step = nfd(source, streams, sampling_steps, compiled, precision)
     else:
-        step = PEERS[name](Path(source), streams)
-    for _ in range(3):
+        step = PEERS[name](Path(source), streams, compiled)
+    for _ in range(8 if compiled else 3):
         step()
     for line in sys.stdin:
         end = time.perf_counter() + float(line)
@@ -235,5 +258,4 @@ def serve(name: str, source: str, streams: int, sampling_steps: int | None = Non
 
 
 if __name__ == "__main__":
-    name, source, streams, *steps = sys.argv[1:]
-    serve(name, source, int(streams), int(steps[0]) if steps else None)
+    serve(**json.loads(sys.argv[1]))
