@@ -80,7 +80,7 @@ def run(
         np.linspace(0, len(clips) - 1, min(options.sampled_clips, len(clips))).astype(int)
     )
     names, courses = courses_of_action(some, world.action_spec, options.seed)
-    real, why_not = play_really(world, some, courses, console)
+    real, why_not = play_really(world, some, courses, console, options.real_env)
     by_steps: dict[str, Any] = {}
     for steps in held_out.steps:
         total = (
@@ -158,13 +158,17 @@ def courses_of_action(
 
 
 def play_really(
-    world: Any, clips: Clips, courses: list[np.ndarray], console: Console
+    world: Any,
+    clips: Clips,
+    courses: list[np.ndarray],
+    console: Console,
+    real_env: str | None = None,
 ) -> tuple[RealFutures | None, str]:
     """What the courses lead to in the real game, or None and why nobody can tell."""
     if len(courses) < 2:
         return None, "there is but one thing to do"
     try:
-        games = find_games(world)
+        games = find_games(world, real_env)
         total = min(len(clips), REAL_CLIPS) * clips.horizon * len(courses)
         try:
             with counting(console, "the real game under other actions", total) as tell:

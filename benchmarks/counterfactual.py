@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.environments import real_environment, source_of
+from agents.environments import real_environment
 from benchmarks.clips import Clips
 from benchmarks.dreaming import OnFrames
 from benchmarks.image_metrics import changed, psnr, squared_error
@@ -23,6 +23,7 @@ from benchmarks.intervals import counted, mean_intervals, ratio_intervals
 from benchmarks.pictures import write_rows
 from benchmarks.real_games import RealGames
 from benchmarks.real_world import RealWorld, cannot_restore, restore
+from benchmarks.reality import reality_of
 from world_model.errors import NFDError
 
 REAL_CLIPS = 16
@@ -90,15 +91,15 @@ def play_courses(
     return RealFutures(tried[restored], frames[:, restored], known[:, restored], len(some), lost)
 
 
-def find_games(world: Any) -> RealGames:
+def find_games(world: Any, real_env: str | None = None) -> RealGames:
     """The real game that a world was learned from.
 
     Raises:
-        NFDError: if it does not say which, or that cannot be played here.
+        NFDError: if it does not say which, that cannot be played here, or its spaces are others.
     """
     if isinstance(world, RealWorld):
         return world.games
-    return RealGames(real_environment(source_of(world)), world.action_spec)
+    return RealGames(real_environment(reality_of(world, real_env)), world.action_spec)
 
 
 def measure_counterfactual(

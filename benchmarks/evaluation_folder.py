@@ -19,13 +19,13 @@ CLIPS = ("clips", "horizon")
 ONLY_FOR = {
     "fidelity": (*CLIPS, "samples", "sampled_clips", "rollouts", "rollout_steps"),
     "outcomes": CLIPS,
-    "controllability": (*CLIPS, "sampled_clips", "reader_steps"),
+    "controllability": (*CLIPS, "sampled_clips", "reader_steps", "real_env"),
     "probes": (*CLIPS, "probe_steps"),
     "uncertainty": CLIPS,
-    "ranking": ("policies", "episodes"),
+    "ranking": ("policies", "episodes", "real_env"),
     "stability": ("stable_steps",),
-    "lift": ("policies", "agents", "training"),
-    "exploitation": ("policies", "agents", "training"),
+    "lift": ("policies", "agents", "training", "real_env"),
+    "exploitation": ("policies", "agents", "training", "real_env"),
 }
 """Options that decide nothing in those of these parts that do not name them."""
 PARTS: tuple[str, ...] = get_args(Part)

@@ -72,6 +72,10 @@ class EvaluateOptions:
     """Sampler (default: the world's own)."""
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     """Of the transformer's matrix products; auto is the faster of the two on this hardware."""
+    real_env: str | None = None
+    """The real environment, for counterfactuals, perfect:WORLD, ranking, lift and exploitation: a
+    recipe, module:function, or the folder of a data set recorded in it (default: what the world was
+    learned from)."""
     out: Path | None = None
     """Folder for JSON, plots and films (default: runs/evaluate-NAME)."""
     split: str = "validation"
@@ -265,7 +269,7 @@ def measure(options: EvaluateOptions, console: Console) -> int:
     from benchmarks.stability import run as run_stability
     from benchmarks.uncertainty import run as run_uncertainty
 
-    world = open_world(options.world, options.device)
+    world = open_world(options.world, options.device, options.real_env)
 
     @cache
     def held_out() -> HeldOut:

@@ -23,7 +23,6 @@ from agents.environments import (
     real_environment,
     real_name,
     real_vec_envs,
-    source_of,
 )
 from agents.evaluation import Evaluation, evaluate
 from agents.policies import Policy
@@ -33,6 +32,7 @@ from agents.ppo_config import PPOConfig
 from agents.progress import train_with_progress
 from benchmarks.progress import counting
 from benchmarks.ranking_episodes import play_all
+from benchmarks.reality import reality_of
 from world_model.errors import NFDError
 from world_model.storage import atomic_file
 
@@ -91,6 +91,7 @@ class Academy:
         console: is told how training goes.
         device: of world and network.
         precision: of the world's matrix products; None for float32.
+        real_env: name of the real game, see :func:`benchmarks.reality.reality_of`.
         ppo: settings of PPO.
     """
 
@@ -105,6 +106,7 @@ class Academy:
         sampler: str | None = None,
         device: str = "auto",
         precision: str | None = None,
+        real_env: str | None = None,
         ppo: PPOConfig | None = None,
     ) -> None:
         self.world, self.folder, self.budget = world, folder, budget
@@ -116,7 +118,9 @@ class Academy:
             "sampler": sampler,
             "precision": precision,
         }
-        self._real = source_of(world)
+        # Named only where it is: agents of before there was a choice are still known.
+        self._named = {} if real_env is None else {"real_env": real_env}
+        self._real = reality_of(world, real_env)
 
     def agent(self, arm: Arm, seed: int) -> Agent:
         """The agent of that arm and seed; trained where it is not known yet.
@@ -216,6 +220,7 @@ class Academy:
             "arm": asdict(arm),
             "seed": seed,
             "ppo": asdict(self.ppo),
+            **(self._named if arm.starts == REAL else {}),
         }
 
     def _playing(self) -> dict[str, Any]:
@@ -224,6 +229,7 @@ class Academy:
             **self._imagination(),
             "episodes": self.budget.episodes,
             "first_seed": EVALUATION_SEED,
+            **self._named,
         }
 
     def _imagination(self) -> dict[str, Any]:

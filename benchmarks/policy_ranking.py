@@ -20,7 +20,7 @@ from rich.table import Table
 
 from agents.agreement import agreement
 from agents.arena import EVALUATION_SEED, find_policies
-from agents.environments import real_environment, real_name, source_of
+from agents.environments import real_environment, real_name
 from agents.evaluation import Evaluation, evaluate
 from agents.policies import Policy
 from agents.results import package_version
@@ -30,6 +30,7 @@ from benchmarks.held_out import find_out
 from benchmarks.plotting import COLOURS, GREY, figure, has_matplotlib, save
 from benchmarks.progress import counting
 from benchmarks.ranking_episodes import play_all
+from benchmarks.reality import reality_of
 from benchmarks.results import closing_words, write_benchmark
 from nfd_env.loading import load_rollout
 from world_model.storage import atomic_file
@@ -51,7 +52,8 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     world = load_rollout(options.world if world is None else world, options.device)[0]
     out = find_out(options, world)
     policies = find_policies(options.policies, world.action_spec)
-    real = play_real(policies, world, options.episodes, out / "real-returns.json", console)
+    cache = out / "real-returns.json"
+    real = play_real(policies, world, options.episodes, cache, console, options.real_env)
     document: dict[str, Any] = {}
     results: dict[str, Any] = {"by_steps": {}}
     for steps in options.steps or (int(world.config.sampling_steps),):
@@ -106,14 +108,20 @@ def compare_rankings(real: Sequence[Evaluation], imagined: Sequence[Evaluation])
 
 
 def play_real(
-    policies: Sequence[Policy], world: Any, episodes: int, cache: Path, console: Console
+    policies: Sequence[Policy],
+    world: Any,
+    episodes: int,
+    cache: Path,
+    console: Console,
+    real_env: str | None = None,
 ) -> list[Evaluation]:
     """The policies in the real game; episodes that ``cache`` knows are not played again.
 
     Raises:
-        NFDError: if the world does not say what it was learned from, or that cannot be played.
+        NFDError: if the world does not say what it was learned from, that cannot be played, or its
+            spaces are others.
     """
-    real = source_of(world)
+    real = reality_of(world, real_env)
     key = {
         "environment": real,
         "vizdoom": package_version("vizdoom"),

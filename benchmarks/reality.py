@@ -1,0 +1,51 @@
+"""The real environment that a world is compared with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from agents.environments import Real, real_environment, real_name, source_of
+from world_model.errors import NFDError
+
+
+def reality_of(world: Any, named: str | None = None) -> Real:
+    """The real environment to compare ``world`` with, whose frames and actions are the world's.
+
+    Args:
+        world: the world.
+        named: as :func:`agents.environments.real_environment` takes it; None for what the world
+            says that it was learned from.
+
+    Raises:
+        NFDError: if the world does not say, the environment cannot be made, or its spaces are
+            others.
+    """
+    real = source_of(world) if named is None else named
+    env: Any = real_environment(real)()
+    try:
+        check_spaces(env, world, real_name(real))
+    finally:
+        env.close()
+    return real
+
+
+def check_spaces(env: Any, world: Any, name: str) -> None:
+    """Refuses a real environment whose frames or actions are not those of ``world``.
+
+    Raises:
+        NFDError: that says what differs.
+    """
+    frames = spaces.Box(0, 255, tuple(world.config.frame_shape), np.uint8)
+    for what, found, expected in (
+        ("observations", env.observation_space, frames),
+        ("actions", env.action_space, world.action_spec.space),
+    ):
+        if found != expected:
+            raise NFDError(
+                f"the real environment {name} has other {what} than {world.model_id}: {found}, "
+                f"expected {expected}. Name the one that it imagines with --real-env: a recipe, "
+                "module:function, or the folder of a data set that was recorded in it."
+            )
