@@ -75,25 +75,18 @@ class LatentStreams:
 
         def estimate(x: torch.Tensor, noise_level: float, step: int) -> torch.Tensor:
             now = self.levels[noise_level]
-            inputs = [[x], [now], [self.actions], [following]]
+            latents, places = x, following
             if step == 0:  # with the clean passes of the last go folded in
-                inputs = [
-                    [context, x],
-                    [self.level, now],
-                    [self.actions, self.actions],
-                    [index, following],
-                ]
-            latents, t, actions, frames = (torch.cat(part, dim=1) for part in inputs)
+                latents = torch.cat([context, x], dim=1)
+                places = torch.cat([index, following], dim=1)
             end = (step + 2) * self.at_once
             raw = self.network.stream(
                 latents,
-                t,
-                actions,
-                frames,
+                modulation[:, end - latents.shape[1] : end],
+                places,
                 self.cache,
                 emit=self.at_once,
                 full=True,
-                modulation=modulation[:, end - latents.shape[1] : end],
             )
             assert raw is not None
             x0 = predict_x0(raw.flatten(0, 1), x.flatten(0, 1), now.flatten(), None, self.flow)

@@ -41,6 +41,8 @@ class CompiledParts:
         self._lock = threading.Lock()  # an environment that speculates steps in two threads
         self.stream = self._compile(network.stream)
         """As :meth:`NextFrameDiffusion.stream`."""
+        self.modulation = self._compile(network.modulation)
+        """As :meth:`NextFrameDiffusion.modulation`."""
         self.noise = self._compile(normals)
         """As :func:`world_model.noise.normals`."""
         self.outcome = self._compile(outcome)

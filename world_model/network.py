@@ -120,9 +120,9 @@ class NextFrameDiffusion(nn.Module):
         previous_t: Tensor | None = None,
         step: Tensor | None = None,
     ) -> Tensor:
-        """What noise levels and actions make of every block, for :meth:`stream`.
+        """What noise levels and actions make of every block: all that :meth:`stream` knows of them.
 
-        It depends on nothing else, so that of all passes of a frame can be computed at once.
+        It depends on nothing else, so it can be computed for all passes of a frame at once.
 
         Args:
             t: float (B, F).
@@ -265,34 +265,27 @@ class NextFrameDiffusion(nn.Module):
     def stream(
         self,
         latents: Tensor,
-        t: Tensor,
-        actions: Tensor,
+        modulation: Tensor,
         frame_index: Tensor,
         cache: KVCache,
         previous: Tensor | None = None,
-        previous_t: Tensor | None = None,
         *,
-        step: Tensor | None = None,
         emit: int = 1,
         full: bool = False,
-        modulation: Tensor | None = None,
     ) -> Tensor | None:
         """Runs ``F`` consecutive frames against the cache and stores their keys and values there.
 
         Args:
             latents: float (B, F, N, token_dim).
-            t: float (B, F).
-            actions: float (B, F, K).
+            modulation: of these frames, as :meth:`modulation` makes it of their noise levels and
+                actions.
             frame_index: int64 (B, F), absolute positions, consecutive within a row.
             cache: written in place.
             previous: as in :meth:`forward`.
-            previous_t: as in :meth:`forward`.
-            step: as in :meth:`forward`.
             emit: how many of the last frames need an output. The others only leave keys and
                 values behind, so they stop at the last layer that looks across frames.
             full: whether no slot of the cache is empty once the first of the frames is stored, for
                 any stream: then nothing has to be masked.
-            modulation: of these frames, see :meth:`modulation`, where it was computed before.
 
         Returns:
             float32 (B, emit, N, token_dim), or None for ``emit=0``.
@@ -301,19 +294,18 @@ class NextFrameDiffusion(nn.Module):
             ValueError: if there are more frames than the cache has slots, or fewer than ``emit``.
         """
         config = self.config
-        if not emit <= t.shape[1] <= cache.frames.shape[1]:
+        frames = latents.shape[1]
+        if not emit <= frames <= cache.frames.shape[1]:
             raise ValueError(
-                f"{t.shape[1]} frames at once do not fit: {emit} outputs are wanted, and the "
+                f"{frames} frames at once do not fit: {emit} outputs are wanted, and the "
                 f"cache has {cache.frames.shape[1]} slots."
             )
         cos, sin = self.rotation(frame_index)
         parts = cache.parts(frame_index, config.window, full=full)
-        if modulation is None:
-            modulation = self.modulation(t, actions, previous_t, step)
         x = self.embed_frames(latents, previous)
         across = config.across_frames
         last_across = across[-1] if across else -1
-        dropped = t.shape[1] - emit
+        dropped = frames - emit
         if not across and dropped:  # nothing to leave behind
             x, modulation, cos, sin = (v[:, dropped:] for v in (x, modulation, cos, sin))
             dropped = 0

@@ -135,16 +135,12 @@ class Rollout:
                 dim=1,
             )
             part = slice(first, length - 1)
-            network.stream(
-                context,
+            modulation = network.modulation(
                 torch.full(context.shape[:2], self.context_noise, device=self.device),
                 actions[:, part],
-                index[:, part],
-                cache,
-                previous[:, part],
                 previous_t[:, part],
-                emit=0,
             )
+            network.stream(context, modulation, index[:, part], cache, previous[:, part], emit=0)
         cache.unfilled = max(0, cache.frames.shape[1] - length)
         if outcome is None:
             memory = torch.zeros(batch, 0, device=self.device)
@@ -192,6 +188,11 @@ class Rollout:
     def stream(self) -> Callable[..., Tensor | None]:
         """The transformer's pass, compiled where that was asked for."""
         return self.network.stream if self.compiled is None else self.compiled.stream
+
+    @property
+    def modulation(self) -> Callable[..., Tensor]:
+        """What noise levels and actions make of the transformer's blocks, compiled as its pass."""
+        return self.network.modulation if self.compiled is None else self.compiled.modulation
 
     def checked(self, actions: Tensor, state: RolloutState) -> Tensor:
         """``actions`` on the rollout's device, float32 (B, K).
@@ -303,36 +304,28 @@ class Rollout:
         modulations = self._modulations(state, actions, level)
 
         def estimate(x: Tensor, t: float, step: int) -> Tensor:
-            now = torch.full_like(level, t)
-            size = torch.full_like(level, self.grid[step] - self.grid[step + 1])
+            modulation = modulations[:, :2] if step == 0 else modulations[:, step + 1, None]
             if step == 0:  # with the clean pass of the last frame folded in
                 raw = self.stream(
                     torch.stack([context, x], dim=1),
-                    torch.stack([level, now], dim=1),
-                    torch.stack([state.action, actions], dim=1),
+                    modulation,
                     torch.stack([index, following], dim=1),
                     state.cache,
                     torch.stack([state.previous, previous], dim=1),
-                    torch.stack([state.previous_t, level], dim=1),
-                    step=torch.stack([torch.zeros_like(level), size], dim=1),
                     full=full,
-                    modulation=None if modulations is None else modulations[:, :2],
                 )
             else:
                 raw = self.stream(
                     x[:, None],
-                    now[:, None],
-                    actions[:, None],
+                    modulation,
                     following[:, None],
                     state.cache,
                     previous[:, None],
-                    level[:, None],
-                    step=size[:, None],
                     full=full,
-                    modulation=None if modulations is None else modulations[:, step + 1, None],
                 )
             assert raw is not None
             base = previous if network.config.previous_frames else None
+            now = torch.full_like(level, t)
             x0 = predict_x0(raw[:, 0], x, now, base, flow)
             if flow.blended:
                 x0 = anchored(x, now, x0)
@@ -344,22 +337,17 @@ class Rollout:
         state.previous, state.previous_t = previous, level
         return latents, estimates[0]
 
-    def _modulations(self, state: RolloutState, actions: Tensor, level: Tensor) -> Tensor | None:
-        """What noise levels and actions make of the last frame and of the next one in each pass.
-
-        None where each pass had better compute its own: it is the only one, or compiled on a CPU.
-        """
+    def _modulations(self, state: RolloutState, actions: Tensor, level: Tensor) -> Tensor:
+        """What noise levels and actions make of the last frame and of the next one in each pass."""
         if self._table is not None:
             return self._table.look_up(state.action, state.previous_t, actions)
         passes = self.sampling_steps
-        if passes == 1 or (self.compiled is not None and self.device.type == "cpu"):
-            return None
         times = torch.stack([level, *(torch.full_like(level, t) for t in self.grid[:-1])], dim=1)
         steps = [torch.full_like(level, t - below) for t, below in pairwise(self.grid)]
         sizes = torch.stack([torch.zeros_like(level), *steps], dim=1)
         taken = torch.stack([state.action, *[actions] * passes], dim=1)
         previous_t = torch.stack([state.previous_t, *[level] * passes], dim=1)
-        return self.network.modulation(times, taken, previous_t, sizes)
+        return self.modulation(times, taken, previous_t, sizes)
 
     def noised(self, latent: Tensor, seeds: Tensor, index: Tensor, purpose: Purpose) -> Tensor:
         """The frame as later frames see it: noised to the context level, the same way each time."""

@@ -70,18 +70,25 @@ def test_several_frames_in_one_go():
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
-def test_modulation_of_all_passes_is_that_of_each(at_once):
-    """Computed at once it is cut up rightly: the streams go on as if every pass made its own."""
-    ours, other = (streams(batch=1, steps=3, at_once=at_once) for _ in range(2))
-    stream = other.network.stream
-    other.network.stream = lambda *args, modulation, **kwargs: stream(*args, **kwargs)
-    other.cache.keys.copy_(ours.cache.keys)
-    other.cache.values.copy_(ours.cache.values)
-    other.latents.copy_(ours.latents)
-    for _ in range(3):
-        ours.advance()
-        other.advance()
-    torch.testing.assert_close(ours.latents, other.latents, atol=1e-4, rtol=1e-4)
+def test_every_pass_is_given_what_belongs_to_its_noise_level(at_once):
+    """Computed at once, the modulation is cut up rightly."""
+    ours, calls = streams(batch=1, steps=3, at_once=at_once), []
+    network, stream = ours.network, ours.network.stream
+
+    def watched(latents, modulation, *rest, **options):
+        calls.append(modulation)
+        return stream(latents, modulation, *rest, **options)
+
+    network.stream = watched
+    ours.advance()
+    noise = [ours.levels[t] for t in ours.grid[:-1]]
+    passes = [torch.cat([ours.level, noise[0]], dim=1), *noise[1:]]
+    assert len(calls) == len(passes)
+    for t, given in zip(passes, calls, strict=True):
+        actions = ours.actions.repeat(1, t.shape[1] // at_once, 1)
+        with torch.no_grad():
+            expected = network.modulation(t, actions)
+        torch.testing.assert_close(given, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.fixture

@@ -173,7 +173,7 @@ def test_wrong_input_is_not_taken_for_a_failed_compilation(no_compiler):
     with pytest.raises(ActionError):
         rollout.advance(state, torch.full((2, 1), float("nan")))
     with pytest.raises(ValueError, match="frames at once do not fit"):
-        rollout.stream(*[torch.zeros(1, 99)] * 4, state.cache)
+        rollout.stream(*[torch.zeros(1, 99)] * 3, state.cache)
     assert not rollout.compiled.failed
 
 

@@ -158,10 +158,11 @@ def test_retraced_frames_show_what_happened(tmp_path):
     episodes = [make_episode(i, n, info=info) for i, n in enumerate([5, 12, 9] * 8)]
     store = open_store(write_dataset(tmp_path / "set", episodes, info, shard_episodes=8))
 
-    def stream(x, t, actions, index, cache, previous, previous_t, **_):
+    def stream(x, t, index, cache, previous, **_):
         last = previous[:, 1, :, : x.shape[-1]]
         return ((x[:, 1] / (1 - t[:, 1, None, None])) - last)[:, None]
 
+    world.network.modulation = lambda t, *_: t  # all that it is to know
     world.network.stream = stream
     sequences = retraced_sequences(world, store, "train", horizon=6, batch=40, seed=1)
     batch = next(sequences)

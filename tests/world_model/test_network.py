@@ -295,6 +295,14 @@ STREAMED = [
 ]
 
 
+def stream(network, given, index, cache, **options):
+    """The frames of ``given`` through the cache."""
+    modulation = network.modulation(given["t"], given["actions"], given.get("previous_t"))
+    return network.stream(
+        given["latents"], modulation, index, cache, given.get("previous"), **options
+    )
+
+
 @pytest.mark.parametrize("changes", STREAMED, ids=str)
 @pytest.mark.parametrize(
     ("at_once", "emit"), [(1, 1), (2, 1), (3, 1), (2, 2), (3, 2), (1, 0), (2, 0), (3, 0)]
@@ -312,7 +320,7 @@ def test_streaming_equals_dense(changes, at_once, emit):
         chunk = {name: value[:, part] for name, value in given.items()}
         # What frames without an output leave behind shows in a later one.
         count = emit or int(start % 6 == 0)
-        out = network.stream(**chunk, frame_index=index, cache=cache, emit=count)
+        out = stream(network, chunk, index, cache, emit=count)
         if count == 0:
             assert out is None
         else:
@@ -332,8 +340,10 @@ def test_modulation_that_was_computed_before_is_the_same(at_once):
         part = slice(start, start + at_once)
         index = torch.arange(start, start + at_once).repeat(2, 1)
         chunk = {name: value[:, part] for name, value in given.items()}
-        expected = network.stream(**chunk, frame_index=index, cache=one)
-        found = network.stream(**chunk, frame_index=index, cache=other, modulation=whole[:, part])
+        expected = stream(network, chunk, index, one)
+        found = network.stream(
+            chunk["latents"], whole[:, part], index, other, chunk.get("previous")
+        )
         torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
 
 
@@ -345,7 +355,7 @@ def test_streams_at_different_positions_share_a_batch():
     cache = network.empty_cache(2)
     for i in range(6):
         chunk = {name: value[:, i : i + 1] for name, value in given.items()}
-        out = network.stream(**chunk, frame_index=offset + i, cache=cache)
+        out = stream(network, chunk, offset + i, cache)
         torch.testing.assert_close(out[:, 0], expected[:, i], atol=1e-4, rtol=1e-3)
 
 
@@ -359,8 +369,8 @@ def test_a_frame_streamed_again_replaces_its_first_version():
         chunk = {name: value[:, i : i + 1] for name, value in given.items()}
         index = torch.full((2, 1), i)
         noisy = {**chunk, "latents": torch.randn_like(chunk["latents"])}
-        network.stream(**noisy, frame_index=index, cache=cache)
-        out = network.stream(**chunk, frame_index=index, cache=cache)
+        stream(network, noisy, index, cache)
+        out = stream(network, chunk, index, cache)
         torch.testing.assert_close(out[:, 0], expected[:, i], atol=2e-5, rtol=1e-4)
 
 
@@ -369,10 +379,10 @@ def test_more_frames_than_the_ring_holds_are_refused():
     given = inputs(frames=6)
     index = torch.arange(6).repeat(2, 1)
     with pytest.raises(ValueError, match="6 frames at once do not fit"):
-        network.stream(**given, frame_index=index, cache=network.empty_cache(2))
+        stream(network, given, index, network.empty_cache(2))
     one = {name: value[:, :1] for name, value in given.items()}
     with pytest.raises(ValueError, match="2 outputs are wanted"):
-        network.stream(**one, frame_index=index[:, :1], cache=network.empty_cache(2), emit=2)
+        stream(network, one, index[:, :1], network.empty_cache(2), emit=2)
 
 
 # -- sizes -------------------------------------------------------------------------------------
@@ -484,15 +494,10 @@ def test_looking_back_at_other_versions_of_the_frames_is_what_streaming_does():
     cache = network.empty_cache(2)
     for i in range(1, FRAMES):
         pair = slice(i - 1, i + 1)
-        streamed = network.stream(
-            torch.stack([other["latents"][:, i - 1], given["latents"][:, i]], dim=1),
-            torch.stack([other["t"][:, i - 1], given["t"][:, i]], dim=1),
-            given["actions"][:, pair],
-            torch.tensor([[i - 1, i]]).repeat(2, 1),
-            cache,
-            given["previous"][:, pair],
-            given["previous_t"][:, pair],
-        )
+        frames = {name: value[:, pair] for name, value in given.items()}
+        for name in ("latents", "t"):
+            frames[name] = torch.stack([other[name][:, i - 1], given[name][:, i]], dim=1)
+        streamed = stream(network, frames, torch.tensor([[i - 1, i]]).repeat(2, 1), cache)
         assert torch.allclose(streamed[:, 0], dense[:, i], atol=1e-5)
 
 

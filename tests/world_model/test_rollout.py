@@ -231,16 +231,32 @@ def test_steps_in_a_full_ring_equal_masked_ones():
         torch.testing.assert_close(a.latents, b.latents, atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("steps", [2, 3])
-def test_modulation_of_all_passes_is_that_of_each(steps, monkeypatch):
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("table", [True, False])
+def test_every_pass_is_given_what_belongs_to_its_noise_level(steps, table, monkeypatch):
     rollout, state = start(tiny_world(), sampling_steps=steps)
-    other = state.clone()
+    if not table:
+        monkeypatch.setattr("world_model.rollout.fits", lambda *_: False)
+    network, calls = rollout.network, []
+    stream = network.stream
+
+    def watched(latents, modulation, *rest, **options):
+        calls.append(modulation)
+        return stream(latents, modulation, *rest, **options)
+
+    monkeypatch.setattr(network, "stream", watched)
     actions = actions_for(0, state.batch_size)
+    last_action, last_previous_t = state.action.clone(), state.previous_t.clone()
+    rollout.advance(state, actions)
+    assert len(calls) == steps
+    level = torch.full((state.batch_size, 1), rollout.context_noise)
     with torch.no_grad():
-        found, _ = rollout._denoise(state, actions)
-        monkeypatch.setattr(rollout, "_modulations", lambda *inputs: None)
-        expected, _ = rollout._denoise(other, actions)
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        first = network.modulation(level, last_action[:, None], last_previous_t[:, None])
+        torch.testing.assert_close(calls[0][:, :1], first, atol=1e-5, rtol=1e-5)
+        for t, given in zip(rollout.grid, calls, strict=False):
+            now = torch.full_like(level, t)
+            expected = network.modulation(now, actions[:, None], level)
+            torch.testing.assert_close(given[:, -1:], expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_single_frame_starts_an_episode():

@@ -99,15 +99,18 @@ def own_frames(
         if count:
             given.append(torch.cat([seen, given[-1]], dim=-1)[..., : given[-1].shape[-1]])
             given_t.append(level)
-        raw = model.stream(
-            torch.stack([seen, x], dim=1),
+        modulation = model.modulation(
             torch.stack([level, t], dim=1),
             actions[:, i - 1 : i + 1],
+            torch.stack(given_t[-2:], dim=1) if count else None,
+            torch.stack([torch.zeros_like(t), t], dim=1),
+        )
+        raw = model.stream(
+            torch.stack([seen, x], dim=1),
+            modulation,
             torch.arange(i - 1, i + 1, device=device).repeat(batch, 1),
             cache,
             torch.stack(given[-2:], dim=1) if count else None,
-            torch.stack(given_t[-2:], dim=1) if count else None,
-            step=torch.stack([torch.zeros_like(t), t], dim=1),
             full=i >= model.config.window,
         )
         assert raw is not None

@@ -250,6 +250,7 @@ class JointRollout:
         repeated = actions[:, None].expand(-1, count, -1)
         level = torch.full(clean.shape[:2], rollout.context_noise, device=self.device)
         grid, flow, stream = rollout.grid, self.world.flow, rollout.stream
+        modulation_of = rollout.modulation
         estimates: list[Tensor] = []
 
         def draw(step: int) -> Tensor:
@@ -260,17 +261,18 @@ class JointRollout:
             now = torch.full(x.shape[:2], t, device=self.device)
             size = torch.full_like(now, grid[step] - grid[step + 1])
             if step == 0:  # with the clean passes folded in
-                raw = stream(
-                    torch.cat([context, x], dim=1),
+                modulation = modulation_of(
                     torch.cat([level, now], dim=1),
                     torch.cat([clean_actions, repeated], dim=1),
-                    torch.cat([clean_index, following], dim=1),
-                    base.cache,
-                    step=torch.cat([torch.zeros_like(level), size], dim=1),
-                    emit=count,
+                    None,
+                    torch.cat([torch.zeros_like(level), size], dim=1),
                 )
+                frames = torch.cat([context, x], dim=1)
+                places = torch.cat([clean_index, following], dim=1)
             else:
-                raw = stream(x, now, repeated, following, base.cache, step=size, emit=count)
+                modulation = modulation_of(now, repeated, None, size)
+                frames, places = x, following
+            raw = stream(frames, modulation, places, base.cache, emit=count)
             assert raw is not None
             flat, levels = x.flatten(0, 1), now.flatten()
             x0 = predict_x0(raw.flatten(0, 1), flat, levels, None, flow)

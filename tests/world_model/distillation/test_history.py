@@ -77,17 +77,20 @@ def test_noise_that_hides_little_keeps_them_near_what_happened():
     world = tiny_world()
     latents, actions = windows(world)
     seen = []
-    stream = world.network.stream
+    stream, modulation = world.network.stream, world.network.modulation
 
-    def spy(x, t, *rest, step, full):
+    def spy(x, *rest, full):
         seen.append(x[:, 1])
         assert full == (len(seen) >= world.network.config.window)
+        return stream(x, *rest, full=full)
+
+    def heard(t, actions, previous_t, step):
         assert (step == torch.tensor([0.0, 0.25])).all()  # made in one step, all of the way
         assert (t[:, 0] == 0.1).all()
         assert (t[:, 1] == 0.25).all()
-        return stream(x, t, *rest, step=step, full=full)
+        return modulation(t, actions, previous_t, step)
 
-    world.network.stream = spy
+    world.network.stream, world.network.modulation = spy, heard
     imagined(world, latents, actions, level=0.1, t=0.25)
     for i, x in enumerate(seen, start=1):
         noise = (x - 0.75 * latents[:, i]) / 0.25

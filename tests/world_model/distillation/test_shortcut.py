@@ -114,7 +114,7 @@ def test_steps_begin_at_multiples_of_their_length():
     assert (t[stepping] == 1).float().mean() > 0.4
 
 
-def test_a_network_can_be_taught_step_sizes_and_does_not_heed_them_at_first():
+def test_a_network_can_be_taught_step_sizes_and_does_not_heed_them_at_first(monkeypatch):
     world = tiny_world()
     told = told_step_sizes(world.network)
     assert told_step_sizes(told) is told
@@ -136,8 +136,14 @@ def test_a_network_can_be_taught_step_sizes_and_does_not_heed_them_at_first():
     with torch.no_grad():
         told.embed_step.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
         play(told, 2)
-    # Of the frame before, then of the new one in either pass; all of them at once.
-    assert [row.tolist() for row in seen[-1]] == [[0.0, 0.5, 0.5]] * 2
+        monkeypatch.setattr("world_model.rollout.fits", lambda *_: False)
+        play(told, 2)
+    # After what episodes begin with: of the last frame, with and without one before it, and of the
+    # new one in either pass, under every action, the null one too.
+    _, table, _, at_once = ([row.tolist() for row in given] for given in seen)
+    assert table == [[0.0, 0.0, 0.5, 0.5]] * 4
+    # And without a table, of the two streams.
+    assert at_once == [[0.0, 0.5, 0.5]] * 2
 
 
 def test_dense_and_streaming_hear_the_same():
@@ -158,10 +164,9 @@ def test_dense_and_streaming_hear_the_same():
     with torch.no_grad():
         dense = network(latents, t, actions, previous, previous_t, step=step)
         index = torch.arange(3)[None]
-        streamed = network.stream(
-            latents, t, actions, index, network.empty_cache(1), previous, previous_t,
-            step=step, emit=3,
-        )  # fmt: skip
+        modulation = network.modulation(t, actions, previous_t, step)
+        cache = network.empty_cache(1)
+        streamed = network.stream(latents, modulation, index, cache, previous, emit=3)
         other = network(latents, t, actions, previous, previous_t, step=step / 2)
     torch.testing.assert_close(streamed, dense, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(other, dense, atol=1e-4)
