@@ -25,7 +25,8 @@ from benchmarks.results import machine_line, write_benchmark
 from nfd_env import NFDWorldEnv
 from nfd_env.loading import load_rollout
 from world_model.errors import NFDError
-from world_model.speculation.gain import ahead_seconds
+from world_model.speculation.gain import ahead_seconds, best_joint_depth, joint_speed_up
+from world_model.speculation.modes import DEEPEST, marginal_cost
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class SpeculationOptions:
     world: Annotated[str, tyro.conf.Positional] = "doom-take-cover"
     """Name, folder or hub id of a world."""
     modes: tuple[str, ...] = ("off", "auto", "ahead", "branch")
-    """Modes of speculation; `off` is what the others are compared with."""
+    """Modes of speculation; `off` is what the others are compared with. `joint` is for worlds whose
+    network is given no previous frames."""
     repeats: tuple[float, ...] = (0.0, 0.5, 0.8, 0.95)
     """Probabilities that the agent takes its last action again; else it takes another one."""
     thinking: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)
@@ -100,6 +102,7 @@ def run(options: SpeculationOptions, console: Console, world: Any = None) -> dic
     plain = Agent(NFDWorldEnv(**settings, speculation="off"), 0.5, 0.0, options.seed)
     plain.play(5)
     model = float(np.median(plain.play(20)))
+    cost = marginal_cost(plain.env.core.device)
     rows = []
     cells = list(itertools.product(options.thinking, options.repeats))
     with counting(console, "measuring", len(cells) * len(options.modes) * options.rounds) as tell:
@@ -124,9 +127,9 @@ def run(options: SpeculationOptions, console: Console, world: Any = None) -> dic
             base = float(np.mean(times["off"]))
             for mode, agent in agents.items():
                 counts, before = agent.env.speculation or {}, warm[mode]
-                steps, accepted, wasted = (
+                steps, accepted, discarded, wasted, repeated = (
                     counts.get(name, 0) - before.get(name, 0)
-                    for name in ("steps", "accepted", "wasted_passes")
+                    for name in ("steps", "accepted", "discarded", "wasted_passes", "repeats")
                 )
                 rows.append(
                     {
@@ -136,8 +139,10 @@ def run(options: SpeculationOptions, console: Console, world: Any = None) -> dic
                         # The mean: hits and misses take different times.
                         "ms": 1e3 * float(np.mean(times[mode])),
                         "speed_up": float(np.mean(times["off"])) / float(np.mean(times[mode])),
-                        "formula": promised(mode, repeat, thinking * model, base),
+                        "formula": promised(mode, repeat, thinking * model, base, cost),
                         "acceptance": accepted / max(1, steps),
+                        "discarded": discarded / max(1, steps),
+                        "repeat_rate": repeated / max(1, steps),
                         "wasted_passes": wasted / max(1, steps),
                     }
                 )
@@ -160,8 +165,17 @@ def run(options: SpeculationOptions, console: Console, world: Any = None) -> dic
     return document
 
 
-def promised(mode: str, repeat: float, agent: float, whole: float) -> float | None:
+def promised(
+    mode: str, repeat: float, agent: float, whole: float, marginal_cost: float = 1.0
+) -> float:
     """Speed-up that the formula promises, from the plain environment's time of a whole step.
+
+    Args:
+        mode: of speculation.
+        repeat: probability that the last action is taken again.
+        agent: seconds that the agent thinks.
+        whole: seconds from one observation to the next without speculation.
+        marginal_cost: of one more frame in a go of ``joint``, relative to the first.
 
     >>> promised("ahead", 1.0, 0.02, 0.04), promised("branch", 0.0, 0.02, 0.04)
     (2.0, 2.0)
@@ -169,10 +183,13 @@ def promised(mode: str, repeat: float, agent: float, whole: float) -> float | No
     model = max(whole - agent, 1e-9)
     if mode == "off":
         return 1.0
+    if mode == "joint":
+        depth = best_joint_depth(repeat, marginal_cost, DEEPEST)
+        return whole / (agent + model / joint_speed_up(repeat, depth, marginal_cost))
     if mode == "branch":  # all actions: as if every expectation came true
         return whole / ahead_seconds(1.0, agent, model)
     speed_up = whole / ahead_seconds(repeat, agent, model)
-    return max(1.0, speed_up) if mode == "auto" else speed_up if mode == "ahead" else None
+    return max(1.0, speed_up) if mode == "auto" else speed_up
 
 
 def table(results: dict[str, Any], title: str) -> Table:
@@ -216,8 +233,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
             rows = [r for r in results["rows"] if (r["mode"], r["thinking"]) == (mode, thinking)]
             repeats = [row["repeat"] for row in rows]
             ax.plot(repeats, [r["speed_up"] for r in rows], "o-", color=colour, label=mode)
-            if all(row["formula"] is not None for row in rows):
-                ax.plot(repeats, [r["formula"] for r in rows], ":", color=colour)
+            ax.plot(repeats, [r["formula"] for r in rows], ":", color=colour)
         ax.axhline(1, color="#8a90a0", linewidth=1)
         ax.set_title(f"agent thinks as long as {thinking:g} plain steps take")
         ax.set_xlabel("probability of the same action again", fontsize=8)
@@ -227,8 +243,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
 
 
 def _speed_up(row: dict[str, Any]) -> str:
-    formula = "" if row["formula"] is None else f" ({row['formula']:.2f})"
-    return f"{row['speed_up']:.2f}{formula}"
+    return f"{row['speed_up']:.2f} ({row['formula']:.2f})"
 
 
 def main(argv: list[str]) -> int:

@@ -21,11 +21,12 @@ from rich.console import Console
 from rich.table import Table
 
 import nfd_env  # noqa: F401 - registers the ids
+from benchmarks.plotting import COLOURS, GREY, INK, figure, has_matplotlib, save
 from benchmarks.progress import counting
 from benchmarks.results import machine_line, write_benchmark
 from benchmarks.start_up import measure_start_up
 from benchmarks.time_parts import PARTS, time_parts
-from nfd_env.loading import load_rollout
+from nfd_env.loading import load_rollout, resolve_device
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class SpeedOptions:
     seed: int = 0
     """Of starts, noise and actions."""
     out: Path = Path("runs/bench/speed.json")
-    """File for the results."""
+    """File for the results; a plot goes beside it."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,10 @@ def run(options: SpeedOptions, console: Console, world: Any = None) -> dict[str,
         )
     ]
     times: dict[Configuration, list[float]] = {c: [] for c in configurations}
-    parts: dict[Configuration, dict[str, float]] = {}
+    parts: dict[Configuration, dict[str, Any]] = {}
+    # On a GPU the first steps are taken kernel by kernel, and one captures a graph.
+    on_gpu = resolve_device(options.device).startswith("cuda")
+    first = STEPS_BEFORE_CAPTURE + 3 if on_gpu else 3
     steppers = {c: Stepper(world, c, options.device, options.seed) for c in configurations}
     turns = len(configurations) * (options.rounds + 1)
     threads_before = torch.get_num_threads()
@@ -141,15 +145,17 @@ def run(options: SpeedOptions, console: Console, world: Any = None) -> dict[str,
                 range(options.rounds + 1), steppers.items()
             ):
                 torch.set_num_threads(configuration.threads)
-                # On a GPU the first steps are taken kernel by kernel, and one captures a graph.
-                warm_up = STEPS_BEFORE_CAPTURE + 3 if turn == 0 else 1
-                stepper.run(0, at_least=warm_up)
+                stepper.run(0, at_least=first if turn == 0 else 1)
                 if turn < options.rounds:
                     times[configuration] += stepper.run(options.seconds / options.rounds)
                 else:
-                    with time_parts(stepper.env.unwrapped.core.rollout, options.device) as part:
+                    core = stepper.env.unwrapped.core
+                    with time_parts(core.rollout, options.device, core) as part:
                         walls = stepper.run(min(options.seconds, 1.0))
-                    parts[configuration] = part.per_step(sum(walls), len(walls))
+                    parts[configuration] = {
+                        "parts_ms": part.per_step(sum(walls), len(walls)),
+                        "passes_ms": part.per_pass(len(walls)),
+                    }
                 tell(1)
     finally:
         torch.set_num_threads(threads_before)
@@ -159,8 +165,7 @@ def run(options: SpeedOptions, console: Console, world: Any = None) -> dict[str,
     results: dict[str, Any] = {
         "default_steps": own,
         "configurations": [
-            {**asdict(c), **summary(times[c], c.streams, base), "parts_ms": parts[c]}
-            for c in configurations
+            {**asdict(c), **summary(times[c], c.streams, base), **parts[c]} for c in configurations
         ],
     }
     if options.start_up:
@@ -174,6 +179,8 @@ def run(options: SpeedOptions, console: Console, world: Any = None) -> dict[str,
         seconds=time.perf_counter() - started,
     )
     console.print(table(document["results"], document["world"]))
+    if has_matplotlib(console):
+        draw(document["results"], options.out.with_suffix(".png"))
     console.print(f"{machine_line()}\n{document['seconds']:.0f} s; results: {options.out}")
     return document
 
@@ -214,7 +221,7 @@ def table(results: dict[str, Any], title: str) -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    figures = ("p50", "p95", "p99", "fps", *PARTS, "Python")
+    figures = ("p50", "p95", "p99", "fps", *PARTS, "Python", "passes")
     for column in ("envs", "steps", "cpus", "way", "format", *figures):
         result.add_column(column, justify="right", no_wrap=True)
     for row in results["configurations"]:
@@ -229,11 +236,13 @@ def table(results: dict[str, Any], title: str) -> Table:
             _ms(row["ms_p99"]),
             f"{row['frames_per_second']:.0f}",
             *(_ms(row["parts_ms"][name]) for name in (*PARTS, "python")),
+            " ".join(_ms(value) for value in row["passes_ms"]) or "-",
             style="bold" if row["sampling_steps"] == results["default_steps"] else None,
         )
     caption = (
         "Milliseconds of a whole step. Steps: sampling steps, the world's own in bold; cpus: torch "
-        "threads. The parts were timed in a run of their own."
+        "threads. The parts were timed in a run of their own; the first pass of the network also "
+        "reads the last frame."
     )
     if "start_up_seconds" in results:
         start = results["start_up_seconds"]
@@ -243,6 +252,47 @@ def table(results: dict[str, Any], title: str) -> Table:
         )
     result.caption = caption
     return result
+
+
+def draw(results: dict[str, Any], path: Path) -> None:
+    """Frames per second against the number of environments, and where a step's time goes.
+
+    Raises:
+        StorageError: if the file cannot be written.
+    """
+    rows = results["configurations"]
+    fig, axes = figure(1, 2, (5.6, 3.6))
+    speed, shares = axes.flat
+    kinds = list(dict.fromkeys(_kind(row) for row in rows))
+    for kind, colour in zip(kinds, itertools.cycle(COLOURS)):
+        mine = [row for row in rows if _kind(row) == kind]
+        counts = [row["streams"] for row in mine]
+        speed.plot(counts, [row["frames_per_second"] for row in mine], "o-", color=colour,
+                   label=kind, markersize=4)  # fmt: skip
+    speed.set_xscale("log", base=2)
+    speed.set_yscale("log")
+    speed.set_title("frames per second")
+    speed.set_xlabel("environments in one batch")
+    speed.legend(frameon=False, fontsize=7)
+    fewest = min(row["streams"] for row in rows)
+    shown = [row for row in rows if row["streams"] == fewest]
+    left = np.zeros(len(shown))
+    for part, colour in zip((*PARTS, "python"), itertools.cycle((*COLOURS, GREY, INK))):
+        values = np.array([row["parts_ms"][part] for row in shown])
+        shares.barh([_kind(row) for row in shown], values, left=left, color=colour, label=part)
+        left += values
+    shares.set_title(f"milliseconds of a step, {fewest} environment{'s' if fewest > 1 else ''}")
+    shares.tick_params(axis="y", labelsize=7)
+    shares.legend(frameon=False, fontsize=7)
+    save(fig, path)
+
+
+def _kind(row: dict[str, Any]) -> str:
+    """What a configuration is but for the number of environments."""
+    steps = f"{row['sampling_steps']} step{'' if row['sampling_steps'] == 1 else 's'}"
+    way = "" if row["way"] == "plain" else ", compiled"
+    half = "" if row["precision"] == "float32" else ", bf16"
+    return f"{steps}, {row['threads']} thread{'' if row['threads'] == 1 else 's'}{way}{half}"
 
 
 def _ms(value: float) -> str:

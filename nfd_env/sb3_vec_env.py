@@ -55,7 +55,9 @@ class NFDWorldVecEnv(VecEnv):
 
     It behaves as ``DummyVecEnv`` of as many :class:`~nfd_env.env.NFDWorldEnv`: an episode that ends
     is followed by the next one in the same step, with the last frame in the info's
-    ``terminal_observation`` and ``TimeLimit.truncated`` telling a cut-off from a true end.
+    ``terminal_observation`` and ``TimeLimit.truncated`` telling a cut-off from a true end. Frames
+    are NumPy arrays, brought to the host once a step: Stable-Baselines3 keeps its rollouts there.
+    A loop of one's own saves that with ``make_vec(..., output="torch")``.
 
     Args:
         num_envs: number of episodes at a time.

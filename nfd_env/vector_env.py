@@ -45,7 +45,8 @@ class NFDWorldVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             last step returns it at once, the last frame is in ``info["final_obs"]``) or
             ``"disabled"``.
         output: ``"numpy"``, or ``"torch"``: observations, rewards and ends are tensors on the
-            world's device, and frames never leave it; actions may be tensors as well.
+            world's device, and frames never leave it; actions may be tensors as well, which
+            are looked at on the host.
         render_mode: ``"rgb_array"``, ``"human"`` (all episodes tiled in one window) or None.
         options: the other arguments of :class:`~nfd_env.env.NFDWorldEnv`.
 

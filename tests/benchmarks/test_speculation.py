@@ -7,8 +7,9 @@ from benchmarks import speculation
 from benchmarks.results import check_benchmark
 from benchmarks.speculation import Agent, SpeculationOptions, promised
 from nfd_env import NFDWorldEnv
-from tests.world_model.tiny import tiny_world
+from tests.world_model.tiny import tiny_world, world_without_previous_frames
 from world_model.errors import NFDError
+from world_model.speculation.gain import joint_speed_up
 
 
 def test_every_mode_and_habit_is_measured(tmp_path):
@@ -24,6 +25,10 @@ def test_every_mode_and_habit_is_measured(tmp_path):
         assert row["ms"] > 0
         assert row["speed_up"] == pytest.approx(1) or row["mode"] != "off"
         assert row["formula"] >= 1 or row["mode"] == "ahead"
+    for row in rows:
+        if row["mode"] == "ahead":
+            assert row["repeat_rate"] == pytest.approx(row["repeat"], abs=0.3)
+            assert row["discarded"] == pytest.approx(1 - row["acceptance"], abs=0.3)
     accepted = {
         (row["mode"], row["repeat"]): row["acceptance"] for row in rows if row["thinking"] == 1.0
     }
@@ -47,7 +52,19 @@ def test_the_formulas_promise():
     assert promised("ahead", 1.0, 1.0, 2.0) == 2
     assert promised("ahead", 0.0, 0.0, 2.0) == pytest.approx(0.5)
     assert promised("auto", 0.0, 0.0, 2.0) == 1  # it switches itself off
-    assert promised("joint", 0.5, 1.0, 2.0) is None
+    assert promised("joint", 0.9, 0.0, 1.0, 0.25) == pytest.approx(joint_speed_up(0.9, 4, 0.25))
+    assert promised("joint", 0.9, 1.0, 2.0, 0.25) == pytest.approx(2 / (1 + 1 / 1.965), rel=1e-3)
+    assert promised("joint", 0.9, 1.0, 2.0, 1.0) == 1  # on a CPU nothing is to be gained
+
+
+def test_joint_is_measured_where_a_world_can_do_it(tmp_path):
+    world = world_without_previous_frames()
+    options = SpeculationOptions(
+        modes=("off", "joint"), repeats=(1.0,), thinking=(0.0,), steps=4, rounds=1,
+        out=tmp_path / "speculation.json",
+    )  # fmt: skip
+    rows = speculation.run(options, Console(quiet=True), world)["results"]["rows"]
+    assert [(row["mode"], row["formula"]) for row in rows] == [("off", 1), ("joint", 1)]
 
 
 def test_there_must_be_something_to_compare_with(tmp_path):

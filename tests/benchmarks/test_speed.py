@@ -9,6 +9,7 @@ from benchmarks import speed, start_up
 from benchmarks.results import check_benchmark
 from benchmarks.speed import Configuration, SpeedOptions, Stepper, summary
 from benchmarks.time_parts import PARTS, time_parts
+from nfd_env import core as core_module
 from tests.toy import ToyWorld
 from tests.world_model.tiny import tiny_world
 from world_model import rollout as rollout_module
@@ -31,10 +32,14 @@ def test_every_configuration_is_measured(tmp_path):
         parts = row["parts_ms"]
         assert parts["network"] > 0.3 * sum(parts.values())
         assert set(parts) == {*PARTS, "python"}
+        assert all(value > 0 for value in parts.values())
+        assert len(row["passes_ms"]) == row["sampling_steps"]
+        assert 0 < sum(row["passes_ms"]) < parts["network"] * 2
+    assert (tmp_path / "speed.png").stat().st_size > 5000
     assert rows[1]["speed_up"] == pytest.approx(1, abs=0.05), "one stream at the world's own steps"
     table = speed.table(document["results"], "tiny")
     assert table.row_count == 4
-    assert len(table.columns) == 9 + len(PARTS) + 1
+    assert len(table.columns) == 9 + len(PARTS) + 2
     assert torch.get_num_threads() == threads
 
 
@@ -73,18 +78,23 @@ def test_interval_of_the_median_covers_it():
 def test_stopwatches_leave_no_trace():
     world = tiny_world()
     stepper = Stepper(world, Configuration(1, 2, 1), "cpu", seed=0)
-    rollout = stepper.env.unwrapped.core.rollout
+    core = stepper.env.unwrapped.core
 
     def traces():
-        owners = (world.network, type(world.network), world.outcome, rollout_module)
+        owners = (world.network, type(world.network), world.outcome, rollout_module, core.adapter,
+                  core_module)  # fmt: skip
         return [dict(vars(owner)) for owner in owners]
 
+    stepper.run(0, at_least=1)  # what is kept from the first step on is no trace
     before = traces()
-    with time_parts(rollout) as watches:
+    with time_parts(core.rollout, core=core) as watches:
         assert all(now != then for now, then in zip(traces()[1:], before[1:], strict=True))
         stepper.run(0, at_least=2)
     assert traces() == before
     assert all(watches.seconds[name] > 0 for name in PARTS)
+    assert len(watches.passes) == 2 * 2
+    by_hand = [sorted(1e3 * s for s in watches.passes[i::2]) for i in range(2)]
+    assert watches.per_pass(2) == [pytest.approx(sum(pair) / 2) for pair in by_hand]
 
 
 def test_the_network_is_timed_in_any_precision():

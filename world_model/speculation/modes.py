@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from gymnasium import spaces
 
 from world_model.errors import ConfigError
@@ -72,6 +73,15 @@ def speculative(
         raise ConfigError(
             f"speculation='joint' needs a diffusion world, not {type(rollout).__name__}."
         )
-    # On a CPU one more frame costs as much as the first: nothing is to be gained.
-    cost = 0.25 if rollout.device.type == "cuda" else 1.0
+    cost = marginal_cost(rollout.device)
     return JointRollout(rollout, depth or DEEPEST, adaptive=depth is None, marginal_cost=cost)
+
+
+def marginal_cost(device: torch.device) -> float:
+    """What one more frame in a go of ``joint`` costs, relative to the first.
+
+    A number for each kind of device, not a measured one: ``joint`` is not exact, so that a depth
+    chosen by a clock would change frames. On a CPU a frame costs as much as the first, and nothing
+    is to be gained.
+    """
+    return 0.25 if device.type == "cuda" else 1.0
