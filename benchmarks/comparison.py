@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.evaluation_folder import EvaluationFolder
-from benchmarks.shown_figures import Better, Figure, figures_of
+from benchmarks.one_figure import Better, Figure
+from benchmarks.shown_figures import figures_of
 from world_model.errors import DataError
 
 COMMON = ("split", "seed")
@@ -160,7 +161,8 @@ def _badness(figure: Figure, better: Better) -> tuple[float, float] | None:
         return None
     if better == "higher":
         return -high, -low
-    if better == "one":
-        away = sorted((abs(low - 1), abs(high - 1)))
-        return (0.0 if low <= 1 <= high else away[0]), away[1]
+    if better in ("one", "zero"):
+        ideal = float(better == "one")
+        away = sorted((abs(low - ideal), abs(high - ideal)))
+        return (0.0 if low <= ideal <= high else away[0]), away[1]
     return low, high

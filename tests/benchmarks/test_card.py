@@ -57,6 +57,22 @@ def test_rewards_stand_where_they_differ(tmp_path):
     assert "rare rewards on real frames" not in text  # there they were all the same
 
 
+def test_what_agents_earn_stands_there(tmp_path):
+    made.write(tmp_path, "lift", made.lift())
+    made.write(tmp_path, "exploitation", made.exploitation(gap=2, narrower=0.5))
+    text = card.measured(read_folder(tmp_path))
+    n = "3 agents, 12 episodes of each; against them 12 episodes"
+    assert f"| real return above the best blind policy (sweep) | 30.0 [26.0, 34.0] | {n} |" in text
+    assert "| real return above PPO on 1,000 real steps (as the world's data) | 20.0 " in text
+    assert "| real return of the agents (imagination) | 50.0 [46.0, 54.0] | 3 agents, 12 " in text
+    share = "imagined minus real return, as a share of what skill is worth"
+    assert f"| bundled-50: {share} | 2.00 [1.90, 2.10] | 1 agent, 12 episodes in" in text
+    assert f"| uniform: {share} | 0.00 " in text
+    assert "* wrong: Training exploits it: the gap of bundled-50" in text
+    assert "| bundled-50-limited" not in text  # the page has it all
+    assert sum(line.startswith("| ") for line in text.splitlines()) == 2 + 5 + 5
+
+
 def test_what_was_not_measured_is_said(tmp_path):
     made.write(tmp_path, "fidelity", {"1": made.fidelity(), "2": made.fidelity()})
     text = card.measured(read_folder(tmp_path))

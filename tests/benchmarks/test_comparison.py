@@ -7,7 +7,7 @@ from rich.console import Console
 from benchmarks import comparison_page, fidelity
 from benchmarks.comparison import check_same, protocol_of, side_by_side, surely_best
 from benchmarks.evaluation_folder import read_folder
-from benchmarks.shown_figures import Figure
+from benchmarks.one_figure import Figure
 from tests.benchmarks import evaluations as made
 from tests.benchmarks.test_report import Page
 from world_model.errors import DataError
@@ -35,6 +35,8 @@ def figure(low, high):
         ([(1, 2), (5, 6), (5.5, 7)], "higher", None),  # the first is surely not, which is no matter
         ([(1, 2), (1, 3), (5, 6)], "higher", 2),
         ([(0.9, 1.1), (1.5, 2)], "one", 0),
+        ([(-1.1, -0.9), (-0.5, 0.2)], "zero", 1),
+        ([(-1.1, -0.9), (0.9, 1.2)], "zero", None),
         ([(0.5, 0.7), (1.5, 1.7)], "one", None),  # one below, one above: no nearer
         ([(1, 2)], "higher", None),
         ([(1, 2), (None, None)], "higher", None),
@@ -62,6 +64,19 @@ def test_worlds_side_by_side(tmp_path):
     by_title = {row.title: row for row in rows}
     ends = "ends of episodes expected on imagined frames, as a multiple of the real ones"
     assert by_title[ends].best is None  # 1 and 1.05: overlap
+
+
+def test_agents_side_by_side(tmp_path):
+    _, rows = side_by_side(two(tmp_path, made.lift(), made.lift(real=40), "lift"))["lift"]
+    lead = next(row for row in rows if "above the best blind policy" in row.title)
+    assert [figure.interval["estimate"] for figure in lead.figures] == [30, 20]
+    assert lead.best == 0
+    folders = two(tmp_path / "gap", made.exploitation(gap=2), made.exploitation(), "exploitation")
+    _, rows = side_by_side(folders)["exploitation"]
+    by_title = {row.title: row for row in rows}
+    assert by_title["bundled-50: imagined minus real return"].best == 1
+    # Each evaluation has a scale of its own: shares are no contest.
+    assert by_title["bundled-50: the same, beyond that of chance"].best is None
 
 
 def test_numbers_of_steps_are_columns(tmp_path):
