@@ -13,6 +13,8 @@ import numpy as np
 from agents.statistics import Interval, Strata, percentile_interval
 
 RESAMPLES = 2000
+FEWEST_POLICIES = 3
+"""Of two, every draw that knows both orders them as they are: perfect certainty of nothing."""
 
 
 def kendall(real: np.ndarray, imagined: np.ndarray) -> np.ndarray:
@@ -76,6 +78,9 @@ def agreement(
 ) -> dict[str, Interval]:
     """Agreement of mean returns, with intervals over policies and their episodes.
 
+    There is no interval (NaN) with fewer than :data:`FEWEST_POLICIES`, or where a policy played one
+    episode only.
+
     Args:
         real: episode returns in the real environment, one array per policy.
         imagined: episode returns in the imagined one, in the same order of policies.
@@ -95,7 +100,11 @@ def agreement(
         # A policy that is drawn twice shows the same episodes twice: it ties with itself.
         drawn = [r[rng.integers(len(r), size=(resamples, len(r)))].mean(1) for r in arrays]
         draws.append(np.take_along_axis(np.stack(drawn, axis=1), chosen, axis=1))
+    enough = len(real) >= FEWEST_POLICIES and min(map(len, (*real, *imagined))) > 1
+    unknown = np.full(1, np.nan)
     return {
-        name: percentile_interval(float(statistic(*means)), statistic(*draws), 0.95)
+        name: percentile_interval(
+            float(statistic(*means)), statistic(*draws) if enough else unknown, 0.95
+        )
         for name, statistic in STATISTICS.items()
     }

@@ -23,7 +23,7 @@ def ranking(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator
                  "higher")  # fmt: skip
     agreement = agreement_of_returns(policies)
     yield Figure("pearson", "correlation of mean returns (Pearson)", "",
-                 agreement["pearson"].to_dict(), n, "higher")  # fmt: skip
+                 agreement["pearson"].to_json(), n, "higher")  # fmt: skip
     extra: tuple[tuple[str, str, Better], ...] = (
         ("kendall", "rank correlation of policies (Kendall's tau-b)", "higher"),
         ("regret", "regret of a choice between two policies (coin: 0.5)", "lower"),
@@ -34,7 +34,7 @@ def ranking(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator
         if key in results:  # not in results of earlier releases
             yield Figure(key, title, "", results[key], n, better)
     yield Figure("returns", "imagined returns, as a multiple of the real ones", "",
-                 agreement["ratio"].to_dict(), n, "one")  # fmt: skip
+                 agreement["ratio"].to_json(), n, "one")  # fmt: skip
 
 
 def agreement_of_returns(policies: Mapping[str, Any], seed: int = 0) -> dict[str, Interval]:
@@ -57,6 +57,9 @@ def agreement_of_returns(policies: Mapping[str, Any], seed: int = 0) -> dict[str
         scale = np.sqrt((centred[0] ** 2).sum(0) * (centred[1] ** 2).sum(0))
         pearson = (centred[0] * centred[1]).sum(0) / scale
         whole = float(means[1].mean() / means[0].mean())
+    if any(len(p[side]["returns"]) < 2 for p in policies.values() for side in ("real", "imagined")):
+        # Seen once: nobody knows how much it varies.
+        ratio, pearson = np.full((2, 1), np.nan)
     spread = min(part.std() for part in means)
     correlation = float(np.corrcoef(means)[0, 1]) if len(policies) > 1 and spread > 0 else np.nan
     return {

@@ -49,7 +49,7 @@ def _ranking(results: Mapping[str, Any]) -> Iterator[Finding]:
             f"Its best policy is another one: {best['imagined']}, in the real game {best['real']}.",
         )
     yield judge_multiple(
-        agreement_of_returns(policies)["ratio"].to_dict(),
+        agreement_of_returns(policies)["ratio"].to_json(),
         more="Its returns are too high, {} times the real ones.",
         less="Its returns are too low, {} times the real ones.",
         equal="Its returns are about as high as the real ones, {} times.",

@@ -27,7 +27,7 @@ from agents.results import package_version
 from agents.statistics import Interval, rank_agreement
 from benchmarks.fidelity_report import text as interval_text
 from benchmarks.held_out import find_out
-from benchmarks.plotting import COLOURS, GREY, figure, has_matplotlib, save
+from benchmarks.plotting import COLOURS, GREY, cross, ends_of, figure, has_matplotlib, save
 from benchmarks.progress import counting
 from benchmarks.ranking_episodes import play_all
 from benchmarks.reality import reality_of
@@ -58,8 +58,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     results: dict[str, Any] = {"by_steps": {}}
     for steps in options.steps or (int(world.config.sampling_steps),):
         imagined = play_imagined(policies, world, steps, options, console)
-        figures = compare_rankings(real, imagined)
-        results["by_steps"][str(steps)] = figures
+        results["by_steps"][str(steps)] = compare_rankings(real, imagined)
         # Written after every number of steps: an interrupted run keeps what it has.
         document = write_benchmark(
             out / "ranking.json",
@@ -73,6 +72,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
             results=results,
             seconds=time.perf_counter() - started,
         )
+        figures = document["results"]["by_steps"][str(steps)]
         console.print(table(figures, f"{world.model_id}, {steps} sampling steps"))
         if options.pictures and has_matplotlib(console):
             plot(figures, out / f"ranking-{steps}.png")
@@ -209,27 +209,12 @@ def plot(figures: dict[str, Any], path: Path) -> None:
     top = 0.0
     for name, sides in figures["policies"].items():
         real, imagined = (sides[side]["mean_return"] for side in ("real", "imagined"))
-        x, y = real["estimate"], imagined["estimate"]
-        top = max(top, real["high"], imagined["high"])
-        ax.errorbar(
-            [x],
-            [y],
-            xerr=[[x - real["low"]], [real["high"] - x]],
-            yerr=[[y - imagined["low"]], [imagined["high"] - y]],
-            fmt="o",
-            color=COLOURS[0],
-            ecolor=GREY,
-            elinewidth=1,
-            markersize=5,
-        )
-        ax.annotate(name, (x, y), (5, 5), textcoords="offset points", fontsize=8)
+        top = max(top, *ends_of(real), *ends_of(imagined))
+        cross(ax, real, imagined, name, COLOURS[0])
     ax.plot([0, top], [0, top], color=GREY, linestyle="--", linewidth=1)
     ax.set_xlabel("return in the real game")
     ax.set_ylabel("return in the imagined one")
-    agreement = figures["spearman"]
-    ax.set_title(
-        f"Spearman {agreement['estimate']:.2f} [{agreement['low']:.2f}, {agreement['high']:.2f}]"
-    )
+    ax.set_title(f"Spearman {interval_text(figures['spearman'], 2)}")
     save(fig, path)
 
 
@@ -261,5 +246,6 @@ def _write_cache(path: Path, key: dict[str, Any], known: dict[str, Evaluation]) 
         temporary.write_text(json.dumps({"key": key, "evaluations": parts}, indent=1) + "\n")
 
 
-def _text(interval: dict[str, float]) -> str:
-    return str(Interval(interval["estimate"], interval["low"], interval["high"]))
+def _text(interval: dict[str, float | None]) -> str:
+    numbers = (interval[name] for name in ("estimate", "low", "high"))
+    return str(Interval(*(np.nan if x is None else x for x in numbers)))

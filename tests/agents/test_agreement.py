@@ -53,3 +53,13 @@ def test_the_interval_speaks_of_other_policies_too():
     assert bias.estimate == 5
     assert bias.low < 4
     assert bias.high > 6
+
+
+def test_few_policies_or_episodes_give_no_interval():
+    once = [np.array([level]) for level in LEVELS]
+    two = played(LEVELS[:2])
+    for found in (agreement(once, once), agreement(played(LEVELS), once), agreement(two, two)):
+        for interval in found.values():
+            assert not interval.known
+            assert not np.isnan(interval.estimate)
+    assert agreement(played(LEVELS[:3]), played(LEVELS[:3]))["bias"].known
