@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from agents.statistics import Interval, percentile_interval
+from agents.agreement import agreement
 from benchmarks.exploitation import RANDOM
 from benchmarks.one_figure import Better, Figure
 
-RESAMPLES = 2000
+BOTH, ALONE = ", over policies and episodes", ", these policies, over episodes alone"
+"""What the intervals of agreement speak of."""
 
 
 def ranking(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[Figure]:
@@ -19,11 +20,17 @@ def ranking(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator
     policies = results["policies"]
     episodes = min(side["real"]["episodes"] for side in policies.values())
     n = f"{len(policies)} policies, {episodes} episodes of each in either game"
-    yield Figure("spearman", "rank correlation of policies (Spearman)", "", results["spearman"], n,
-                 "higher")  # fmt: skip
-    agreement = agreement_of_returns(policies)
-    yield Figure("pearson", "correlation of mean returns (Pearson)", "",
-                 agreement["pearson"].to_json(), n, "higher")  # fmt: skip
+    found = agreements(results)
+    three: tuple[tuple[str, str, str, Better], ...] = (
+        ("spearman", "spearman", "rank correlation of policies (Spearman)", "higher"),
+        ("pearson", "pearson", "correlation of mean returns (Pearson)", "higher"),
+        ("ratio", "returns", "imagined returns, as a multiple of the real ones", "one"),
+    )
+    for name, key, title, better in three:
+        yield Figure(key, title + BOTH, "", found["over_policies"][name], n, better)
+        # Of all narrow intervals the one that earlier releases gave is shown beside the wide one.
+        yield Figure(f"these.{key}", title + ALONE, "", found["over_episodes"][name], n, better,
+                     chosen=name == "spearman")  # fmt: skip
     extra: tuple[tuple[str, str, Better], ...] = (
         ("kendall", "rank correlation of policies (Kendall's tau-b)", "higher"),
         ("regret", "regret of a choice between two policies (coin: 0.5)", "lower"),
@@ -32,40 +39,33 @@ def ranking(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator
     )
     for key, title, better in extra:
         if key in results:  # not in results of earlier releases
-            yield Figure(key, title, "", results[key], n, better)
-    yield Figure("returns", "imagined returns, as a multiple of the real ones", "",
-                 agreement["ratio"].to_json(), n, "one")  # fmt: skip
+            yield Figure(key, title + BOTH, "", results[key], n, better)
 
 
-def agreement_of_returns(policies: Mapping[str, Any], seed: int = 0) -> dict[str, Interval]:
-    """Ratio and Pearson correlation of mean returns, with bootstrap intervals over episodes.
+def agreements(results: Mapping[str, Any]) -> dict[str, Mapping[str, Mapping[str, Any]]]:
+    """Spearman, Pearson and ratio of returns, with intervals ``over_policies`` and their episodes.
 
-    Args:
-        policies: both sides of each, every return included.
-        seed: of the resampling.
+    ``over_episodes``: those over episodes alone. What results of earlier releases lack is made
+    from the returns, which they hold.
     """
-    rng = np.random.default_rng(seed)
-    means, draws = [], []
-    for side in ("real", "imagined"):
-        returns = [np.asarray(p[side]["returns"], np.float64) for p in policies.values()]
-        means.append(np.array([r.mean() for r in returns]))
-        drawn = [r[rng.integers(len(r), size=(RESAMPLES, len(r)))].mean(1) for r in returns]
-        draws.append(np.stack(drawn))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = draws[1].mean(0) / draws[0].mean(0)
-        centred = [part - part.mean(0) for part in draws]
-        scale = np.sqrt((centred[0] ** 2).sum(0) * (centred[1] ** 2).sum(0))
-        pearson = (centred[0] * centred[1]).sum(0) / scale
-        whole = float(means[1].mean() / means[0].mean())
-    if any(len(p[side]["returns"]) < 2 for p in policies.values() for side in ("real", "imagined")):
-        # Seen once: nobody knows how much it varies.
-        ratio, pearson = np.full((2, 1), np.nan)
-    spread = min(part.std() for part in means)
-    correlation = float(np.corrcoef(means)[0, 1]) if len(policies) > 1 and spread > 0 else np.nan
-    return {
-        "ratio": percentile_interval(whole, ratio, 0.95, between=False),
-        "pearson": percentile_interval(correlation, pearson, 0.95),
+    kinds = ("over_policies", "over_episodes")
+    if all(kind in results for kind in kinds):
+        return {kind: results[kind] for kind in kinds}
+    returns = [
+        [np.asarray(p[side]["returns"], np.float64) for p in results["policies"].values()]
+        for side in ("real", "imagined")
+    ]
+    made: dict[str, dict[str, Mapping[str, Any]]] = {
+        kind: {
+            name: interval.to_json()
+            for name, interval in agreement(
+                *returns, resample_policies=kind == "over_policies"
+            ).items()
+        }
+        for kind in kinds
     }
+    made["over_episodes"]["spearman"] = results["spearman"]
+    return {**made}
 
 
 def lift(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[Figure]:

@@ -150,9 +150,10 @@ def probes(saved: float = 2.0, told: float = 3.0, episodes: int = 20) -> dict[st
 
 
 def ranking(spearman: float = 0.9, factor: float = 1.0) -> dict[str, Any]:
-    """Results of three policies, imagined returns ``factor`` times the real ones."""
+    """Results of five policies, imagined returns ``factor`` times the real ones."""
     policies = {}
-    for name, mean in (("noop", 10.0), ("uniform", 20.0), ("sweep", 40.0)):
+    means = {"noop": 10.0, "right": 15.0, "uniform": 20.0, "hold": 30.0, "sweep": 40.0}
+    for name, mean in means.items():
         sides = {}
         for side, times in (("real", 1.0), ("imagined", factor)):
             returns = [times * (mean + spread) for spread in 4 * (-1.0, 0.0, 1.0)]
@@ -165,7 +166,17 @@ def ranking(spearman: float = 0.9, factor: float = 1.0) -> dict[str, Any]:
             }
         policies[name] = sides
     return {
-        "spearman": interval(spearman, 0.05),
+        "spearman": interval(spearman, 0.02),
+        "over_policies": {
+            "spearman": interval(spearman, 0.05),
+            "pearson": interval(0.95, 0.05),
+            "ratio": interval(factor),
+        },
+        "over_episodes": {
+            "spearman": interval(spearman, 0.02),
+            "pearson": interval(0.95, 0.02),
+            "ratio": interval(factor, 0.05),
+        },
         "best": {"real": "sweep", "imagined": "sweep"},
         "policies": policies,
     }

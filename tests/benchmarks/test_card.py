@@ -43,6 +43,10 @@ def test_what_was_measured(tmp_path):
     made.write_all(tmp_path)
     text = card.measured(read_folder(tmp_path))
     assert "* right: It ranks policies as the real game does: Spearman 0.90 [0.85, 0.95]" in text
+    both = "rank correlation of policies (Spearman), over policies and episodes"
+    alone = "rank correlation of policies (Spearman), these policies, over episodes alone"
+    assert f"| {both} | 0.90 [0.85, 0.95] | 5 policies, 12 episodes of each in" in text
+    assert f"| {alone} | 0.90 [0.88, 0.92] |" in text
     assert "| PSNR, step 4, dB | 30.0 [29.9, 30.1] | 40 clips of 20 episodes |" in text
     assert "`nfd evaluate toy@1 --measure ranking" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]

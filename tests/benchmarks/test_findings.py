@@ -94,7 +94,7 @@ def test_what_the_interval_leaves_open_is_open():
     results["psnr_gain_over"]["repeat_last"][:2] = [made.interval(1.0), made.interval(2.0)]
     assert "at some steps only (steps 1 to 2;" in only("open", verdicts(fidelity=results))
     ranking = made.ranking()
-    ranking["spearman"] = made.interval(0.5, 0.3)
+    ranking["over_policies"]["spearman"] = made.interval(0.5, 0.3)
     assert "is open: Spearman" in only("open", verdicts(ranking=ranking))
     assert "its worst frames is open" in only("open", verdicts(uncertainty=made.uncertainty(0.7)))
     unsure = verdicts(lift=made.lift(real=22))
@@ -131,6 +131,24 @@ def test_a_gap_without_a_unit_is_a_gap():
 
 def test_a_world_without_an_uncertainty_is_not_judged_by_it():
     assert verdicts(uncertainty={"why_not": "it reports none"}) == []
+
+
+def test_few_policies_prove_nothing():
+    """A right order of four may be luck."""
+    ranking = made.ranking()
+    del ranking["policies"]["hold"]
+    found = verdicts(ranking=ranking)
+    assert {verdict for verdict, _ in found} == {"open"}
+    assert "Spearman 0.90 [0.85, 0.95] of 4 policies. Too few policies (4)" in only("open", found)
+
+
+def test_rankings_of_earlier_releases_are_judged_by_their_returns():
+    """They hold no interval over policies, which is made anew."""
+    ranking = made.ranking(spearman=-0.8, factor=3)
+    del ranking["over_policies"], ranking["over_episodes"]
+    found = verdicts(ranking=ranking)
+    assert "ranks policies as the real game does: Spearman 1.00 [1.00, 1.00]" in only("good", found)
+    assert "too high, 3.0" in only("bad", found)
 
 
 def test_blur_that_would_help_is_a_fault():

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from agents.agreement import agreement
 from agents.policies import make_policy
 from agents.statistics import rank_agreement
 from benchmarks import policy_ranking
+from benchmarks.decision_figures import agreements
 from benchmarks.evaluation_folder import read_folder
 from benchmarks.fidelity import EvaluateOptions
 from benchmarks.findings import findings
@@ -55,13 +57,25 @@ def test_a_perfect_world_ranks_like_the_real_game(tmp_path):
     returns = [np.array(side["real"]["returns"]) for side in sides]
     expected = rank_agreement(returns, returns)
     assert figures["spearman"]["low"] == pytest.approx(expected.low, abs=1e-5)
+    assert figures["over_episodes"]["spearman"] == figures["spearman"]
+    over = {name: part.to_json() for name, part in agreement(returns, returns).items()}
+    for name in ("spearman", "pearson", "ratio"):
+        wide, narrow = figures["over_policies"][name], figures["over_episodes"][name]
+        assert wide["low"] == pytest.approx(over[name]["low"], abs=1e-5)
+        assert wide["estimate"] == narrow["estimate"] == 1
+    # Whatever is read from the document can be made again from its returns alone.
+    older = {k: v for k, v in figures.items() if not k.startswith("over_")}
+    for kind, parts in agreements(older).items():
+        for name in ("spearman", "pearson", "ratio"):
+            assert parts[name] == pytest.approx(figures[kind][name], abs=1e-5)
     assert {p.name for p in tmp_path.iterdir()} == {
         "ranking.json", "ranking-1.png", "real-returns.json"
     }  # fmt: skip
     check_benchmark(json.loads((tmp_path / "ranking.json").read_text()))
     table = policy_ranking.table(figures, "title")
     assert (table.row_count, len(table.columns)) == (len(POLICIES), 5)
-    assert "Spearman 1.00" in table.caption
+    assert "Spearman 1.00 [" in table.caption
+    assert "over episodes alone, of these very policies, Spearman 1.00 [" in table.caption
 
 
 def test_a_world_upside_down_is_caught(tmp_path):
