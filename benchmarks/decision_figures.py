@@ -80,7 +80,7 @@ def lift(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[Fi
         lead = part["lead"]
         yield Figure(f"lead.{key}", f"real return above {title}", "", lead, n, "higher",
                      digits_of(lead))  # fmt: skip
-        yield Figure(f"chance.{key}", f"chance to beat {title}, episode by episode", "",
+        yield Figure(f"chance.{key}", f"chance that an episode earns more than one of {title}", "",
                      part["improvement"], n, "higher", chosen=key == "blind")  # fmt: skip
     for name, part in groups.items():
         key = "ours" if name == ours else opponents(results)[name][0]
