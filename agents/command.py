@@ -235,10 +235,9 @@ def run(options: AgentOptions, console: Console) -> dict[str, Any]:
         console.print(describe_comparison(results["agents"]))
     if len(real) > 1 and len(imagined) == len(real):
         agreement = rank_agreement([e.returns for e in real], [e.returns for e in imagined])
-        results["rank_agreement"] = agreement.to_dict()
+        results["rank_agreement"] = agreement.to_json()
         console.print(
-            f"Spearman between real and imagined mean returns of {len(real)} policies: "
-            f"{agreement.estimate:.2f} [{agreement.low:.2f}, {agreement.high:.2f}]"
+            f"Spearman between real and imagined mean returns of {len(real)} policies: {agreement}"
         )
     results["seconds"] = round(time.perf_counter() - started, 1)
     path = options.out / "results.json"

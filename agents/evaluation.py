@@ -42,7 +42,7 @@ class Evaluation:
 
     @property
     def interval(self) -> Interval:
-        """Mean return with its 95 % bootstrap interval."""
+        """Mean return with its 95 % bootstrap interval; of one episode there is none."""
         return mean_interval(self.returns)
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class Evaluation:
             "policy": self.policy,
             "environment": self.environment,
             "episodes": len(self.returns),
-            "mean_return": self.interval.to_dict(),
+            "mean_return": self.interval.to_json(),
             "std_return": float(np.std(self.returns)),
             "mean_length": float(np.mean(self.lengths)),
             "truncated": int(np.sum(~self.terminated)),

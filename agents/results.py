@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 from agents.evaluation import Evaluation
@@ -94,14 +95,16 @@ def compare(agents: Sequence[Evaluation], bar: Evaluation | None) -> dict[str, A
     summary: dict[str, Any] = {
         "agents": [agent.policy for agent in agents],
         "episodes": sum(len(part) for part in strata),
-        "mean": mean_interval(strata).to_dict(),
-        "iqm": iqm_interval(strata).to_dict(),
-        "mean_new_seeds": mean_interval(strata, resample_strata=True).to_dict(),
+        "mean": mean_interval(strata).to_json(),
+        "iqm": iqm_interval(strata).to_json(),
+        "mean_new_seeds": mean_interval(strata, resample_strata=True).to_json(),
     }
     if bar is not None:
-        summary["lead"] = difference_interval(strata, bar.returns).to_dict()
+        lead = difference_interval(strata, bar.returns)
+        summary["lead"] = lead.to_json()
         summary["lead_over"] = bar.policy
-        summary["beaten"] = summary["lead"]["low"] > 0
+        # No interval, nothing shown: a comparison with NaN is False.
+        summary["beaten"] = bool(lead.low > 0)
     return summary
 
 
@@ -109,15 +112,17 @@ def describe_comparison(summary: dict[str, Any], unit: str = "") -> str:
     """The summary of :func:`compare` in a sentence or two."""
 
     def text(key: str) -> str:
-        return str(Interval(**summary[key]))
+        return str(Interval(**{k: np.nan if x is None else x for k, x in summary[key].items()}))
 
     count = len(summary["agents"])
     agents = f"{count} agents together" if count > 1 else summary["agents"][0]
     sentence = f"{agents}: {text('mean')} {unit}".rstrip() + f" (IQM {text('iqm')})"
     if "lead" not in summary:
         return sentence + "."
-    verdict = "beaten" if summary["beaten"] else "not beaten"
-    return f"{sentence}; lead over {summary['lead_over']}: {text('lead')}, so the bar is {verdict}."
+    verdict = f"the bar is {'beaten' if summary['beaten'] else 'not beaten'}"
+    if summary["lead"]["low"] is None:
+        verdict = "whether the bar is beaten is open"
+    return f"{sentence}; lead over {summary['lead_over']}: {text('lead')}, so {verdict}."
 
 
 _PACKAGES = ("nfd-world", "torch", "numpy", "gymnasium", "stable-baselines3", "vizdoom")

@@ -3,6 +3,9 @@
 Samples come as one array, or as several *strata* (one array for each agent seed, say). By default
 the bootstrap resamples inside every stratum, as rliable does: the interval speaks of these seeds.
 With ``resample_strata`` the strata are resampled as well: the interval speaks of new seeds too.
+
+What was seen once cannot say how much it varies: resampling it would claim perfect certainty, so
+there is no interval, its ends are NaN.
 """
 
 from __future__ import annotations
@@ -24,18 +27,33 @@ class Interval:
     estimate: float
     """The statistic of the samples themselves."""
     low: float
-    """Lower end of the interval."""
+    """Lower end of the interval; NaN where there is none."""
     high: float
-    """Upper end of the interval."""
+    """Upper end of the interval; NaN where there is none."""
     confidence: float = 0.95
     """Share of resampled statistics inside the interval."""
 
     def __str__(self) -> str:
-        numbers = [format_number(x) for x in (self.estimate, self.low, self.high)]
-        return f"{numbers[0]} [{numbers[1]}, {numbers[2]}]"
+        return f"{format_number(self.estimate)} {self.ends}"
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval."""
+        return not (np.isnan(self.low) or np.isnan(self.high))
+
+    @property
+    def ends(self) -> str:
+        """``[1.10, 1.35]``, or a word for none."""
+        if not self.known:
+            return "(no interval)"
+        return f"[{format_number(self.low)}, {format_number(self.high)}]"
+
+    def to_json(self) -> dict[str, float | None]:
+        """The four numbers; None for what is unknown or infinite, since JSON knows no NaN."""
+        return {k: x if np.isfinite(x) else None for k, x in self.to_dict().items()}
 
     def to_dict(self) -> dict[str, float]:
-        """The four numbers, ready for JSON."""
+        """The four numbers; NaN for what is unknown."""
         return {
             "estimate": self.estimate,
             "low": self.low,
@@ -79,7 +97,8 @@ def difference_interval(
 ) -> Interval:
     """Mean of ``ours`` minus mean of ``theirs``, two independent groups of samples.
 
-    "Beaten" is the word for an interval that lies above zero.
+    "Beaten" is the word for an interval that lies above zero. There is none where either group is
+    too small for one.
     """
     rng = np.random.default_rng(seed)
     a, b = as_strata(ours), as_strata(theirs)
@@ -107,6 +126,10 @@ def bootstrap(
         confidence: share of them inside the interval.
         seed: of the resampling.
         resample_strata: whether strata are drawn with replacement too.
+
+    Returns:
+        Without an interval where there is nothing to resample: a stratum of one sample, or, with
+        ``resample_strata``, a single sample in all.
     """
     strata = as_strata(samples)
     draws = _resample(strata, statistic, resamples, np.random.default_rng(seed), resample_strata)
@@ -182,6 +205,10 @@ def rank_agreement(
         resamples: how many bootstrap samples; each redraws the episodes of every policy.
         confidence: share of them inside the interval.
         seed: of the resampling.
+
+    Returns:
+        It speaks of these policies in other episodes; without an interval where a policy played
+        one episode only.
     """
     draws = _rank_draws(real, [imagined], resamples, seed)[0]
     return percentile_interval(_rank_estimate(real, imagined), draws, confidence)
@@ -232,8 +259,12 @@ def _rank_draws(
         np.stack([_resample([np.asarray(p, float)], _mean, resamples, rng, False) for p in side])
         for side in (real, *sides)
     ]
+    known = not any(np.isnan(side).any() for side in (truth, *means))
     return [
-        np.array([spearman(truth[:, i], mean[:, i]) for i in range(resamples)]) for mean in means
+        np.array([spearman(truth[:, i], mean[:, i]) for i in range(resamples)])
+        if known
+        else np.full(resamples, np.nan)
+        for mean in means
     ]
 
 
@@ -263,7 +294,9 @@ def _resample(
     rng: np.random.Generator,
     resample_strata: bool,
 ) -> np.ndarray:
-    draws = np.empty(resamples)
+    draws = np.full(resamples, np.nan)
+    if not _can_resample(strata, resample_strata):
+        return draws
     for i in range(resamples):
         chosen = strata
         if resample_strata:
@@ -271,3 +304,9 @@ def _resample(
         drawn = [part[rng.integers(part.size, size=part.size)] for part in chosen]
         draws[i] = statistic(np.concatenate(drawn))
     return draws
+
+
+def _can_resample(strata: Strata, resample_strata: bool) -> bool:
+    if resample_strata and len(strata) > 1:
+        return True
+    return all(part.size > 1 for part in strata)

@@ -2,7 +2,8 @@
 
 A group is one way to train; its agents differ by their seed only. A bootstrap sample draws agents
 with replacement, and episodes of each: the interval speaks of agents yet to be trained that way. A
-group of one agent resamples its episodes only, and its interval speaks of that agent.
+group of one agent resamples its episodes only, and its interval speaks of that agent. One agent in
+one episode has no interval: its ends are NaN.
 """
 
 from __future__ import annotations
@@ -131,7 +132,12 @@ def _times_drawn(count: int, rng: np.random.Generator, resamples: int) -> np.nda
 def _weights(
     side: Sequence[np.ndarray], times: np.ndarray, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """How often each episode of each agent is drawn, float64 (R, E): anew each time it is drawn."""
+    """How often each episode of each agent is drawn, float64 (R, E): anew each time it is drawn.
+
+    NaN where there is one episode in all: how much it varies nobody knows.
+    """
+    if len(side) == 1 and len(side[0]) < 2:
+        return [np.full((len(times), len(side[0])), np.nan)]
     return [
         rng.multinomial(times[:, i] * len(returns), np.full(len(returns), 1 / len(returns))).astype(
             np.float64

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from benchmarks.evaluation_folder import EvaluationFolder, command_of, find_evaluation, read_folder
 from benchmarks.findings import findings
-from benchmarks.shown_figures import Figure, figures_of
+from benchmarks.one_figure import Figure
+from benchmarks.shown_figures import figures_of
 from world_model.errors import DataError
 from world_model.registry import find_world
 from world_model.storage import atomic_file

@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from benchmarks.evaluation_folder import EvaluationFolder
-from benchmarks.shown_figures import Better, Figure, figures_of
+from benchmarks.one_figure import Better, Figure
+from benchmarks.protocols import check_same
+from benchmarks.shown_figures import figures_of
 from world_model.errors import DataError
-
-COMMON = ("split", "seed")
-PROTOCOLS = {
-    "fidelity": (*COMMON, "clips", "horizon", "context", "samples", "sampled_clips", "rollouts",
-                 "rollout_steps"),
-    "probes": (*COMMON, "clips", "horizon", "context", "probe_steps"),
-    "ranking": ("policies", "episodes", "first_seed"),
-    "stability": ("seed", "stable_steps", "policy"),
-}  # fmt: skip
-"""Settings that must be equal. Sampler and number of steps belong to the world that is compared."""
-FREE = {"sampler", "steps", "own_steps", "device", "batch", "pictures", "measure", "policies",
-        "episodes", "stable_steps", "probe_steps"}  # fmt: skip
-"""Settings that may differ in parts without a line above: those of other parts among them."""
 
 
 @dataclass(frozen=True)
@@ -48,44 +36,6 @@ class Row:
     """One per column; None where it was not measured."""
     best: int | None
     """The column that is surely the best; None where intervals overlap."""
-
-
-def protocol_of(part: str, document: Mapping[str, Any]) -> dict[str, Any]:
-    """All that must be equal for two documents of a part to be compared."""
-    settings = document["settings"]
-    names = PROTOCOLS.get(part) or sorted(set(settings) - FREE)
-    protocol = {name: settings.get(name) for name in names}
-    if data := document.get("data"):
-        protocol["data set"] = data.get("content_hash")
-        protocol["split of the data set"] = data.get("split")
-    if part == "ranking":
-        results = next(iter(document["results"]["by_steps"].values()))
-        protocol["policies"] = sorted(results["policies"])
-        sides = [sides["real"] for sides in results["policies"].values()]
-        protocol["real environment"] = sorted({side["environment"] for side in sides})
-    return protocol
-
-
-def check_same(part: str, folders: Sequence[EvaluationFolder]) -> None:
-    """Refuses documents that were measured in different ways.
-
-    Raises:
-        DataError: that says what differs, and where.
-    """
-    first = folders[0]
-    expected = protocol_of(part, first.documents[part])
-    for other in folders[1:]:
-        found = protocol_of(part, other.documents[part])
-        differing = [
-            f"{name}: {expected.get(name)} and {found.get(name)}"
-            for name in dict.fromkeys([*expected, *found])
-            if expected.get(name) != found.get(name)
-        ]
-        if differing:
-            raise DataError(
-                f"{part} was measured in different ways in {first.path} and {other.path}; "
-                f"{'; '.join(differing)}. Measure one of them again with the other's settings."
-            )
 
 
 def side_by_side(folders: Sequence[EvaluationFolder]) -> dict[str, tuple[list[str], list[Row]]]:
@@ -160,7 +110,8 @@ def _badness(figure: Figure, better: Better) -> tuple[float, float] | None:
         return None
     if better == "higher":
         return -high, -low
-    if better == "one":
-        away = sorted((abs(low - 1), abs(high - 1)))
-        return (0.0 if low <= 1 <= high else away[0]), away[1]
+    if better in ("one", "zero"):
+        ideal = float(better == "one")
+        away = sorted((abs(low - ideal), abs(high - ideal)))
+        return (0.0 if low <= ideal <= high else away[0]), away[1]
     return low, high

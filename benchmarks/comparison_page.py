@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.comparison import Row, columns_of, protocol_of, side_by_side
+from benchmarks.comparison import Row, columns_of, side_by_side
 from benchmarks.evaluation_folder import EvaluationFolder, find_evaluation
 from benchmarks.html_charts import Line, curves
 from benchmarks.html_page import Html, details, fill, join, page, paragraph, section, table
+from benchmarks.protocols import note_on, protocol_of
 from world_model.storage import atomic_file
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def run(options: EvaluateOptions, console: Console) -> int:
     tables = side_by_side(folders)
     for part, (names, rows) in tables.items():
         console.print(terminal_table(part, names, rows))
+        if note := note_on(part, having(part, folders)):
+            console.print(Text(note))
     console.print(NOTE)
     path = (options.out or Path("runs")) / "comparison.html"
     with atomic_file(path) as temporary:
@@ -88,17 +91,19 @@ def _part(
     classes = [
         ["", *("best" if i == row.best else "" for i in range(len(names))), ""] for row in rows
     ]
-    having = [folder for folder in folders if part in folder.documents]
-    protocol = [[k, _plain(v)] for k, v in protocol_of(part, having[0].documents[part]).items()]
+    measured = having(part, folders)
+    protocol = [[k, _plain(v)] for k, v in protocol_of(part, measured[0].documents[part]).items()]
+    note = note_on(part, measured)
     machines = [
         [str(folder.path), str(folder.documents[part]["world"]),
          str(folder.documents[part].get("machine", {}).get("processor", "unknown"))]
-        for folder in having
+        for folder in measured
     ]  # fmt: skip
     return section(
         part,
         part.capitalize(),
-        _curves(having) if part == "fidelity" else "",
+        paragraph(note) if note else "",
+        _curves(measured) if part == "fidelity" else "",
         table(["figure", *names, "n"], cells, f"{part}, 95 % intervals", classes),
         details(
             "What was equal, and where it was measured",
@@ -106,6 +111,11 @@ def _part(
             table(["folder", "world", "processor"], machines, "Machines"),
         ),
     )
+
+
+def having(part: str, folders: Sequence[EvaluationFolder]) -> list[EvaluationFolder]:
+    """Those that measured a part."""
+    return [folder for folder in folders if part in folder.documents]
 
 
 def _curves(folders: Sequence[EvaluationFolder]) -> Html:

@@ -7,35 +7,31 @@ open.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from benchmarks import decision_findings
 from benchmarks.evaluation_folder import EvaluationFolder
-from benchmarks.shown_figures import agreement_of_returns, fewest_episodes
+from benchmarks.shown_figures import fewest_episodes
+from benchmarks.verdicts import (
+    Finding,
+    Verdict,
+    is_above,
+    is_below,
+    judge_multiple,
+    spoken,
+    weigh,
+)
 
-Verdict = Literal["bad", "open", "good"]
 ENOUGH_IN_RANGE = 0.95
 """Of the frames of a long episode, where each usual range holds 99 % of training frames."""
 FLAT_MB = 1.0
 """Growth of memory per 1,000 steps that is no leak."""
 SETTLED = 2_000
 """Steps in which memory shows whether it grows; before, what is loaded on use hides that."""
-RANKS_WELL = 0.5
-"""Spearman whose whole interval should be above."""
 CLEAR = 0.8
 """Of the way from floor to ceiling, where actions are about as clear in frames as in reality."""
-ENOUGH_EPISODES = 10
-"""A bootstrap over fewer episodes promises too much."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One sentence."""
-
-    verdict: Verdict
-    """Whether it is a fault, unknown, or a virtue."""
-    sentence: str
-    """In plain words, with the figure."""
+TELLS = 0.7
+"""AUROC that the whole interval of an uncertainty that tells wrong frames should be above."""
 
 
 def findings(folder: EvaluationFolder) -> list[Finding]:
@@ -48,24 +44,18 @@ def findings(folder: EvaluationFolder) -> list[Finding]:
     of_clips += [*_rewards(outcomes), *_ends(outcomes)]
     if control := folder.results("controllability"):
         of_clips += [*_control(control), *_counterfactuals(control)]
+    of_clips += _uncertainty(folder.results("uncertainty"))
     episodes = fewest_episodes(folder)
-    found += of_clips if episodes is None else [_weigh(f, episodes) for f in of_clips]
+    found += of_clips if episodes is None else [weigh(f, episodes) for f in of_clips]
     if probes := folder.results("probes"):
         found += _probes(probes)
-    if ranking := folder.results("ranking"):
-        played = min(side["real"]["episodes"] for side in ranking["policies"].values())
-        found += [_weigh(finding, played) for finding in _ranking(ranking)]
+    for part, sentences in decision_findings.PARTS.items():
+        if results := folder.results(part):
+            found += sentences(results)
     if stability := folder.results("stability"):
         found += _stability(stability)
     order = ("bad", "open", "good")
     return sorted(found, key=lambda finding: order.index(finding.verdict))
-
-
-def _weigh(finding: Finding, episodes: int) -> Finding:
-    """The same, but open where intervals over so few episodes are narrower than they should be."""
-    if episodes >= ENOUGH_EPISODES or finding.verdict == "open":
-        return finding
-    return Finding("open", f"{finding.sentence} Too few episodes ({episodes}) to be sure.")
 
 
 def _frames(results: Mapping[str, Any]) -> Iterator[Finding]:
@@ -90,24 +80,24 @@ def _frames(results: Mapping[str, Any]) -> Iterator[Finding]:
         unsure="Whether it listens to actions cannot be told: under those of another clip its "
         "frames are about as good",
     )
-    below = [h for h, point in enumerate(gains["blurred"], 1) if _below(point["high"], 0)]
+    below = [h for h, point in enumerate(gains["blurred"], 1) if is_below(point["high"], 0)]
     if below:
         at = gains["blurred"][below[-1] - 1]
         yield Finding(
             "bad",
             f"Details are often not where they should be: blurred, its frames would be nearer to "
-            f"the truth from step {below[0]} on (by {_text(at, -1)} dB at step {below[-1]}).",
+            f"the truth from step {below[0]} on (by {spoken(at, -1)} dB at step {below[-1]}).",
         )
 
 
 def _gain(
     curve: Sequence[Mapping[str, Any]], *, good: str, partly: str, bad: str, unsure: str
 ) -> Finding:
-    above = [h for h, point in enumerate(curve, 1) if _above(point["low"], 0)]
-    below = [h for h, point in enumerate(curve, 1) if _below(point["high"], 0)]
+    above = [h for h, point in enumerate(curve, 1) if is_above(point["low"], 0)]
+    below = [h for h, point in enumerate(curve, 1) if is_below(point["high"], 0)]
     known = [h for h, point in enumerate(curve, 1) if point["estimate"] is not None]
     shown = known[-1] if known else len(curve)
-    figure = f"{_text(curve[shown - 1], digits=1)} dB at step {shown}"
+    figure = f"{spoken(curve[shown - 1], digits=1)} dB at step {shown}"
     if below:
         return Finding("bad", f"{bad} ({_steps(below)}; {figure}).")
     if len(above) == len(known) and known:
@@ -120,7 +110,7 @@ def _gain(
 def _objects(results: Mapping[str, Any]) -> Iterator[Finding]:
     steps = max((len(p["by_step"]["real"]) for p in _counts(results).values()), default=0)
     for name, part in _counts(results).items():
-        yield _multiple(
+        yield judge_multiple(
             part["ratio"],
             more=f"It shows too many {name}s, {{}} times as many as there really were, over "
             f"{steps} steps.",
@@ -134,11 +124,11 @@ def _objects(results: Mapping[str, Any]) -> Iterator[Finding]:
         h = len(recall)
         while h > 1 and recall[h - 1]["estimate"] is None:
             h -= 1
-        if _below(recall[h - 1]["high"], 0.5):
+        if is_below(recall[h - 1]["high"], 0.5):
             yield Finding(
                 "bad",
                 f"After {h} steps few {name}s are where they really were: recall "
-                f"{_text(recall[h - 1])}, with the last frame repeated {_text(still[h - 1])}.",
+                f"{spoken(recall[h - 1])}, with the last frame repeated {spoken(still[h - 1])}.",
             )
 
 
@@ -149,14 +139,14 @@ def _rewards(results: Mapping[str, Any]) -> Iterator[Finding]:
     recall = events["recall"]
     verdict: Verdict = "open"
     words = "about half"
-    if _above(recall["low"], 0.5):
+    if is_above(recall["low"], 0.5):
         verdict, words = "good", "most"
-    elif _below(recall["high"], 0.5):
+    elif is_below(recall["high"], 0.5):
         verdict, words = "bad", "few"
     yield Finding(
         verdict,
         f"On its frames {words} of the rewards are told that what was done really brought: "
-        f"{_text(recall)} of the {events['real']} rare ones (other than {events['usual']:g}), at "
+        f"{spoken(recall)} of the {events['real']} rare ones (other than {events['usual']:g}), at "
         f"the step at which they came.",
     )
 
@@ -168,7 +158,7 @@ def _ends(results: Mapping[str, Any]) -> Iterator[Finding]:
     if not hazard["ends"]:
         yield Finding("open", "No episode ended in these clips: its ends were not put to the test.")
         return
-    yield _multiple(
+    yield judge_multiple(
         hazard["ratio"],
         more=f"It is too deadly: it expects {{}} times as many ends of episodes as there were "
         f"({hazard['ends']}).",
@@ -182,7 +172,7 @@ def _ends(results: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "bad",
             "Which step ends an episode it foretells no better than the same chance for every step "
-            f"would (Brier score {_text(brier, digits=4)}, base rate {base['estimate']:.4f}, "
+            f"would (Brier score {spoken(brier, digits=4)}, base rate {base['estimate']:.4f}, "
             f"{brier['n']} steps).",
         )
 
@@ -193,25 +183,25 @@ def _control(results: Mapping[str, Any]) -> Iterator[Finding]:
         if between is None:  # nothing to read, or reality does not show it either
             continue
         verdict: Verdict
-        if _above(between["low"], CLEAR):
+        if is_above(between["low"], CLEAR):
             verdict, words = "good", "can be read off its frames about as well as off real ones"
-        elif _below(between["high"], CLEAR):
+        elif is_below(between["high"], CLEAR):
             verdict, words = "bad", "can be read off its frames less well than off real ones"
         else:
             verdict, words = "open", "can be read off its frames, how well is open"
         yield Finding(
             verdict,
-            f"What was done ({name}) {words}: {_text(between)} of the way from chance to reality.",
+            f"What was done ({name}) {words}: {spoken(between)} of the way from chance to reality.",
         )
     share = results["divergence"]["share"][-1]
     if share["estimate"] is None:
         return
-    said = f"share {_text(share)} at step {len(results['divergence']['share'])}"
-    if _above(share["low"], 0.5):
+    said = f"share {spoken(share)} at step {len(results['divergence']['share'])}"
+    if is_above(share["low"], 0.5):
         yield Finding(
             "good", f"Other actions part its futures more than other noise does ({said})."
         )
-    elif _below(share["high"], 0.5):
+    elif is_below(share["high"], 0.5):
         yield Finding("bad", f"Other actions part its futures less than other noise does ({said}).")
 
 
@@ -233,6 +223,23 @@ def _counterfactuals(results: Mapping[str, Any]) -> Iterator[Finding]:
     )
 
 
+def _uncertainty(results: Mapping[str, Any]) -> Iterator[Finding]:
+    if "frames" not in results:  # not measured, or a world that reports none
+        return
+    frames = results["frames"]
+    sign = frames["uncertainty"]["overall"]
+    steps = frames["steps_imagined"]["overall"]
+    figures = f"AUROC {spoken(sign)}; that of the number of steps imagined {spoken(steps)}"
+    if is_above(sign["low"], TELLS):
+        yield Finding("good", f"Its uncertainty tells its worst frames: {figures}.")
+    elif is_below(sign["high"], TELLS):
+        yield Finding("bad", f"Its uncertainty hardly tells its worst frames: {figures}.")
+    else:
+        yield Finding(
+            "open", f"How well its uncertainty tells its worst frames is open: {figures}."
+        )
+
+
 def _probes(results: Mapping[str, Any]) -> Iterator[Finding]:
     for name, part in results.get("read", {}).items():
         known = [h for h, n in enumerate(results["counts"]["clips"]) if n]
@@ -241,53 +248,27 @@ def _probes(results: Mapping[str, Any]) -> Iterator[Finding]:
         h = known[-1]
         saved = part["gain_over"]["repeat_last"][h]
         error, ceiling, held = (
-            _text(part["mae"][who][h]) for who in ("model", "real_frames", "repeat_last")
+            spoken(part["mae"][who][h]) for who in ("model", "real_frames", "repeat_last")
         )
         figures = (
             f"after {h + 1} steps they are {error} {part['unit']}".rstrip()
             + f" off, real frames {ceiling}, the last state held {held}"
         )
         verdict: Verdict
-        if not _above(part["told"][h]["low"], 0):
+        if not is_above(part["told"][h]["low"], 0):
             verdict = "open"
             words = (
                 "Whether its frames show the true {} cannot be told, since of real frames the "
                 "probe does no better than the last state held"
             )
-        elif _above(saved["low"], 0):
+        elif is_above(saved["low"], 0):
             verdict, words = "good", "Its frames show the true {} better than the last state held"
-        elif _below(saved["high"], 0):
+        elif is_below(saved["high"], 0):
             verdict, words = "bad", "Its frames show the true {} worse than the last state held"
         else:
             verdict, words = "open", "Whether its frames show the true {} is open"
         finding = Finding(verdict, f"{words.format(name)}: {figures}.")
-        yield _weigh(finding, results["counts"]["episodes"][h])
-
-
-def _ranking(results: Mapping[str, Any]) -> Iterator[Finding]:
-    rank, best = results["spearman"], results["best"]
-    policies = results["policies"]
-    of = f"of {len(policies)} policies"
-    if _above(rank["low"], RANKS_WELL):
-        yield Finding("good", f"It ranks policies as the real game does: Spearman {_text(rank)} "
-                      f"{of}.")  # fmt: skip
-    elif _below(rank["high"], RANKS_WELL):
-        yield Finding("bad", f"It does not rank policies as the real game does: Spearman "
-                      f"{_text(rank)} {of}.")  # fmt: skip
-    else:
-        yield Finding("open", f"Whether it ranks policies as the real game does is open: Spearman "
-                      f"{_text(rank)} {of}.")  # fmt: skip
-    if best["real"] != best["imagined"]:
-        yield Finding(
-            "bad",
-            f"Its best policy is another one: {best['imagined']}, in the real game {best['real']}.",
-        )
-    yield _multiple(
-        agreement_of_returns(policies)["ratio"].to_dict(),
-        more="Its returns are too high, {} times the real ones.",
-        less="Its returns are too low, {} times the real ones.",
-        equal="Its returns are about as high as the real ones, {} times.",
-    )
+        yield weigh(finding, results["counts"]["episodes"][h])
 
 
 def _stability(results: Mapping[str, Any]) -> Iterator[Finding]:
@@ -311,34 +292,9 @@ def _stability(results: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("bad", f"Memory grows by {grown:.1f} MB per 1,000 steps.")
 
 
-def _multiple(ratio: Mapping[str, Any], *, more: str, less: str, equal: str) -> Finding:
-    low, high = ratio["low"], ratio["high"]
-    shown = _text(ratio)
-    if ratio["estimate"] is None or low is None or high is None:
-        return Finding("open", f"{equal.format('an unknown number of')} Too few to tell.")
-    if low > 1:
-        return Finding("bad", more.format(shown))
-    if high < 1:
-        return Finding("bad", less.format(shown))
-    if low < 0.5 or high > 2:
-        return Finding("open", f"{equal.format(shown)} The interval is too wide to tell.")
-    return Finding("good", equal.format(shown))
-
-
 def _counts(results: Mapping[str, Any]) -> Mapping[str, Any]:
     objects: Mapping[str, Any] = results["long_rollouts"]["objects"]
     return objects
-
-
-def _text(interval: Mapping[str, Any], sign: int = 1, digits: int = 2) -> str:
-    estimate = interval["estimate"]
-    if estimate is None:
-        return "unknown"
-    ends = [interval["low"], interval["high"]]
-    if None in ends:
-        return f"{sign * estimate:.{digits}f}"
-    low, high = sorted(sign * end for end in ends)
-    return f"{sign * estimate:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _steps(horizons: Sequence[int]) -> str:
@@ -352,11 +308,3 @@ def _steps(horizons: Sequence[int]) -> str:
     parts = [str(r[0]) if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in runs]
     shown = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
     return f"step{'s' if len(horizons) > 1 else ''} {shown}"
-
-
-def _above(value: float | None, bar: float) -> bool:
-    return value is not None and value > bar
-
-
-def _below(value: float | None, bar: float) -> bool:
-    return value is not None and value < bar

@@ -12,7 +12,7 @@ from benchmarks.evaluation_folder import EvaluationFolder
 from benchmarks.fidelity_report import text as interval_text
 from benchmarks.html_page import Html, paragraph, section
 from benchmarks.html_page import table as html_table
-from benchmarks.plotting import COLOURS, GREY, figure, save
+from benchmarks.plotting import COLOURS, GREY, ends_of, figure, save
 from benchmarks.tables import interval_table
 
 
@@ -68,7 +68,7 @@ def plot(results: Mapping[str, Any], path: Path) -> None:
     for place, (name, part) in enumerate(reversed(results["groups"].items())):
         iqm = part["iqm"]
         colour = COLOURS[0] if name == results["of"] else GREY
-        ax.plot([iqm["low"], iqm["high"]], [place, place], color=colour, linewidth=5, alpha=0.4)
+        ax.plot(ends_of(iqm), [place, place], color=colour, linewidth=5, alpha=0.4)
         ax.plot([iqm["estimate"]], [place], "o", color=colour)
     ax.set_yticks(range(len(results["groups"])), list(reversed(results["groups"])))
     ax.set_xlabel("interquartile mean of the real return")

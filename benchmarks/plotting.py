@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,33 @@ def figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (4.4, 3.
         ax.tick_params(colors=INK, length=0, labelsize=8)
         ax.title.set_size(10)
     return fig, axes
+
+
+def ends_of(interval: Mapping[str, Any]) -> tuple[float, float]:
+    """Both ends of an interval; the estimate twice where there is none."""
+    low, high, estimate = (interval[name] for name in ("low", "high", "estimate"))
+    return (estimate if low is None else low, estimate if high is None else high)
+
+
+def cross(ax: Any, x: Mapping[str, Any], y: Mapping[str, Any], name: str, colour: str) -> None:
+    """A named point with its intervals in both directions, as far as there are any."""
+    at = (x["estimate"], y["estimate"])
+    bars = []
+    for side in (x, y):
+        low, high = ends_of(side)
+        bars.append([[side["estimate"] - low], [high - side["estimate"]]])
+    ax.errorbar(
+        [at[0]],
+        [at[1]],
+        xerr=bars[0],
+        yerr=bars[1],
+        fmt="o",
+        color=colour,
+        ecolor=GREY,
+        elinewidth=1,
+        markersize=5,
+    )
+    ax.annotate(name, at, (5, 5), textcoords="offset points", fontsize=8)
 
 
 def save(fig: Any, path: Path) -> None:

@@ -27,7 +27,7 @@ from agents.results import package_version
 from agents.statistics import Interval, rank_agreement
 from benchmarks.fidelity_report import text as interval_text
 from benchmarks.held_out import find_out
-from benchmarks.plotting import COLOURS, GREY, figure, has_matplotlib, save
+from benchmarks.plotting import COLOURS, GREY, cross, ends_of, figure, has_matplotlib, save
 from benchmarks.progress import counting
 from benchmarks.ranking_episodes import play_all
 from benchmarks.reality import reality_of
@@ -38,6 +38,8 @@ from world_model.storage import atomic_file
 if TYPE_CHECKING:
     from benchmarks.fidelity import EvaluateOptions
 
+CORRELATIONS = ("spearman", "pearson", "ratio")
+"""What has an interval over episodes alone as well."""
 STREAMS = 48
 """Imagined episodes side by side."""
 
@@ -58,8 +60,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     results: dict[str, Any] = {"by_steps": {}}
     for steps in options.steps or (int(world.config.sampling_steps),):
         imagined = play_imagined(policies, world, steps, options, console)
-        figures = compare_rankings(real, imagined)
-        results["by_steps"][str(steps)] = figures
+        results["by_steps"][str(steps)] = compare_rankings(real, imagined)
         # Written after every number of steps: an interrupted run keeps what it has.
         document = write_benchmark(
             out / "ranking.json",
@@ -73,6 +74,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
             results=results,
             seconds=time.perf_counter() - started,
         )
+        figures = document["results"]["by_steps"][str(steps)]
         console.print(table(figures, f"{world.model_id}, {steps} sampling steps"))
         if options.pictures and has_matplotlib(console):
             plot(figures, out / f"ranking-{steps}.png")
@@ -84,18 +86,22 @@ def compare_rankings(real: Sequence[Evaluation], imagined: Sequence[Evaluation])
     """Agreement between two evaluations of the same policies.
 
     Returns:
-        ``spearman`` with its bootstrap interval over episodes, ``pearson``, ``ratio`` of the mean
-        returns, ``best`` (the best policy of each), the evaluations themselves, and what
-        :func:`agents.agreement.agreement` finds, with intervals over policies and episodes.
+        ``spearman`` with its bootstrap interval over episodes alone; ``pearson``, ``ratio`` of the
+        mean returns; ``over_policies``, the three with intervals over policies and episodes, and
+        ``over_episodes``, over episodes alone; ``best`` (the best policy of each); the evaluations
+        themselves; and what else :func:`agents.agreement.agreement` finds, with intervals over
+        policies and episodes.
     """
     means = [np.array([e.returns.mean() for e in side]) for side in (real, imagined)]
-    spread = [side.std() for side in means]
     returns = [[e.returns for e in side] for side in (real, imagined)]
+    found, of_these = agreement(*returns), agreement(*returns, resample_policies=False)
+    of_these["spearman"] = rank_agreement(*returns)
     return {
-        **{name: interval.to_dict() for name, interval in agreement(*returns).items()},
-        "spearman": rank_agreement(*returns).to_dict(),
-        "pearson": float(np.corrcoef(means[0], means[1])[0, 1]) if min(spread) > 0 else 0.0,
-        "ratio": float(means[1].mean() / means[0].mean()),
+        **{name: part for name, part in found.items() if name not in CORRELATIONS},
+        "spearman": of_these["spearman"],
+        **{name: found[name].estimate for name in CORRELATIONS if name != "spearman"},
+        "over_policies": {name: found[name] for name in CORRELATIONS},
+        "over_episodes": {name: of_these[name] for name in CORRELATIONS},
         "best": {
             "real": real[int(means[0].argmax())].policy,
             "imagined": imagined[int(means[1].argmax())].policy,
@@ -186,14 +192,16 @@ def table(figures: dict[str, Any], title: str) -> Table:
             f"{imagined['estimate'] / real['estimate']:.2f}" if real["estimate"] else "-",
             f"{sides['imagined']['mean_length']:.0f}",
         )
-    spearman = figures["spearman"]
     best = figures["best"]
-    kendall, regret = (interval_text(figures[name], 2) for name in ("kendall", "regret"))
+    shown = {**figures, **figures["over_policies"]}
+    spearman, pearson, kendall, regret = (
+        interval_text(shown[name], 2) for name in ("spearman", "pearson", "kendall", "regret")
+    )
     result.caption = (
-        f"Spearman {interval_text(spearman, 2)}, Pearson {figures['pearson']:.2f}, "
-        f"Kendall {kendall}, regret of a choice between two {regret}; "
-        f"best in the real game: {best['real']}, in imagination: {best['imagined']}. "
-        "95 % intervals over episodes, those of Kendall and regret over policies too."
+        f"Spearman {spearman}, Pearson {pearson}, Kendall {kendall}, regret of a choice between "
+        f"two {regret}; best in the real game: {best['real']}, in imagination: "
+        f"{best['imagined']}. 95 % intervals over policies and episodes; over episodes alone, of "
+        f"these very policies, Spearman {interval_text(figures['over_episodes']['spearman'], 2)}."
     )
     return result
 
@@ -209,27 +217,12 @@ def plot(figures: dict[str, Any], path: Path) -> None:
     top = 0.0
     for name, sides in figures["policies"].items():
         real, imagined = (sides[side]["mean_return"] for side in ("real", "imagined"))
-        x, y = real["estimate"], imagined["estimate"]
-        top = max(top, real["high"], imagined["high"])
-        ax.errorbar(
-            [x],
-            [y],
-            xerr=[[x - real["low"]], [real["high"] - x]],
-            yerr=[[y - imagined["low"]], [imagined["high"] - y]],
-            fmt="o",
-            color=COLOURS[0],
-            ecolor=GREY,
-            elinewidth=1,
-            markersize=5,
-        )
-        ax.annotate(name, (x, y), (5, 5), textcoords="offset points", fontsize=8)
+        top = max(top, *ends_of(real), *ends_of(imagined))
+        cross(ax, real, imagined, name, COLOURS[0])
     ax.plot([0, top], [0, top], color=GREY, linestyle="--", linewidth=1)
     ax.set_xlabel("return in the real game")
     ax.set_ylabel("return in the imagined one")
-    agreement = figures["spearman"]
-    ax.set_title(
-        f"Spearman {agreement['estimate']:.2f} [{agreement['low']:.2f}, {agreement['high']:.2f}]"
-    )
+    ax.set_title(f"Spearman {interval_text(figures['over_policies']['spearman'], 2)}")
     save(fig, path)
 
 
@@ -261,5 +254,6 @@ def _write_cache(path: Path, key: dict[str, Any], known: dict[str, Evaluation]) 
         temporary.write_text(json.dumps({"key": key, "evaluations": parts}, indent=1) + "\n")
 
 
-def _text(interval: dict[str, float]) -> str:
-    return str(Interval(interval["estimate"], interval["low"], interval["high"]))
+def _text(interval: dict[str, float | None]) -> str:
+    numbers = (interval[name] for name in ("estimate", "low", "high"))
+    return str(Interval(*(np.nan if x is None else x for x in numbers)))

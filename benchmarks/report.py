@@ -15,6 +15,7 @@ from benchmarks.exploitation_report import exploitation_section
 from benchmarks.findings import findings
 from benchmarks.html_page import Html, bullets, details, fill, join, page, paragraph, section, table
 from benchmarks.lift_report import lift_section
+from benchmarks.one_figure import Figure
 from benchmarks.report_pictures import pictures_section
 from benchmarks.report_sections import (
     fidelity_section,
@@ -23,13 +24,13 @@ from benchmarks.report_sections import (
     ranking_section,
     stability_section,
 )
-from benchmarks.shown_figures import Figure, figures_of
+from benchmarks.shown_figures import figures_of
 from benchmarks.uncertainty_report import uncertainty_section
 from world_model.storage import atomic_file
 
 NAME = "report.html"
 HEADLINES = ("gain.repeat_last", "gain.shuffled_actions", "count", "ends.imagined", "spearman",
-             "returns", "usual")  # fmt: skip
+             "returns", "lead.blind", "usual")  # fmt: skip
 """Figures at the top, of each the last horizon, the last class, the worst statistic."""
 
 

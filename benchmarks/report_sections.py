@@ -20,7 +20,8 @@ from benchmarks.html_page import (
     section,
     table,
 )
-from benchmarks.shown_figures import Figure, counted, figures_of, seen_ends
+from benchmarks.one_figure import Figure
+from benchmarks.shown_figures import counted, figures_of, seen_ends
 
 BASELINES = ("repeat_last", "real_frames")
 Curves = Mapping[str, Sequence[Mapping[str, Any]]]

@@ -6,54 +6,12 @@ Every figure says what it is, of how many clips or episodes, its interval, and w
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-
-from agents.statistics import Interval, percentile_interval
+from benchmarks import decision_figures
 from benchmarks.evaluation_folder import EvaluationFolder
 from benchmarks.fidelity_report import SHOWN
-
-Better = Literal["higher", "lower", "one", ""]
-"""Which way is better; ``one``: the nearer to 1 the better; empty: neither."""
-RESAMPLES = 2000
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One number of a world."""
-
-    key: str
-    """Short name, the same in every evaluation."""
-    title: str
-    """What it is, in words."""
-    unit: str
-    """Empty where it has none."""
-    interval: Mapping[str, Any]
-    """``estimate``, ``low``, ``high``; the ends are None where nothing was resampled."""
-    n: str
-    """Of how many clips, episodes or steps."""
-    better: Better = ""
-    """Which way is better."""
-    digits: int = 2
-    """Decimals to show."""
-    chosen: bool = True
-    """Whether somebody chose it to be shown; the others are all that a document holds besides."""
-
-    @property
-    def short(self) -> str:
-        """The number alone."""
-        estimate = self.interval["estimate"]
-        return "-" if estimate is None else f"{estimate:.{self.digits}f}"
-
-    @property
-    def ends(self) -> str:
-        """The interval, or a word for none."""
-        low, high = self.interval.get("low"), self.interval.get("high")
-        if low is None or high is None:
-            return "no interval"
-        return f"[{low:.{self.digits}f}, {high:.{self.digits}f}]"
+from benchmarks.one_figure import Better, Figure
 
 
 def shown_horizons(results: Mapping[str, Any]) -> list[int]:
@@ -73,7 +31,9 @@ def figures_of(folder: EvaluationFolder, part: str, steps: str | None = None) ->
         "controllability": _controllability,
         "probes": _probes,
         "uncertainty": _uncertainty,
-        "ranking": _ranking,
+        "ranking": decision_figures.ranking,
+        "lift": decision_figures.lift,
+        "exploitation": decision_figures.exploitation,
         "stability": _stability,
     }
     if part in makers:
@@ -219,56 +179,6 @@ def _probes(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator
             title = f"{name}, step {h}: error saved over the last state held"
             saved = part["gain_over"]["repeat_last"][h - 1]
             yield Figure(f"saved.{name}@{h}", title, unit, saved, n, "higher", chosen=told)
-
-
-def _ranking(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[Figure]:
-    policies = results["policies"]
-    episodes = min(side["real"]["episodes"] for side in policies.values())
-    n = f"{len(policies)} policies, {episodes} episodes of each in either game"
-    yield Figure("spearman", "rank correlation of policies (Spearman)", "", results["spearman"], n,
-                 "higher")  # fmt: skip
-    agreement = agreement_of_returns(policies)
-    yield Figure("pearson", "correlation of mean returns (Pearson)", "",
-                 agreement["pearson"].to_dict(), n, "higher")  # fmt: skip
-    extra: tuple[tuple[str, str, Better], ...] = (
-        ("kendall", "rank correlation of policies (Kendall's tau-b)", "higher"),
-        ("regret", "regret of a choice between two policies (coin: 0.5)", "lower"),
-        ("regret_of_the_best", "regret of the choice of the best policy", "lower"),
-        ("bias", "imagined minus real mean return", ""),
-    )
-    for key, title, better in extra:
-        if key in results:  # not in results of earlier releases
-            yield Figure(key, title, "", results[key], n, better)
-    yield Figure("returns", "imagined returns, as a multiple of the real ones", "",
-                 agreement["ratio"].to_dict(), n, "one")  # fmt: skip
-
-
-def agreement_of_returns(policies: Mapping[str, Any], seed: int = 0) -> dict[str, Interval]:
-    """Ratio and Pearson correlation of mean returns, with bootstrap intervals over episodes.
-
-    Args:
-        policies: both sides of each, every return included.
-        seed: of the resampling.
-    """
-    rng = np.random.default_rng(seed)
-    means, draws = [], []
-    for side in ("real", "imagined"):
-        returns = [np.asarray(p[side]["returns"], np.float64) for p in policies.values()]
-        means.append(np.array([r.mean() for r in returns]))
-        drawn = [r[rng.integers(len(r), size=(RESAMPLES, len(r)))].mean(1) for r in returns]
-        draws.append(np.stack(drawn))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = draws[1].mean(0) / draws[0].mean(0)
-        centred = [part - part.mean(0) for part in draws]
-        scale = np.sqrt((centred[0] ** 2).sum(0) * (centred[1] ** 2).sum(0))
-        pearson = (centred[0] * centred[1]).sum(0) / scale
-        whole = float(means[1].mean() / means[0].mean())
-    spread = min(part.std() for part in means)
-    correlation = float(np.corrcoef(means)[0, 1]) if len(policies) > 1 and spread > 0 else np.nan
-    return {
-        "ratio": percentile_interval(whole, ratio, 0.95, between=False),
-        "pearson": percentile_interval(correlation, pearson, 0.95),
-    }
 
 
 def _stability(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[Figure]:

@@ -80,7 +80,7 @@ def returns_table(
         cells = (
             escape(evaluation.policy),
             format_number(mean.estimate),
-            f"{format_number(mean.low)} – {format_number(mean.high)}",
+            f"{format_number(mean.low)} – {format_number(mean.high)}" if mean.known else "none",
             format_number(float(evaluation.returns.std())),
             str(len(evaluation.returns)),
             f"{evaluation.lengths.mean():.0f}",

@@ -94,6 +94,30 @@ def test_rank_agreement_narrows_with_clear_differences():
     assert unsure.low < unsure.high
 
 
+def test_what_was_seen_once_has_no_interval():
+    """Resampling it would claim perfect certainty."""
+    once, twice = [np.array([3.0])], [np.array([3.0, 5.0])]
+    for interval in (
+        mean_interval([3.0]),
+        iqm_interval([3.0]),
+        mean_interval([*twice, *once]),  # within each stratum: the second cannot vary
+        mean_interval(once, resample_strata=True),
+        difference_interval(twice, once),
+        difference_interval(once, twice),
+        rank_agreement([*twice, *once], [*twice, *twice], resamples=9),
+        rank_agreement([*twice, *twice], [*twice, *once], resamples=9),
+        rank_agreement_difference([*twice, *once], [*twice, *twice], [*twice, *twice], resamples=9),
+    ):
+        assert not interval.known
+        assert not np.isnan(interval.estimate)
+        assert str(interval).endswith(" (no interval)")
+        assert interval.to_json()["low"] is interval.to_json()["high"] is None
+    # New seeds would be others: two of them say how much.
+    assert mean_interval([*once, np.array([5.0])], resample_strata=True).to_json()["low"] == 3
+    assert mean_interval(twice).known
+    assert str(mean_interval(twice)) == "4.00 [3.00, 5.00]"
+
+
 def test_no_samples():
     with pytest.raises(ValueError, match="no samples"):
         mean_interval([])

@@ -150,9 +150,10 @@ def probes(saved: float = 2.0, told: float = 3.0, episodes: int = 20) -> dict[st
 
 
 def ranking(spearman: float = 0.9, factor: float = 1.0) -> dict[str, Any]:
-    """Results of three policies, imagined returns ``factor`` times the real ones."""
+    """Results of five policies, imagined returns ``factor`` times the real ones."""
     policies = {}
-    for name, mean in (("noop", 10.0), ("uniform", 20.0), ("sweep", 40.0)):
+    means = {"noop": 10.0, "right": 15.0, "uniform": 20.0, "hold": 30.0, "sweep": 40.0}
+    for name, mean in means.items():
         sides = {}
         for side, times in (("real", 1.0), ("imagined", factor)):
             returns = [times * (mean + spread) for spread in 4 * (-1.0, 0.0, 1.0)]
@@ -165,10 +166,102 @@ def ranking(spearman: float = 0.9, factor: float = 1.0) -> dict[str, Any]:
             }
         policies[name] = sides
     return {
-        "spearman": interval(spearman, 0.05),
+        "spearman": interval(spearman, 0.02),
+        "over_policies": {
+            "spearman": interval(spearman, 0.05),
+            "pearson": interval(0.95, 0.05),
+            "ratio": interval(factor),
+        },
+        "over_episodes": {
+            "spearman": interval(spearman, 0.02),
+            "pearson": interval(0.95, 0.02),
+            "ratio": interval(factor, 0.05),
+        },
         "best": {"real": "sweep", "imagined": "sweep"},
         "policies": policies,
     }
+
+
+def lift(
+    real: float = 50.0, blind: float = 20.0, width: float = 4.0, episodes: int = 12
+) -> dict[str, Any]:
+    """Agents, PPO on real steps (mean 30), chance (10) and a blind policy, with known leads."""
+    groups = {
+        "imagination": (3, real),
+        "real steps, as the world's data": (3, 30.0),
+        "uniform": (None, 10.0),
+        "sweep": (None, blind),
+    }
+    arm = {"starts": "real", "horizon": None, "max_uncertainty": None, "steps": 1000}
+    return {
+        "best_blind": "sweep",
+        "of": "imagination",
+        "groups": {
+            name: {
+                "agents": agents,
+                "mean": interval(mean, width),
+                "iqm": interval(mean, width),
+                "returns": [[mean] * episodes] * (agents or 1),
+            }
+            for name, (agents, mean) in groups.items()
+        },
+        "lift": {
+            name: {"lead": interval(real - mean, width), "improvement": interval(0.7)}
+            for name, (_, mean) in groups.items()
+            if name != "imagination"
+        },
+        "training": {
+            "imagination": {**arm, "starts": "bundled"},
+            "real steps, as the world's data": arm,
+        },
+    }
+
+
+def exploitation(
+    gap: float = 0.0, chance: float = 0.0, width: float = 0.1, narrower: float | None = None,
+    episodes: int = 12
+) -> dict[str, Any]:  # fmt: skip
+    """Two ways to train, one of which has a gap, in units of a scale of 10, and chance's own."""
+
+    def player(share: float, beyond: float | None, **training: Any) -> dict[str, Any]:
+        return {
+            **training,
+            "real": interval(20.0, 1.0),
+            "imagined": interval(20.0 + 10 * share, 1.0),
+            "gap": interval(10 * share, 10 * width),
+            "gap_share": interval(share, width),
+            "beyond_random": None if beyond is None else interval(beyond, width),
+            "returns": {side: [[20.0] * episodes] for side in ("real", "imagined")},
+        }
+
+    def arm(share: float, horizon: int, limit: float | None = None) -> dict[str, Any]:
+        training = {"starts": "bundled", "horizon": horizon, "max_uncertainty": limit,
+                    "steps": 1000, "agents": 1}  # fmt: skip
+        return player(share, share - chance, **training)
+
+    groups = {"bundled-5": arm(chance, 5), "bundled-50": arm(gap, 50)}
+    narrowed = {}
+    if narrower is not None:
+        groups["bundled-50-limited"] = arm(gap - narrower, 50, 0.3)
+        narrowed["bundled-50"] = {"gap": interval(narrower, width), "real": interval(0.0, 1.0)}
+    return {
+        "best": "bundled-50",
+        "scale": 10.0,
+        "blind": {"uniform": player(chance, None)},
+        "groups": groups,
+        "narrowed": narrowed,
+        "limit": None if narrower is None else 0.3,
+    }
+
+
+def uncertainty(auroc: float = 0.9) -> dict[str, Any]:
+    """How well an uncertainty tells the worst frames, and nothing else."""
+
+    def sign(value: float) -> dict[str, Any]:
+        found = {**interval(value, 0.05), "n": 160, "wrong": 16}
+        return {"overall": found, "by_step": [found] * HORIZON}
+
+    return {"frames": {"uncertainty": sign(auroc), "steps_imagined": sign(0.6)}, "outcomes": {}}
 
 
 def stability(share: float = 0.99) -> dict[str, Any]:
@@ -203,7 +296,7 @@ def write(folder: Path, kind: str, results: dict[str, Any], world: str = "toy@1#
         kind,
         world=world,
         data=None
-        if kind == "ranking"
+        if kind in ("ranking", "lift", "exploitation")
         else {"content_hash": "d00d", "split": "validation", "episodes": 20, "source": {}},
         settings={"seed": 0, "clips": 40, "horizon": HORIZON, "split": "validation", **settings},
         results=results,

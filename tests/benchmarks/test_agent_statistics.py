@@ -57,3 +57,23 @@ def test_chance_to_win():
     assert statistics.improvement_interval(high, low, 0).low == 1
     assert statistics.improvement_interval(low, high, 0).high == 0
     assert statistics.improvement_interval(low, low, 0).estimate == 0.5
+
+
+def test_one_episode_gives_no_interval():
+    """But one episode each of several agents says how much agents differ."""
+    once, more = [np.array([2.0])], [np.array([1.0, 3.0])]
+    group = Group(more, once)
+    scale = statistics.make_scale(Group(once, once), Group([np.array([9.0])], once), 0)
+    assert scale.estimate == 7
+    for interval in (
+        statistics.lead_interval(once, more, 0),
+        statistics.lead_interval(more, once, 0),
+        statistics.improvement_interval(once, more, 0),
+        statistics.improvement_interval(more, once, 0),
+        statistics.gap_interval(group, 0),
+        statistics.gap_interval(Group(more, more), 0, scale),
+        statistics.gap_beyond(Group(more, more), group, 0),
+    ):
+        assert not interval.known
+        assert not np.isnan(interval.estimate)
+    assert statistics.lead_interval([np.array([2.0]), np.array([4.0])], more, 0).known

@@ -43,6 +43,10 @@ def test_what_was_measured(tmp_path):
     made.write_all(tmp_path)
     text = card.measured(read_folder(tmp_path))
     assert "* right: It ranks policies as the real game does: Spearman 0.90 [0.85, 0.95]" in text
+    both = "rank correlation of policies (Spearman), over policies and episodes"
+    alone = "rank correlation of policies (Spearman), these policies, over episodes alone"
+    assert f"| {both} | 0.90 [0.85, 0.95] | 5 policies, 12 episodes of each in" in text
+    assert f"| {alone} | 0.90 [0.88, 0.92] |" in text
     assert "| PSNR, step 4, dB | 30.0 [29.9, 30.1] | 40 clips of 20 episodes |" in text
     assert "`nfd evaluate toy@1 --measure ranking" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
@@ -55,6 +59,22 @@ def test_rewards_stand_where_they_differ(tmp_path):
     row = "| rare rewards on imagined frames, at the right step: recall | 0.40 [0.35, 0.45] |"
     assert f"{row} 100 steps, rare rewards: 20 |" in text
     assert "rare rewards on real frames" not in text  # there they were all the same
+
+
+def test_what_agents_earn_stands_there(tmp_path):
+    made.write(tmp_path, "lift", made.lift())
+    made.write(tmp_path, "exploitation", made.exploitation(gap=2, narrower=0.5))
+    text = card.measured(read_folder(tmp_path))
+    n = "3 agents, 12 episodes of each; against them 12 episodes"
+    assert f"| real return above the best blind policy (sweep) | 30.0 [26.0, 34.0] | {n} |" in text
+    assert "| real return above PPO on 1,000 real steps (as the world's data) | 20.0 " in text
+    assert "| real return of the agents (imagination) | 50.0 [46.0, 54.0] | 3 agents, 12 " in text
+    share = "imagined minus real return, as a share of what skill is worth"
+    assert f"| bundled-50: {share} | 2.00 [1.90, 2.10] | 1 agent, 12 episodes in" in text
+    assert f"| uniform: {share} | 0.00 " in text
+    assert "* wrong: Training exploits it: the gap of bundled-50" in text
+    assert "| bundled-50-limited" not in text  # the page has it all
+    assert sum(line.startswith("| ") for line in text.splitlines()) == 2 + 5 + 5
 
 
 def test_what_was_not_measured_is_said(tmp_path):

@@ -1,13 +1,15 @@
 import json
+import re
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from benchmarks import comparison_page, fidelity
-from benchmarks.comparison import check_same, protocol_of, side_by_side, surely_best
-from benchmarks.evaluation_folder import read_folder
-from benchmarks.shown_figures import Figure
+from benchmarks.comparison import side_by_side, surely_best
+from benchmarks.evaluation_folder import PARTS, read_folder
+from benchmarks.one_figure import Figure
+from benchmarks.protocols import PROTOCOLS, check_same, protocol_of
 from tests.benchmarks import evaluations as made
 from tests.benchmarks.test_report import Page
 from world_model.errors import DataError
@@ -35,6 +37,8 @@ def figure(low, high):
         ([(1, 2), (5, 6), (5.5, 7)], "higher", None),  # the first is surely not, which is no matter
         ([(1, 2), (1, 3), (5, 6)], "higher", 2),
         ([(0.9, 1.1), (1.5, 2)], "one", 0),
+        ([(-1.1, -0.9), (-0.5, 0.2)], "zero", 1),
+        ([(-1.1, -0.9), (0.9, 1.2)], "zero", None),
         ([(0.5, 0.7), (1.5, 1.7)], "one", None),  # one below, one above: no nearer
         ([(1, 2)], "higher", None),
         ([(1, 2), (None, None)], "higher", None),
@@ -62,6 +66,19 @@ def test_worlds_side_by_side(tmp_path):
     by_title = {row.title: row for row in rows}
     ends = "ends of episodes expected on imagined frames, as a multiple of the real ones"
     assert by_title[ends].best is None  # 1 and 1.05: overlap
+
+
+def test_agents_side_by_side(tmp_path):
+    _, rows = side_by_side(two(tmp_path, made.lift(), made.lift(real=40), "lift"))["lift"]
+    lead = next(row for row in rows if "above the best blind policy" in row.title)
+    assert [figure.interval["estimate"] for figure in lead.figures] == [30, 20]
+    assert lead.best == 0
+    folders = two(tmp_path / "gap", made.exploitation(gap=2), made.exploitation(), "exploitation")
+    _, rows = side_by_side(folders)["exploitation"]
+    by_title = {row.title: row for row in rows}
+    assert by_title["bundled-50: imagined minus real return"].best == 1
+    # Each evaluation has a scale of its own: shares are no contest.
+    assert by_title["bundled-50: the same, beyond that of chance"].best is None
 
 
 def test_numbers_of_steps_are_columns(tmp_path):
@@ -105,6 +122,113 @@ def test_other_policies_are_refused(tmp_path):
 def test_sampler_device_and_batch_are_free(tmp_path):
     free = {"steps": [1], "sampler": "euler", "device": "cuda", "batch": 4, "own_steps": 3}
     assert side_by_side(two(tmp_path, made.fidelity(), made.fidelity(), **free))
+
+
+MADE = {
+    "fidelity": made.fidelity,
+    "outcomes": made.outcomes,
+    "controllability": made.control,
+    "probes": made.probes,
+    "uncertainty": made.uncertainty,
+    "ranking": made.ranking,
+    "lift": made.lift,
+    "exploitation": made.exploitation,
+    "stability": made.stability,
+}
+TRAINING = {"steps": 10, "seeds": [0, 1], "episodes": 12, "rollout": 32, "horizons": [5],
+            "starts": ["bundled"], "max_uncertainty": None, "real_data": None}  # fmt: skip
+DECIDES = {
+    "samples": ["fidelity"],
+    "rollout_steps": ["fidelity"],
+    "sampled_clips": ["fidelity", "controllability"],
+    "reader_steps": ["controllability"],
+    "probe_steps": ["probes"],
+    "stable_steps": ["stability"],
+    "first_seed": ["ranking"],
+    "episodes": ["ranking"],
+    "context": ["fidelity", "outcomes", "controllability", "probes", "uncertainty"],
+    "training.seeds": ["lift", "exploitation"],
+    "training.steps": ["lift", "exploitation"],
+    "training.episodes": ["lift", "exploitation"],
+    "training.rollout": ["lift", "exploitation"],
+    "training.horizons": [],
+    "training.starts": [],
+    "training.max_uncertainty": [],
+    "training.real_data": [],
+    "precision": [],
+    "agents": [],
+    "pictures": [],
+}
+
+
+def test_every_part_says_what_decides_it():
+    assert set(PROTOCOLS) == set(PARTS) == set(MADE)
+
+
+@pytest.mark.parametrize("name", DECIDES)
+def test_only_what_decides_a_part_must_be_equal(tmp_path, name):
+    """In documents of all parts stand all settings; each is refused where it matters alone."""
+    key, _, inner = name.partition(".")
+    before = TRAINING if inner else "before"
+    after = {**TRAINING, inner: 77} if inner else "after"
+    for part, results in MADE.items():
+        for place, value in (("a", before), ("b", after)):
+            made.write(tmp_path / place, part, results(), f"{place}@1#0", **{key: value})
+    folders = [read_folder(tmp_path / place) for place in "ab"]
+    for part in MADE:
+        if part in DECIDES[name]:
+            with pytest.raises(DataError, match=rf"{re.escape(name)}: "):
+                check_same(part, folders)
+        else:
+            check_same(part, folders)
+
+
+def test_agents_of_another_game_or_origin_are_refused(tmp_path):
+    """The same random actions would have earned the same in the same game."""
+    for part, make in (("lift", made.lift), ("exploitation", made.exploitation)):
+        other = make()
+        everyone = other["groups"] if part == "lift" else other["blind"]
+        chance = everyone["uniform"]["mean" if part == "lift" else "real"]
+        chance["estimate"] += 1e-5
+        check_same(part, two(tmp_path / part / "same", make(), other, part))
+        chance["estimate"] += 1
+        with pytest.raises(DataError, match="real return of chance: "):
+            check_same(part, two(tmp_path / part / "other", make(), other, part))
+    given = made.lift()
+    given["of"] = "given"
+    with pytest.raises(DataError, match="whose agents: imagination and given"):
+        check_same("lift", two(tmp_path / "given", made.lift(), given, "lift"))
+    more = made.exploitation()
+    more["blind"]["left"] = more["blind"]["uniform"]
+    with pytest.raises(DataError, match="policies:"):
+        check_same("exploitation", two(tmp_path / "more", made.exploitation(), more,
+                                       "exploitation"))  # fmt: skip
+
+
+def test_ppo_on_other_numbers_of_real_steps_is_another_opponent(tmp_path):
+    """Worlds that were learned from other amounts of data are compared by all else."""
+    other = made.lift()
+    other["training"]["real steps, as the world's data"]["steps"] = 2000
+    _, rows = side_by_side(two(tmp_path, made.lift(), other, "lift"))["lift"]
+    leads = [row for row in rows if row.title.startswith("real return above PPO")]
+    assert [[figure is None for figure in row.figures] for row in leads] == [
+        [False, True],
+        [True, False],
+    ]
+    assert all(row.best is None for row in leads)
+
+
+def test_another_precision_is_noted(tmp_path, monkeypatch, capsys):
+    """No word is float32: earlier releases knew nothing else."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    folders = two(tmp_path, made.fidelity(), made.fidelity(), precision="float32")
+    assert "Mind the precision" not in comparison_page.render(folders, side_by_side(folders))
+    two(tmp_path, made.fidelity(), made.fidelity(), precision="bfloat16")
+    assert fidelity.main(["--compare", "a", "b"]) == 0
+    words = "Mind the precision of fidelity: float32 in a, bfloat16 in b."
+    assert words in capsys.readouterr().out
+    assert words in Page((tmp_path / "runs" / "comparison.html").read_text()).words
 
 
 def test_nothing_in_common(tmp_path):

@@ -5,12 +5,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from agents.agreement import agreement
 from agents.policies import make_policy
 from agents.statistics import rank_agreement
 from benchmarks import policy_ranking
+from benchmarks.decision_figures import agreements
+from benchmarks.evaluation_folder import read_folder
 from benchmarks.fidelity import EvaluateOptions
+from benchmarks.findings import findings
 from benchmarks.ranking_episodes import play_all
 from benchmarks.results import check_benchmark
+from benchmarks.shown_figures import figures_of
 from tests.toy import ToyRollout, ToyWorld
 from world_model.errors import NFDError
 
@@ -52,18 +57,48 @@ def test_a_perfect_world_ranks_like_the_real_game(tmp_path):
     returns = [np.array(side["real"]["returns"]) for side in sides]
     expected = rank_agreement(returns, returns)
     assert figures["spearman"]["low"] == pytest.approx(expected.low, abs=1e-5)
+    assert figures["over_episodes"]["spearman"] == figures["spearman"]
+    over = {name: part.to_json() for name, part in agreement(returns, returns).items()}
+    for name in ("spearman", "pearson", "ratio"):
+        wide, narrow = figures["over_policies"][name], figures["over_episodes"][name]
+        assert wide["low"] == pytest.approx(over[name]["low"], abs=1e-5)
+        assert wide["estimate"] == narrow["estimate"] == 1
+    # Whatever is read from the document can be made again from its returns alone.
+    older = {k: v for k, v in figures.items() if not k.startswith("over_")}
+    for kind, parts in agreements(older).items():
+        for name in ("spearman", "pearson", "ratio"):
+            assert parts[name] == pytest.approx(figures[kind][name], abs=1e-5)
     assert {p.name for p in tmp_path.iterdir()} == {
         "ranking.json", "ranking-1.png", "real-returns.json"
     }  # fmt: skip
     check_benchmark(json.loads((tmp_path / "ranking.json").read_text()))
     table = policy_ranking.table(figures, "title")
     assert (table.row_count, len(table.columns)) == (len(POLICIES), 5)
-    assert "Spearman 1.00" in table.caption
+    assert "Spearman 1.00 [" in table.caption
+    assert "over episodes alone, of these very policies, Spearman 1.00 [" in table.caption
 
 
 def test_a_world_upside_down_is_caught(tmp_path):
     figures = rank(tmp_path, UpsideDownWorld())["results"]["by_steps"]["1"]
     assert figures["spearman"]["estimate"] == -1
+
+
+def test_one_episode_gives_no_interval(tmp_path):
+    """Not in the document, nor in the table, nor on the page; the plot shows bare points."""
+    document = rank(tmp_path, ToyWorld(max_misses=2), episodes=1, pictures=True)
+    figures = document["results"]["by_steps"]["1"]
+    assert json.loads((tmp_path / "ranking.json").read_text())["results"] == document["results"]
+    for name in ("spearman", "kendall", "regret", "bias", "mae"):
+        assert figures[name]["estimate"] is not None
+        assert figures[name]["low"] is figures[name]["high"] is None
+    table = policy_ranking.table(figures, "title")
+    assert "Spearman 1.00, " in table.caption
+    assert all("(no interval)" in cell for cell in table.columns[1].cells)
+    shown = figures_of(read_folder(tmp_path), "ranking")
+    assert {figure.ends for figure in shown} == {"no interval"}
+    assert {finding.verdict for finding in findings(read_folder(tmp_path))} == {"open"}
+    text = " ".join(finding.sentence for finding in findings(read_folder(tmp_path)))
+    assert "Spearman 1.00 of 4 policies" in text
 
 
 def test_real_episodes_are_played_once(tmp_path, monkeypatch):

@@ -225,6 +225,16 @@ def test_actions_and_what_is_true_have_sections(folder):
     assert "imagined 0.7 at 1, 0.7 at 4; real frames (ceiling) 0.75" in reading
 
 
+def test_what_agents_earn_is_told_at_the_top(folder):
+    made.write(folder, "lift", made.lift())
+    made.write(folder, "exploitation", made.exploitation(gap=2))
+    assert "lead.blind" in [figure.key for figure in headlines(read_folder(folder))]
+    top = Page(render_report(read_folder(folder))).words.split("Frames and objects")[0]
+    assert "real return above the best blind policy (sweep) 30.0" in top
+    assert "Agents trained in it beat the best blind policy (sweep)" in top
+    assert "Training exploits it" in top
+
+
 def test_what_was_not_read_says_why(tmp_path):
     results = made.control()
     results["inverse_dynamics"] = {"why_not": "no part is a choice"}

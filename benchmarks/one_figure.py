@@ -1,0 +1,46 @@
+"""One figure of a world: what it is, of how many, its interval, and which way is better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Better = Literal["higher", "lower", "one", "zero", ""]
+"""Which way is better; ``one``, ``zero``: the nearer to it the better; empty: neither."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of a world."""
+
+    key: str
+    """Short name, the same in every evaluation."""
+    title: str
+    """What it is, in words."""
+    unit: str
+    """Empty where it has none."""
+    interval: Mapping[str, Any]
+    """``estimate``, ``low``, ``high``; the ends are None where nothing was resampled."""
+    n: str
+    """Of how many clips, episodes or steps."""
+    better: Better = ""
+    """Which way is better."""
+    digits: int = 2
+    """Decimals to show."""
+    chosen: bool = True
+    """Whether somebody chose it to be shown; the others are all that a document holds besides."""
+
+    @property
+    def short(self) -> str:
+        """The number alone."""
+        estimate = self.interval["estimate"]
+        return "-" if estimate is None else f"{estimate:.{self.digits}f}"
+
+    @property
+    def ends(self) -> str:
+        """The interval, or a word for none."""
+        low, high = self.interval.get("low"), self.interval.get("high")
+        if low is None or high is None:
+            return "no interval"
+        return f"[{low:.{self.digits}f}, {high:.{self.digits}f}]"
