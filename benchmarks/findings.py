@@ -306,6 +306,13 @@ def _stability(results: Mapping[str, Any]) -> Iterator[Finding]:
         f"training: the {worst} of {shares[worst]:.1%} of them is in the usual range (one episode, "
         "so no interval).",
     )
+    left = results.get("divergence", {}).get("overall")
+    if left is not None:
+        yield Finding(
+            "bad",
+            f"From step {left:,} on its frames have left the usual range of training frames for "
+            f"good (one episode of {steps}).",
+        )
     grown = results["memory_mb"]["growth_per_1000_steps"]
     if grown > FLAT_MB and results["steps"] >= SETTLED:
         yield Finding("bad", f"Memory grows by {grown:.1f} MB per 1,000 steps.")

@@ -12,8 +12,10 @@ from typing import Any, Literal
 import numpy as np
 
 from agents.statistics import Interval, percentile_interval
+from benchmarks.divergence import OVERALL
 from benchmarks.evaluation_folder import EvaluationFolder
 from benchmarks.fidelity_report import SHOWN
+from benchmarks.stability_words import not_within
 
 Better = Literal["higher", "lower", "one", ""]
 """Which way is better; ``one``: the nearer to 1 the better; empty: neither."""
@@ -40,12 +42,14 @@ class Figure:
     """Decimals to show."""
     chosen: bool = True
     """Whether somebody chose it to be shown; the others are all that a document holds besides."""
+    otherwise: str = "-"
+    """What to show where there is no number."""
 
     @property
     def short(self) -> str:
         """The number alone."""
         estimate = self.interval["estimate"]
-        return "-" if estimate is None else f"{estimate:.{self.digits}f}"
+        return self.otherwise if estimate is None else f"{estimate:.{self.digits}f}"
 
     @property
     def ends(self) -> str:
@@ -283,11 +287,25 @@ def _stability(document: Mapping[str, Any], results: Mapping[str, Any]) -> Itera
         share = 100 * part["share_in_usual_range"]
         title = f"frames whose {name} is within the range of 99 % of training frames"
         yield one(f"usual.{name}", title, "%", share, "higher", 1)
+    yield from _divergence(results, n)
     yield one("frozen", "frames equal to the one before", "%", 100 * results["frozen_share"], "", 1)
     bad = results["bad_numbers"]
     yield one("bad", "checks with NaN or infinity", "", bad, "lower", 0)
     growth = results["memory_mb"]["growth_per_1000_steps"]
     yield one("memory", "growth of memory per 1,000 steps", "MB", growth, "lower")
+
+
+def _divergence(results: Mapping[str, Any], n: str) -> Iterator[Figure]:
+    """When frames left their usual range for good; nothing of results that did not ask."""
+    if "divergence" not in results:
+        return
+    found = results["divergence"]
+    for name, step in {OVERALL: found[OVERALL], **found["statistics"]}.items():
+        frames = "frames" if name == OVERALL else f"the {name} of frames"
+        title = f"step from which {frames} had left the usual range for good"
+        interval = {"estimate": step, "low": None, "high": None}
+        yield Figure(f"diverged.{name}", title, "", interval, n, "higher", 0,
+                     chosen=name == OVERALL, otherwise=not_within(results))  # fmt: skip
 
 
 def _any(place: str, value: Any) -> Iterator[Figure]:

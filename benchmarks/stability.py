@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.by_length import by_length, steps_to_keep
+from benchmarks.divergence import divergence_times
 from benchmarks.endless import endless_env, numbers_are_finite
 from benchmarks.frame_statistics import (
     OUTER,
@@ -171,6 +172,7 @@ def judge(trace: Trace, usual: np.ndarray) -> dict[str, Any]:
     low, high = usual_range(usual)
     smallest, largest = usual.min(0), usual.max(0)
     seen = trace.statistics
+    within = (seen >= low) & (seen <= high)
     figures = {}
     for i, name in enumerate(STATISTICS):
         values = seen[:, i]
@@ -179,7 +181,7 @@ def judge(trace: Trace, usual: np.ndarray) -> dict[str, Any]:
             "training": [float(smallest[i]), float(low[i]), float(high[i]), float(largest[i])],
             "first_tenth_mean": float(values[:tenth].mean()),
             "last_tenth_mean": float(values[-tenth:].mean()),
-            "share_in_usual_range": float(((values >= low[i]) & (values <= high[i])).mean()),
+            "share_in_usual_range": float(within[:, i].mean()),
             "share_in_full_range": float(((values >= smallest[i]) & (values <= largest[i])).mean()),
         }
     settled = trace.memory_mb[int(len(trace.memory_mb) * WARM_UP) :]
@@ -194,6 +196,7 @@ def judge(trace: Trace, usual: np.ndarray) -> dict[str, Any]:
             "growth_per_1000_steps": growth(settled, CHECK_EVERY),
         },
         "statistics": figures,
+        "divergence": divergence_times(within, STATISTICS),
         "usual_range": [OUTER, 1 - OUTER],
     }
 

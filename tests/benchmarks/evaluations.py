@@ -171,8 +171,14 @@ def ranking(spearman: float = 0.9, factor: float = 1.0) -> dict[str, Any]:
     }
 
 
-def stability(share: float = 0.99) -> dict[str, Any]:
-    """Results of one episode."""
+def diverged(step: int | None) -> dict[str, Any]:
+    """What was found of when one episode left the usual range for good."""
+    times = {"mean": None, "change": step}
+    return {"window": 100, "least": 0.5, "overall": step, "statistics": times}
+
+
+def stability(share: float = 0.99, **found: Any) -> dict[str, Any]:
+    """Results of one episode; those of ``found``, which earlier releases did not ask for, too."""
     part = {
         "training": [0.0, 1.0, 9.0, 10.0],
         "first_tenth_mean": 5.0,
@@ -189,6 +195,7 @@ def stability(share: float = 0.99) -> dict[str, Any]:
             {"first": 1, "last": 1000, "frames_per_second": 50.0, "share_in_usual_range": share,
              "frechet": None}
         ],
+        **found,
     }  # fmt: skip
 
 

@@ -6,6 +6,8 @@ import torch
 from rich.console import Console
 
 from benchmarks import endless, stability, stability_report
+from benchmarks.card import measured
+from benchmarks.comparison import side_by_side
 from benchmarks.evaluation_folder import read_folder
 from benchmarks.fidelity import EvaluateOptions
 from benchmarks.findings import findings
@@ -43,6 +45,21 @@ def test_a_fading_world_is_caught(store):
     mean = results["statistics"]["mean"]
     assert mean["share_in_usual_range"] < 0.2
     assert mean["last_tenth_mean"] < mean["first_tenth_mean"] / 2
+
+
+def test_when_a_world_left_for_good(store):
+    stable = judged(store, "none")[0]["divergence"]
+    assert stable == {
+        "window": 100,
+        "least": 0.5,
+        "overall": None,
+        "statistics": dict.fromkeys(("mean", "deviation", "change")),
+    }
+    fading, trace = judged(store, "fading")
+    at = fading["divergence"]["statistics"]["mean"]
+    low = fading["statistics"]["mean"]["training"][1]
+    assert at == 1 + int(np.argmax(trace.statistics[:, 0] < low))
+    assert fading["divergence"]["overall"] <= at
 
 
 def test_a_frozen_world_is_caught(store):
@@ -96,7 +113,7 @@ def test_the_whole_command(store, tmp_path):
         assert row["frames_per_second"] > 0
         assert row["frechet"] > 0
         table = stability_report.table(results, "tiny")
-        assert (table.row_count, len(table.columns)) == (3, 5)
+        assert (table.row_count, len(table.columns)) == (3, 6)
     assert by_steps["1"]["statistics"] != by_steps["3"]["statistics"]
 
 
@@ -118,3 +135,38 @@ def test_results_of_before_there_were_steps_are_shown(tmp_path):
         stability_section(folder, folder.own_steps("stability"))
     )
     assert "stay like those of training" in findings(folder)[0].sentence
+
+
+def shown(folder):
+    """The page's section, the card and the findings of what was measured."""
+    folder = read_folder(folder)
+    section = str(stability_section(folder, folder.own_steps("stability")))
+    return section, measured(folder), " ".join(found.sentence for found in findings(folder))
+
+
+@pytest.mark.parametrize(
+    ("step", "words", "cells"),
+    [
+        (312, "from step 312 on", ("step 312", "312")),
+        (None, "not within 1,000 steps", ("no", "not within 1,000 steps")),
+    ],
+)
+def test_divergence_is_shown_everywhere(tmp_path, step, words, cells):
+    made.write(tmp_path, "stability", made.stability(divergence=made.diverged(step)))
+    section, card, found = shown(tmp_path)
+    assert f"Left the usual range for good: {words}." in section
+    assert f"<td>{cells[0]}</td>" in section
+    assert f"| step from which frames had left the usual range for good | {cells[1]} |" in card
+    assert ("have left the usual range" in found) == (step is not None)
+
+
+def test_what_earlier_releases_did_not_ask_is_not_shown(tmp_path):
+    made.write(tmp_path / "old", "stability", made.stability())
+    made.write(tmp_path / "new", "stability", made.stability(divergence=made.diverged(312)))
+    section, card, found = shown(tmp_path / "old")
+    assert "for good" not in card + found
+    assert section.count("for good") == 1  # the head of a column
+    _, rows = side_by_side([read_folder(tmp_path / name) for name in ("old", "new")])["stability"]
+    (row,) = (row for row in rows if row.title.startswith("step from which frames"))
+    assert row.figures[0] is None
+    assert row.figures[1].short == "312"

@@ -35,13 +35,14 @@ EXPECTED = {
     "rewards a step late": REWARDS | {"return until the end: error"},
     "never ends": ENDS | {"steps lived: error"},
     "colours drift": FRAMES - {"PSNR, first step"}
-    | {"brightness in its usual range", "counterfactual: PSNR of what changed"},
+    | {"brightness in its usual range", "counterfactual: PSNR of what changed"}
+    | {"step at which it diverges"},
     "one memorised future": ASTRAY,
     "coin decides": ASTRAY,
     "no ball": FRAMES
     | CONTROL
     | TRUTH
-    | {"frames equal to the last", "brightness in its usual range"},
+    | {"frames equal to the last", "brightness in its usual range", "step at which it diverges"},
     "overcautious": ENDS | OVER_THE_CLIP,
 }
 

@@ -160,6 +160,9 @@ METRICS: dict[str, Metric] = {
     "brightness in its usual range": Metric(
         "stability", "statistics/mean/share_in_full_range", lambda share: share > 0.95, "above 95 %"
     ),
+    "step at which it diverges": Metric(
+        "stability", "divergence/overall", lambda step: step is None, "none"
+    ),
 }
 
 
