@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from benchmarks.evaluation_folder import EvaluationFolder
 from benchmarks.shown_figures import agreement_of_returns, fewest_episodes
+from benchmarks.stability_words import likeness
 
 Verdict = Literal["bad", "open", "good"]
 ENOUGH_IN_RANGE = 0.95
@@ -312,6 +313,13 @@ def _stability(results: Mapping[str, Any]) -> Iterator[Finding]:
             "bad",
             f"From step {left:,} on its frames have left the usual range of training frames for "
             f"good (one episode of {steps}).",
+        )
+    again = results.get("determinism", {}).get("again", {})
+    if again.get("first_different") is not None:
+        yield Finding(
+            "bad",
+            "It is not deterministic: played again with the same seed and actions, "
+            f"{likeness(again)}.",
         )
     grown = results["memory_mb"]["growth_per_1000_steps"]
     if grown > FLAT_MB and results["steps"] >= SETTLED:

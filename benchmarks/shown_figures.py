@@ -277,22 +277,25 @@ def agreement_of_returns(policies: Mapping[str, Any], seed: int = 0) -> dict[str
 
 def _stability(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[Figure]:
     n = f"{results['steps']:,} steps of one episode"
-
-    def one(key: str, title: str, unit: str, value: float, better: Better,
-            digits: int = 2) -> Figure:  # fmt: skip
-        interval = {"estimate": value, "low": None, "high": None}
-        return Figure(key, title, unit, interval, n, better, digits)
-
     for name, part in results["statistics"].items():
         share = 100 * part["share_in_usual_range"]
         title = f"frames whose {name} is within the range of 99 % of training frames"
-        yield one(f"usual.{name}", title, "%", share, "higher", 1)
+        yield _bare(f"usual.{name}", title, "%", share, n, "higher", 1)
     yield from _divergence(results, n)
-    yield one("frozen", "frames equal to the one before", "%", 100 * results["frozen_share"], "", 1)
+    frozen = 100 * results["frozen_share"]
+    yield _bare("frozen", "frames equal to the one before", "%", frozen, n, "", 1)
     bad = results["bad_numbers"]
-    yield one("bad", "checks with NaN or infinity", "", bad, "lower", 0)
+    yield _bare("bad", "checks with NaN or infinity", "", bad, n, "lower", 0)
     growth = results["memory_mb"]["growth_per_1000_steps"]
-    yield one("memory", "growth of memory per 1,000 steps", "MB", growth, "lower")
+    yield _bare("memory", "growth of memory per 1,000 steps", "MB", growth, n, "lower")
+    yield from _determinism(results.get("determinism", {}))
+
+
+def _bare(key: str, title: str, unit: str, value: float | None, n: str, better: Better,
+          digits: int = 2, **more: Any) -> Figure:  # fmt: skip
+    """A figure that has no interval."""
+    interval = {"estimate": value, "low": None, "high": None}
+    return Figure(key, title, unit, interval, n, better, digits, **more)
 
 
 def _divergence(results: Mapping[str, Any], n: str) -> Iterator[Figure]:
@@ -303,9 +306,22 @@ def _divergence(results: Mapping[str, Any], n: str) -> Iterator[Figure]:
     for name, step in {OVERALL: found[OVERALL], **found["statistics"]}.items():
         frames = "frames" if name == OVERALL else f"the {name} of frames"
         title = f"step from which {frames} had left the usual range for good"
-        interval = {"estimate": step, "low": None, "high": None}
-        yield Figure(f"diverged.{name}", title, "", interval, n, "higher", 0,
-                     chosen=name == OVERALL, otherwise=not_within(results))  # fmt: skip
+        more = {"chosen": name == OVERALL, "otherwise": not_within(results)}
+        yield _bare(f"diverged.{name}", title, "", step, n, "higher", 0, **more)
+
+
+def _determinism(found: Mapping[str, Any]) -> Iterator[Figure]:
+    """Of how many steps all is equal where they are played again; nothing where nobody asked."""
+    for key, where in (("again", "again"), ("beside_others", "beside other streams")):
+        part = found.get(key, {"why_not": "nobody asked"})
+        if "why_not" in part:
+            continue
+        n = f"{found['steps']} steps"
+        title = f"steps that are equal when played {where}, bit for bit"
+        yield _bare(f"equal.{key}", title, "%", 100 * part["equal_share"], n, "higher", 1)
+        title = f"largest difference of a pixel when played {where}"
+        apart, chosen = part["largest_difference"], key != "again"
+        yield _bare(f"apart.{key}", title, "grey levels", apart, n, "lower", 0, chosen=chosen)
 
 
 def _any(place: str, value: Any) -> Iterator[Figure]:

@@ -1,4 +1,4 @@
-"""Whether a world stays itself in one very long episode: memory, numbers, pictures.
+"""Whether a world stays itself in one very long episode: memory, numbers, pictures, the same again.
 
 Ends are switched off and random actions taken for thousands of steps, far beyond anything that
 training has seen. Frames stay plausible if their statistics stay within the range of training
@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.by_length import by_length, steps_to_keep
+from benchmarks.determinism import measure_determinism
 from benchmarks.divergence import divergence_times
 from benchmarks.endless import endless_env, numbers_are_finite
 from benchmarks.frame_statistics import (
@@ -71,6 +72,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     """
     from benchmarks.stability_report import length_table, plot, table, write_strip
 
+    started = time.perf_counter()
     world = load_rollout(options.world if world is None else world, options.device)[0]
     if not getattr(world, "goes_on", True):
         raise NFDError(
@@ -90,19 +92,15 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     traces: dict[str, Trace] = {}
     for steps in options.steps or (int(config.sampling_steps),):
         title = f"one endless episode, {steps} sampling steps"
+        settings = {"sampling_steps": steps, **options.imagination}
         with counting(console, title, options.stable_steps) as tell:
-            trace = play_long(
-                world,
-                options.stable_steps,
-                options.seed,
-                tell,
-                sampling_steps=steps,
-                **options.imagination,
-            )
+            trace = play_long(world, options.stable_steps, options.seed, tell, **settings)
         results = judge(trace, usual)
         results["by_length"] = by_length(
             trace.statistics, trace.seconds, trace.frames, range_of_training, real, space
         )
+        # After the long episode, whose memory is watched: these make environments of their own.
+        results["determinism"] = measure_determinism(world, options.seed, **settings)
         by_steps[str(steps)], traces[str(steps)] = results, trace
     document = write_benchmark(
         out / "stability.json",
@@ -115,7 +113,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
             "policy": "random",
         },
         results={"by_steps": by_steps},
-        seconds=float(sum(trace.seconds.sum() for trace in traces.values())),
+        seconds=time.perf_counter() - started,
     )
     can_plot = options.pictures and has_matplotlib(console)
     for name, results in document["results"]["by_steps"].items():

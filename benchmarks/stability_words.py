@@ -26,7 +26,8 @@ def not_within(results: Mapping[str, Any]) -> str:
 
 def sentences(results: Mapping[str, Any]) -> list[str]:
     """What was found besides the statistics of frames; none of what was not asked."""
-    return [*_leaving(results)]
+    found = results.get("determinism")
+    return [*_leaving(results), *([] if found is None else _same_again(found))]
 
 
 def _leaving(results: Mapping[str, Any]) -> list[str]:
@@ -35,3 +36,29 @@ def _leaving(results: Mapping[str, Any]) -> list[str]:
     step = results["divergence"][OVERALL]
     when = not_within(results) if step is None else f"from step {step:,} on"
     return [f"Left the usual range for good: {when}."]
+
+
+def _same_again(found: Mapping[str, Any]) -> list[str]:
+    again, beside = found["again"], found["beside_others"]
+    said = []
+    if "why_not" not in again:
+        said.append(
+            f"{found['steps']} steps again with the same seed and actions: {likeness(again)}."
+        )
+    if "why_not" not in beside:
+        said.append(
+            f"The same beside {beside['streams'] - 1} other streams: {likeness(beside)}, pixels at "
+            f"most {beside['largest_difference']} grey levels apart."
+        )
+    reasons = {part["why_not"]: None for part in (again, beside) if "why_not" in part}
+    what = "Whether it does the same again" if "why_not" in again else "The same beside others"
+    return [*said, *(f"{what}: {why}." for why in reasons)]
+
+
+def likeness(found: Mapping[str, Any]) -> str:
+    """``equal, bit for bit``, or the share of steps that are, and the first that is not."""
+    first = found["first_different"]
+    if first is None:
+        return "equal, bit for bit"
+    where = "the start already differs" if first == 0 else f"step {first} is the first that is not"
+    return f"{found['equal_share']:.1%} of the steps are equal, {where}"

@@ -177,6 +177,14 @@ def diverged(step: int | None) -> dict[str, Any]:
     return {"window": 100, "least": 0.5, "overall": step, "statistics": times}
 
 
+def repeated(first: int | None = None, apart: int = 0, why_not: str = "") -> dict[str, Any]:
+    """What was found where the same was played again: all equal up to the step ``first``."""
+    share = 1.0 if first is None else first / 64
+    again = {"equal_share": share, "first_different": first, "largest_difference": apart}
+    beside = {"why_not": why_not} if why_not else {"streams": 4, **again}
+    return {"steps": 64, "again": again, "beside_others": beside}
+
+
 def stability(share: float = 0.99, **found: Any) -> dict[str, Any]:
     """Results of one episode; those of ``found``, which earlier releases did not ask for, too."""
     part = {

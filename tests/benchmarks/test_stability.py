@@ -114,6 +114,8 @@ def test_the_whole_command(store, tmp_path):
         assert row["frechet"] > 0
         table = stability_report.table(results, "tiny")
         assert (table.row_count, len(table.columns)) == (3, 6)
+        assert "again with the same seed and actions: equal, bit for bit." in table.caption
+        assert results["determinism"]["again"]["equal_share"] == 1
     assert by_steps["1"]["statistics"] != by_steps["3"]["statistics"]
 
 
@@ -170,3 +172,26 @@ def test_what_earlier_releases_did_not_ask_is_not_shown(tmp_path):
     (row,) = (row for row in rows if row.title.startswith("step from which frames"))
     assert row.figures[0] is None
     assert row.figures[1].short == "312"
+
+
+def test_determinism_is_shown_everywhere(tmp_path):
+    made.write(tmp_path / "same", "stability", made.stability(determinism=made.repeated()))
+    section, card, found = shown(tmp_path / "same")
+    assert "64 steps again with the same seed and actions: equal, bit for bit." in section
+    assert "beside 3 other streams: equal, bit for bit, pixels at most 0 grey levels" in section
+    assert "| steps that are equal when played again, bit for bit, % | 100.0 | 64 steps |" in card
+    assert "deterministic" not in found
+    other = made.stability(determinism=made.repeated(first=16, apart=9))
+    made.write(tmp_path / "other", "stability", other)
+    section, card, found = shown(tmp_path / "other")
+    words = "25.0% of the steps are equal, step 16 is the first that is not"
+    assert f"{words}, pixels at most 9 grey levels apart." in section
+    assert "played again, bit for bit, % | 25.0 | 64 steps |" in card
+    assert "played beside other streams, grey levels | 9 | 64 steps |" in card
+    assert f"not deterministic: played again with the same seed and actions, {words}" in found
+    # What somebody else's world was not asked is said, and is no figure.
+    foreign = made.stability(determinism=made.repeated(why_not="it cannot be"))
+    made.write(tmp_path / "foreign", "stability", foreign)
+    section, card, found = shown(tmp_path / "foreign")
+    assert "The same beside others: it cannot be." in section
+    assert "beside" not in card
