@@ -13,9 +13,9 @@ import numpy as np
 
 from agents.statistics import Interval, percentile_interval
 from benchmarks.divergence import OVERALL
-from benchmarks.evaluation_folder import EvaluationFolder
+from benchmarks.evaluation_folder import EvaluationFolder, place_of
 from benchmarks.fidelity_report import SHOWN
-from benchmarks.stability_words import not_within
+from benchmarks.stability_words import batch_of, not_within
 
 Better = Literal["higher", "lower", "one", ""]
 """Which way is better; ``one``: the nearer to 1 the better; empty: neither."""
@@ -289,6 +289,7 @@ def _stability(document: Mapping[str, Any], results: Mapping[str, Any]) -> Itera
     growth = results["memory_mb"]["growth_per_1000_steps"]
     yield _bare("memory", "growth of memory per 1,000 steps", "MB", growth, n, "lower")
     yield from _determinism(results.get("determinism", {}))
+    yield from _speed(results, place_of(document))
 
 
 def _bare(key: str, title: str, unit: str, value: float | None, n: str, better: Better,
@@ -322,6 +323,19 @@ def _determinism(found: Mapping[str, Any]) -> Iterator[Figure]:
         title = f"largest difference of a pixel when played {where}"
         apart, chosen = part["largest_difference"], key != "again"
         yield _bare(f"apart.{key}", title, "grey levels", apart, n, "lower", 0, chosen=chosen)
+
+
+def _speed(results: Mapping[str, Any], machine: str) -> Iterator[Figure]:
+    """Frames per second, alone and in a batch, as far as they were measured."""
+    title = "frames per second, end to end"
+    if (alone := results.get("frames_per_second")) is not None:
+        n = f"{results['steps']:,} steps on {machine}"
+        yield _bare("speed", f"{title}, of one stream", "", alone, n, "higher", 1)
+    batch = results.get("throughput", {})
+    if (together := batch.get("frames_per_second")) is not None:
+        n = f"{batch['steps']} steps on {machine}"
+        yield _bare(f"speed.{batch['streams']}", f"{title}, of {batch_of(batch)}", "", together, n,
+                    "higher", 1)  # fmt: skip
 
 
 def _any(place: str, value: Any) -> Iterator[Figure]:

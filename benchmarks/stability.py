@@ -32,6 +32,7 @@ from benchmarks.held_out import check_fit, find_out
 from benchmarks.plotting import has_matplotlib
 from benchmarks.progress import counting
 from benchmarks.results import closing_words, describe_data, write_benchmark
+from benchmarks.throughput import measure_throughput
 from nfd_env.loading import load_rollout
 from world_model.data import open_store_for
 from world_model.data.locating import find_dataset
@@ -101,6 +102,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
         )
         # After the long episode, whose memory is watched: these make environments of their own.
         results["determinism"] = measure_determinism(world, options.seed, **settings)
+        results["throughput"] = measure_throughput(world, options.seed, **settings)
         by_steps[str(steps)], traces[str(steps)] = results, trace
     document = write_benchmark(
         out / "stability.json",

@@ -26,8 +26,16 @@ def not_within(results: Mapping[str, Any]) -> str:
 
 def sentences(results: Mapping[str, Any]) -> list[str]:
     """What was found besides the statistics of frames; none of what was not asked."""
-    found = results.get("determinism")
-    return [*_leaving(results), *([] if found is None else _same_again(found))]
+    found, speed = results.get("determinism"), results.get("throughput", {})
+    said = [*_leaving(results), *([] if found is None else _same_again(found))]
+    if "frames_per_second" in speed:
+        said.append(f"{batch_of(speed)}: {speed['frames_per_second']:.1f} frames/s.")
+    return said
+
+
+def batch_of(speed: Mapping[str, Any]) -> str:
+    """``32 streams in one batch``."""
+    return f"{speed['streams']} streams in one batch"
 
 
 def _leaving(results: Mapping[str, Any]) -> list[str]:

@@ -116,6 +116,7 @@ def test_the_whole_command(store, tmp_path):
         assert (table.row_count, len(table.columns)) == (3, 6)
         assert "again with the same seed and actions: equal, bit for bit." in table.caption
         assert results["determinism"]["again"]["equal_share"] == 1
+        assert results["throughput"]["frames_per_second"] > 0
     assert by_steps["1"]["statistics"] != by_steps["3"]["statistics"]
 
 
@@ -195,3 +196,25 @@ def test_determinism_is_shown_everywhere(tmp_path):
     section, card, found = shown(tmp_path / "foreign")
     assert "The same beside others: it cannot be." in section
     assert "beside" not in card
+
+
+def test_speed_is_shown_with_the_machine(tmp_path):
+    speed = {"streams": 32, "frames_per_second": 210.0, "steps": 9}
+    results = made.stability(frames_per_second=12.34, throughput=speed)
+    made.write(tmp_path / "ours", "stability", results)
+    made.change(tmp_path / "ours" / "stability.json", machine={"processor": "Slowest", "gpu": None})
+    section, card, _ = shown(tmp_path / "ours")
+    assert "32 streams in one batch: 210.0 frames/s." in section
+    title = "| frames per second, end to end, of"
+    assert f"{title} one stream | 12.3 | 1,000 steps on Slowest |" in card
+    assert f"{title} 32 streams in one batch | 210.0 | 9 steps on Slowest |" in card
+    results["throughput"] = {"why_not": "somebody else's"}
+    made.write(tmp_path / "theirs", "stability", results)
+    made.change(tmp_path / "theirs" / "stability.json", machine={"gpu": "Fastest"})
+    section, card, _ = shown(tmp_path / "theirs")
+    assert "in one batch" not in section + card
+    assert f"{title} one stream | 12.3 | 1,000 steps on Fastest |" in card
+    both = side_by_side([read_folder(tmp_path / name) for name in ("ours", "theirs")])
+    row = next(row for row in both["stability"][1] if "of 32 streams" in row.title)
+    assert row.figures[1] is None
+    assert row.best is None  # one machine is not the other
