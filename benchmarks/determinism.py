@@ -157,8 +157,9 @@ def difference(one: Played, other: Played) -> dict[str, Any]:
 
     Returns:
         ``equal_share``, in [0, 1], of the steps of which frame, reward, ends and the chance of the
-        end are equal, bit for bit; ``first_different``, the first step that is not (0: the start
-        is another one), or None; ``largest_difference`` of any pixel, in grey levels.
+        end are equal, bit for bit, and ``equal_frames``, of which the frame is;
+        ``first_different``, the first step that is not equal (0: the start is another one), or
+        None; ``largest_difference`` of any pixel, in grey levels.
     """
     apart = np.abs(one.frames.astype(np.int16) - other.frames.astype(np.int16))
     apart = apart.reshape(len(apart), -1).max(1)
@@ -166,6 +167,7 @@ def difference(one: Played, other: Played) -> dict[str, Any]:
     same[1:] &= ((one.told == other.told) | (np.isnan(one.told) & np.isnan(other.told))).all(1)
     return {
         "equal_share": float(same[1:].mean()),
+        "equal_frames": float((apart[1:] == 0).mean()),
         "first_different": None if same.all() else int(np.argmin(same)),
         "largest_difference": int(apart.max()),
     }

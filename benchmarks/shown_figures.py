@@ -318,8 +318,12 @@ def _determinism(found: Mapping[str, Any]) -> Iterator[Figure]:
         if "why_not" in part:
             continue
         n = f"{found['steps']} steps"
-        title = f"steps that are equal when played {where}, bit for bit"
-        yield _bare(f"equal.{key}", title, "%", 100 * part["equal_share"], n, "higher", 1)
+        # Beside others a chance of the end may differ in its last digit: there the card has frames.
+        for what, name, ours in (("steps", "equal_share", "again"),
+                                 ("frames", "equal_frames", "beside_others")):  # fmt: skip
+            title = f"{what} that are equal when played {where}, bit for bit"
+            share, chosen = 100 * part[name], key == ours
+            yield _bare(f"{name}.{key}", title, "%", share, n, "higher", 1, chosen=chosen)
         title = f"largest difference of a pixel when played {where}"
         apart, chosen = part["largest_difference"], key != "again"
         yield _bare(f"apart.{key}", title, "grey levels", apart, n, "lower", 0, chosen=chosen)

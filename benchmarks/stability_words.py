@@ -54,13 +54,16 @@ def _same_again(found: Mapping[str, Any]) -> list[str]:
             f"{found['steps']} steps again with the same seed and actions: {likeness(again)}."
         )
     if "why_not" not in beside:
+        apart = f"no pixel is more than {beside['largest_difference']} of 255 grey levels off"
         said.append(
-            f"The same beside {beside['streams'] - 1} other streams: {likeness(beside)}, pixels at "
-            f"most {beside['largest_difference']} grey levels apart."
+            f"The same beside {beside['streams'] - 1} other streams: {beside['equal_frames']:.1%} "
+            f"of the frames are equal, {apart}; with rewards and ends, {likeness(beside)}."
         )
-    reasons = {part["why_not"]: None for part in (again, beside) if "why_not" in part}
-    what = "Whether it does the same again" if "why_not" in again else "The same beside others"
-    return [*said, *(f"{what}: {why}." for why in reasons)]
+    reasons: dict[str, str] = {}
+    for what, part in (("The same again", again), ("The same beside others", beside)):
+        if "why_not" in part:
+            reasons.setdefault(part["why_not"], what)  # one reason for both is given once
+    return [*said, *(f"{what}: {why}." for why, what in reasons.items())]
 
 
 def likeness(found: Mapping[str, Any]) -> str:

@@ -180,7 +180,8 @@ def diverged(step: int | None) -> dict[str, Any]:
 def repeated(first: int | None = None, apart: int = 0, why_not: str = "") -> dict[str, Any]:
     """What was found where the same was played again: all equal up to the step ``first``."""
     share = 1.0 if first is None else first / 64
-    again = {"equal_share": share, "first_different": first, "largest_difference": apart}
+    again = {"equal_share": share, "equal_frames": share,
+             "first_different": first, "largest_difference": apart}  # fmt: skip
     beside = {"why_not": why_not} if why_not else {"streams": 4, **again}
     return {"steps": 64, "again": again, "beside_others": beside}
 

@@ -11,7 +11,7 @@ from tests.benchmarks import sliding, sliding_game
 from tests.benchmarks.test_imagined_env import Imagined, Silent, batch, single
 from tests.world_model.tiny import tiny_world
 
-SAME = {"equal_share": 1.0, "first_different": None, "largest_difference": 0}
+SAME = {"equal_share": 1.0, "equal_frames": 1.0, "first_different": None, "largest_difference": 0}
 
 
 class Crowded(sliding.SlidingRollout):
@@ -42,7 +42,8 @@ def test_a_pixel_is_enough():
     other = played()
     other.frames[3, 1, 0, 2] = 93
     found = difference(played(), other)
-    assert found == {"equal_share": 0.8, "first_different": 3, "largest_difference": 7}
+    assert (found["equal_share"], found["equal_frames"]) == (0.8, 0.8)
+    assert (found["first_different"], found["largest_difference"]) == (3, 7)
 
 
 @pytest.mark.parametrize("column", range(4))
@@ -50,14 +51,16 @@ def test_a_reward_or_an_end_is_enough(column):
     other = played()
     other.told[1, column] = np.nan if column == 3 else 1e-12
     found = difference(played(), other)
-    assert found == {"equal_share": 0.8, "first_different": 2, "largest_difference": 0}
+    assert (found["equal_share"], found["equal_frames"]) == (0.8, 1.0)
+    assert (found["first_different"], found["largest_difference"]) == (2, 0)
 
 
 def test_another_start():
     other = played()
     other.frames[0] = 255
     found = difference(played(), other)
-    assert found == {"equal_share": 1.0, "first_different": 0, "largest_difference": 155}
+    assert found["equal_share"] == 1.0
+    assert (found["first_different"], found["largest_difference"]) == (0, 155)
 
 
 def test_actions_follow_from_the_seed_alone():
@@ -100,6 +103,7 @@ def test_streams_that_see_each_other_are_caught():
     assert found["beside_others"] == {
         "streams": 4,
         "equal_share": 0.0,
+        "equal_frames": 0.0,
         "first_different": 1,
         "largest_difference": 3,
     }

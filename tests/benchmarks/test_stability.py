@@ -179,15 +179,19 @@ def test_determinism_is_shown_everywhere(tmp_path):
     made.write(tmp_path / "same", "stability", made.stability(determinism=made.repeated()))
     section, card, found = shown(tmp_path / "same")
     assert "64 steps again with the same seed and actions: equal, bit for bit." in section
-    assert "beside 3 other streams: equal, bit for bit, pixels at most 0 grey levels" in section
+    assert "beside 3 other streams: 100.0% of the frames are equal, no pixel" in section
     assert "| steps that are equal when played again, bit for bit, % | 100.0 | 64 steps |" in card
     assert "deterministic" not in found
     other = made.stability(determinism=made.repeated(first=16, apart=9))
     made.write(tmp_path / "other", "stability", other)
     section, card, found = shown(tmp_path / "other")
     words = "25.0% of the steps are equal, step 16 is the first that is not"
-    assert f"{words}, pixels at most 9 grey levels apart." in section
+    assert (
+        f"no pixel is more than 9 of 255 grey levels off; with rewards and ends, {words}."
+        in section
+    )
     assert "played again, bit for bit, % | 25.0 | 64 steps |" in card
+    assert "| frames that are equal when played beside other streams, bit for bit, % | 25.0" in card
     assert "played beside other streams, grey levels | 9 | 64 steps |" in card
     assert f"not deterministic: played again with the same seed and actions, {words}" in found
     # What somebody else's world was not asked is said, and is no figure.

@@ -47,7 +47,7 @@ EXPECTED = {
     # Clips are over before the first throw: that it is another future each time nothing else sees.
     "dice without a seed": {
         "steps that are equal when played again",
-        "steps that are equal beside others",
+        "frames that are equal beside others",
     },
 }
 

@@ -168,8 +168,8 @@ METRICS: dict[str, Metric] = {
     "steps that are equal when played again": Metric(
         "stability", "determinism/again/equal_share", lambda share: share == 1, "all"
     ),
-    "steps that are equal beside others": Metric(
-        "stability", "determinism/beside_others/equal_share", lambda share: share == 1, "all"
+    "frames that are equal beside others": Metric(
+        "stability", "determinism/beside_others/equal_frames", lambda share: share == 1, "all"
     ),
 }
 
