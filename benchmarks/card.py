@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from benchmarks.evaluation_folder import EvaluationFolder, command_of, find_evaluation, read_folder
+from benchmarks.evaluation_folder import (
+    EvaluationFolder,
+    command_of,
+    find_evaluation,
+    place_of,
+    read_folder,
+)
 from benchmarks.findings import findings
 from benchmarks.one_figure import Figure
 from benchmarks.shown_figures import figures_of
@@ -132,8 +138,7 @@ def _how(folder: EvaluationFolder) -> Iterator[str]:
     yield f"Measured of `{folder.world}` by the protocol of `benchmarks/PROTOCOL.md`:"
     yield ""
     for part, document in folder.documents.items():
-        machine = document.get("machine", {})
-        where = machine.get("gpu") or machine.get("processor") or "an unknown machine"
+        where = place_of(document)
         yield f"* {part}: `{command_of(document)}`, {document['seconds']:.0f} s on {_safe(where)}"
     for part in folder.missing:
         name = folder.world.partition("#")[0]

@@ -187,10 +187,15 @@ class BatchedEnv:
 
 
 class FirstOfBatch:
-    """The first stream of a vector environment as a single one; the others do as it does."""
+    """The first stream of a vector environment as a single one; the others do as it does.
 
-    def __init__(self, env: Any) -> None:
-        self.env, self.streams = env, int(env.num_envs)
+    Args:
+        env: see :class:`ImaginedEnv`.
+        owned: whether it is closed with this; else it belongs to its world.
+    """
+
+    def __init__(self, env: Any, owned: bool = False) -> None:
+        self.env, self.streams, self.owned = env, int(env.num_envs), owned
         self.action_space = env.single_action_space
 
     def reset(self, *, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
@@ -202,11 +207,13 @@ class FirstOfBatch:
         """Steps all streams, and tells of the first."""
         actions = batched(self.action_space, [action] * self.streams)
         frames, rewards, terminated, truncated, infos = self.env.step(actions)
-        told = {k: infos[k][0] for k in ("uncertainty",) if k in infos}
+        told = {k: infos[k][0] for k in ("uncertainty", "termination_probability") if k in infos}
         return np.array(frames[0]), rewards[0], terminated[0], truncated[0], told
 
     def close(self) -> None:
-        """Nothing: the batch belongs to its world."""
+        """Closes the batch where nobody else has it."""
+        if self.owned:
+            self.env.close()
 
 
 def batched(space: Any, actions: Sequence[Any]) -> Any:

@@ -129,6 +129,12 @@ def find_evaluation(name: str) -> EvaluationFolder:
     return read_folder(folder)
 
 
+def place_of(document: Mapping[str, Any]) -> str:
+    """The GPU that a part was measured on, or else the processor, in a word or two."""
+    machine = document.get("machine", {})
+    return str(machine.get("gpu") or machine.get("processor") or "an unknown machine")
+
+
 def command_of(document: Mapping[str, Any]) -> str:
     """The command that repeats a measurement: every option that is not its default.
 

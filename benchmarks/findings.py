@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks import decision_findings
 from benchmarks.evaluation_folder import EvaluationFolder
 from benchmarks.shown_figures import fewest_episodes
+from benchmarks.stability_words import likeness
 from benchmarks.verdicts import (
     Finding,
     Verdict,
@@ -287,6 +288,20 @@ def _stability(results: Mapping[str, Any]) -> Iterator[Finding]:
         f"training: the {worst} of {shares[worst]:.1%} of them is in the usual range (one episode, "
         "so no interval).",
     )
+    left = results.get("divergence", {}).get("overall")
+    if left is not None:
+        yield Finding(
+            "bad",
+            f"From step {left:,} on its frames have left the usual range of training frames for "
+            f"good (one episode of {steps}).",
+        )
+    again = results.get("determinism", {}).get("again", {})
+    if again.get("first_different") is not None:
+        yield Finding(
+            "bad",
+            "It is not deterministic: played again with the same seed and actions, "
+            f"{likeness(again)}.",
+        )
     grown = results["memory_mb"]["growth_per_1000_steps"]
     if grown > FLAT_MB and results["steps"] >= SETTLED:
         yield Finding("bad", f"Memory grows by {grown:.1f} MB per 1,000 steps.")

@@ -108,7 +108,7 @@ class EnvWorld:
         endless: bool = False,
     ) -> None:
         env = make_env()
-        self.goes_on = endless
+        self.goes_on, self._make_env = endless, make_env
         batched = hasattr(env, "num_envs")
         space = env.single_observation_space if batched else env.observation_space
         actions = env.single_action_space if batched else env.action_space
@@ -158,6 +158,11 @@ class EnvWorld:
     def endless_env(self) -> Any:
         """A single environment, to be stepped on and on; of a batch its first stream."""
         return self._alone()
+
+    def fresh_env(self) -> Any:
+        """As :meth:`endless_env`, but made for this call: it shares nothing with any other."""
+        env = self._make_env()
+        return FirstOfBatch(env, owned=True) if hasattr(env, "num_envs") else env
 
     def close(self) -> None:
         """Closes the environments."""

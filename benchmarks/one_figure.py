@@ -30,12 +30,14 @@ class Figure:
     """Decimals to show."""
     chosen: bool = True
     """Whether somebody chose it to be shown; the others are all that a document holds besides."""
+    otherwise: str = "-"
+    """What to show where there is no number."""
 
     @property
     def short(self) -> str:
         """The number alone."""
         estimate = self.interval["estimate"]
-        return "-" if estimate is None else f"{estimate:.{self.digits}f}"
+        return self.otherwise if estimate is None else f"{estimate:.{self.digits}f}"
 
     @property
     def ends(self) -> str:

@@ -22,6 +22,7 @@ from benchmarks.html_page import (
 )
 from benchmarks.one_figure import Figure
 from benchmarks.shown_figures import counted, figures_of, seen_ends
+from benchmarks.stability_words import sentences, time_of_leaving
 
 BASELINES = ("repeat_last", "real_frames")
 Curves = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -150,6 +151,7 @@ def stability_section(folder: EvaluationFolder, steps: str) -> Html:
             f"{part['first_tenth_mean']:.1f}",
             f"{part['last_tenth_mean']:.1f}",
             f"{part['share_in_usual_range']:.1%}",
+            time_of_leaving(results, name),
         ]
         for name, part in results["statistics"].items()
     ]
@@ -178,8 +180,16 @@ def stability_section(folder: EvaluationFolder, steps: str) -> Html:
             "Ends are switched off and random actions held for a while. One episode, so no "
             "interval."
         ),
+        *(paragraph(sentence) for sentence in sentences(results)),
         table(
-            ["of a frame", "99 % of training", "first tenth", "last tenth", "in that range"],
+            [
+                "of a frame",
+                "99 % of training",
+                "first tenth",
+                "last tenth",
+                "in that range",
+                "left for good",
+            ],
             rows,
             f"n = {length} frames",
         ),

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks import decision_figures
-from benchmarks.evaluation_folder import EvaluationFolder
+from benchmarks.divergence import OVERALL
+from benchmarks.evaluation_folder import EvaluationFolder, place_of
 from benchmarks.fidelity_report import SHOWN
 from benchmarks.one_figure import Better, Figure
+from benchmarks.stability_words import batch_of, not_within
 
 
 def shown_horizons(results: Mapping[str, Any]) -> list[int]:
@@ -183,21 +185,69 @@ def _probes(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator
 
 def _stability(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[Figure]:
     n = f"{results['steps']:,} steps of one episode"
-
-    def one(key: str, title: str, unit: str, value: float, better: Better,
-            digits: int = 2) -> Figure:  # fmt: skip
-        interval = {"estimate": value, "low": None, "high": None}
-        return Figure(key, title, unit, interval, n, better, digits)
-
     for name, part in results["statistics"].items():
         share = 100 * part["share_in_usual_range"]
         title = f"frames whose {name} is within the range of 99 % of training frames"
-        yield one(f"usual.{name}", title, "%", share, "higher", 1)
-    yield one("frozen", "frames equal to the one before", "%", 100 * results["frozen_share"], "", 1)
+        yield _bare(f"usual.{name}", title, "%", share, n, "higher", 1)
+    yield from _divergence(results, n)
+    frozen = 100 * results["frozen_share"]
+    yield _bare("frozen", "frames equal to the one before", "%", frozen, n, "", 1)
     bad = results["bad_numbers"]
-    yield one("bad", "checks with NaN or infinity", "", bad, "lower", 0)
+    yield _bare("bad", "checks with NaN or infinity", "", bad, n, "lower", 0)
     growth = results["memory_mb"]["growth_per_1000_steps"]
-    yield one("memory", "growth of memory per 1,000 steps", "MB", growth, "lower")
+    yield _bare("memory", "growth of memory per 1,000 steps", "MB", growth, n, "lower")
+    yield from _determinism(results.get("determinism", {}))
+    yield from _speed(results, place_of(document))
+
+
+def _bare(key: str, title: str, unit: str, value: float | None, n: str, better: Better,
+          digits: int = 2, **more: Any) -> Figure:  # fmt: skip
+    """A figure that has no interval."""
+    interval = {"estimate": value, "low": None, "high": None}
+    return Figure(key, title, unit, interval, n, better, digits, **more)
+
+
+def _divergence(results: Mapping[str, Any], n: str) -> Iterator[Figure]:
+    """When frames left their usual range for good; nothing of results that did not ask."""
+    if "divergence" not in results:
+        return
+    found = results["divergence"]
+    for name, step in {OVERALL: found[OVERALL], **found["statistics"]}.items():
+        frames = "frames" if name == OVERALL else f"the {name} of frames"
+        title = f"step from which {frames} had left the usual range for good"
+        more = {"chosen": name == OVERALL, "otherwise": not_within(results)}
+        yield _bare(f"diverged.{name}", title, "", step, n, "higher", 0, **more)
+
+
+def _determinism(found: Mapping[str, Any]) -> Iterator[Figure]:
+    """Of how many steps all is equal where they are played again; nothing where nobody asked."""
+    for key, where in (("again", "again"), ("beside_others", "beside other streams")):
+        part = found.get(key, {"why_not": "nobody asked"})
+        if "why_not" in part:
+            continue
+        n = f"{found['steps']} steps"
+        # Beside others a chance of the end may differ in its last digit: there the card has frames.
+        for what, name, ours in (("steps", "equal_share", "again"),
+                                 ("frames", "equal_frames", "beside_others")):  # fmt: skip
+            title = f"{what} that are equal when played {where}, bit for bit"
+            share, chosen = 100 * part[name], key == ours
+            yield _bare(f"{name}.{key}", title, "%", share, n, "higher", 1, chosen=chosen)
+        title = f"largest difference of a pixel when played {where}"
+        apart, chosen = part["largest_difference"], key != "again"
+        yield _bare(f"apart.{key}", title, "grey levels", apart, n, "lower", 0, chosen=chosen)
+
+
+def _speed(results: Mapping[str, Any], machine: str) -> Iterator[Figure]:
+    """Frames per second, alone and in a batch, as far as they were measured."""
+    title = "frames per second, end to end"
+    if (alone := results.get("frames_per_second")) is not None:
+        n = f"{results['steps']:,} steps on {machine}"
+        yield _bare("speed", f"{title}, of one stream", "", alone, n, "higher", 1)
+    batch = results.get("throughput", {})
+    if (together := batch.get("frames_per_second")) is not None:
+        n = f"{batch['steps']} steps on {machine}"
+        yield _bare(f"speed.{batch['streams']}", f"{title}, of {batch_of(batch)}", "", together, n,
+                    "higher", 1)  # fmt: skip
 
 
 def _any(place: str, value: Any) -> Iterator[Figure]:

@@ -1,4 +1,4 @@
-"""Whether a world stays itself in one very long episode: memory, numbers, pictures.
+"""Whether a world stays itself in one very long episode: memory, numbers, pictures, the same again.
 
 Ends are switched off and random actions taken for thousands of steps, far beyond anything that
 training has seen. Frames stay plausible if their statistics stay within the range of training
@@ -17,6 +17,8 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.by_length import by_length, steps_to_keep
+from benchmarks.determinism import measure_determinism
+from benchmarks.divergence import divergence_times
 from benchmarks.endless import endless_env, numbers_are_finite
 from benchmarks.frame_statistics import (
     OUTER,
@@ -30,6 +32,7 @@ from benchmarks.held_out import check_fit, find_out
 from benchmarks.plotting import has_matplotlib
 from benchmarks.progress import counting
 from benchmarks.results import closing_words, describe_data, write_benchmark
+from benchmarks.throughput import measure_throughput
 from nfd_env.loading import load_rollout
 from world_model.data import open_store_for
 from world_model.data.locating import find_dataset
@@ -70,6 +73,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     """
     from benchmarks.stability_report import length_table, plot, table, write_strip
 
+    started = time.perf_counter()
     world = load_rollout(options.world if world is None else world, options.device)[0]
     if not getattr(world, "goes_on", True):
         raise NFDError(
@@ -89,19 +93,16 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     traces: dict[str, Trace] = {}
     for steps in options.steps or (int(config.sampling_steps),):
         title = f"one endless episode, {steps} sampling steps"
+        settings = {"sampling_steps": steps, **options.imagination}
         with counting(console, title, options.stable_steps) as tell:
-            trace = play_long(
-                world,
-                options.stable_steps,
-                options.seed,
-                tell,
-                sampling_steps=steps,
-                **options.imagination,
-            )
+            trace = play_long(world, options.stable_steps, options.seed, tell, **settings)
         results = judge(trace, usual)
         results["by_length"] = by_length(
             trace.statistics, trace.seconds, trace.frames, range_of_training, real, space
         )
+        # After the long episode, whose memory is watched: these make environments of their own.
+        results["determinism"] = measure_determinism(world, options.seed, **settings)
+        results["throughput"] = measure_throughput(world, options.seed, **settings)
         by_steps[str(steps)], traces[str(steps)] = results, trace
     document = write_benchmark(
         out / "stability.json",
@@ -114,7 +115,7 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
             "policy": "random",
         },
         results={"by_steps": by_steps},
-        seconds=float(sum(trace.seconds.sum() for trace in traces.values())),
+        seconds=time.perf_counter() - started,
     )
     can_plot = options.pictures and has_matplotlib(console)
     for name, results in document["results"]["by_steps"].items():
@@ -171,6 +172,7 @@ def judge(trace: Trace, usual: np.ndarray) -> dict[str, Any]:
     low, high = usual_range(usual)
     smallest, largest = usual.min(0), usual.max(0)
     seen = trace.statistics
+    within = (seen >= low) & (seen <= high)
     figures = {}
     for i, name in enumerate(STATISTICS):
         values = seen[:, i]
@@ -179,7 +181,7 @@ def judge(trace: Trace, usual: np.ndarray) -> dict[str, Any]:
             "training": [float(smallest[i]), float(low[i]), float(high[i]), float(largest[i])],
             "first_tenth_mean": float(values[:tenth].mean()),
             "last_tenth_mean": float(values[-tenth:].mean()),
-            "share_in_usual_range": float(((values >= low[i]) & (values <= high[i])).mean()),
+            "share_in_usual_range": float(within[:, i].mean()),
             "share_in_full_range": float(((values >= smallest[i]) & (values <= largest[i])).mean()),
         }
     settled = trace.memory_mb[int(len(trace.memory_mb) * WARM_UP) :]
@@ -194,6 +196,7 @@ def judge(trace: Trace, usual: np.ndarray) -> dict[str, Any]:
             "growth_per_1000_steps": growth(settled, CHECK_EVERY),
         },
         "statistics": figures,
+        "divergence": divergence_times(within, STATISTICS),
         "usual_range": [OUTER, 1 - OUTER],
     }
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from benchmarks.frame_statistics import STATISTICS, usual_range
 from benchmarks.plotting import COLOURS, GREY, figure, save
 from benchmarks.stability import CHECK_EVERY, Trace
+from benchmarks.stability_words import sentences, time_of_leaving
 from world_model.provenance import Provenance, image_arguments
 from world_model.storage import atomic_file
 
@@ -27,7 +28,8 @@ def table(results: Mapping[str, Any], title: str) -> Table:
         box=SIMPLE_HEAD,
     )
     result.add_column("of a frame", no_wrap=True)
-    for column in ("training 0.5 to 99.5 %", "first tenth", "last tenth", "in that range"):
+    for column in ("training 0.5 to 99.5 %", "first tenth", "last tenth", "in that range",
+                   "left for good"):  # fmt: skip
         result.add_column(column, justify="right")
     for name, part in results["statistics"].items():
         result.add_row(
@@ -36,6 +38,7 @@ def table(results: Mapping[str, Any], title: str) -> Table:
             f"{part['first_tenth_mean']:.1f}",
             f"{part['last_tenth_mean']:.1f}",
             f"{part['share_in_usual_range']:.1%}",
+            time_of_leaving(results, name),
         )
     memory = results["memory_mb"]
     result.caption = (
@@ -44,6 +47,7 @@ def table(results: Mapping[str, Any], title: str) -> Table:
         f"{results['bad_numbers']} checks with NaN or infinity; {results['frozen_share']:.1%} of "
         f"frames equal to the one before; {results['frames_per_second']:.0f} frames/s."
     )
+    result.caption = "\n".join([result.caption, *sentences(results)])
     return result
 
 

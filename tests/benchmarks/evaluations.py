@@ -264,8 +264,23 @@ def uncertainty(auroc: float = 0.9) -> dict[str, Any]:
     return {"frames": {"uncertainty": sign(auroc), "steps_imagined": sign(0.6)}, "outcomes": {}}
 
 
-def stability(share: float = 0.99) -> dict[str, Any]:
-    """Results of one episode."""
+def diverged(step: int | None) -> dict[str, Any]:
+    """What was found of when one episode left the usual range for good."""
+    times = {"mean": None, "change": step}
+    return {"window": 100, "least": 0.5, "overall": step, "statistics": times}
+
+
+def repeated(first: int | None = None, apart: int = 0, why_not: str = "") -> dict[str, Any]:
+    """What was found where the same was played again: all equal up to the step ``first``."""
+    share = 1.0 if first is None else first / 64
+    again = {"equal_share": share, "equal_frames": share,
+             "first_different": first, "largest_difference": apart}  # fmt: skip
+    beside = {"why_not": why_not} if why_not else {"streams": 4, **again}
+    return {"steps": 64, "again": again, "beside_others": beside}
+
+
+def stability(share: float = 0.99, **found: Any) -> dict[str, Any]:
+    """Results of one episode; those of ``found``, which earlier releases did not ask for, too."""
     part = {
         "training": [0.0, 1.0, 9.0, 10.0],
         "first_tenth_mean": 5.0,
@@ -282,6 +297,7 @@ def stability(share: float = 0.99) -> dict[str, Any]:
             {"first": 1, "last": 1000, "frames_per_second": 50.0, "share_in_usual_range": share,
              "frechet": None}
         ],
+        **found,
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ with one fault each: a metric must see its fault.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -119,8 +119,8 @@ class State:
         return self._map(lambda tensor: tensor[indices])
 
     def scatter(self, indices: torch.Tensor, other: State) -> State:
-        for mine, theirs in ((self.seeds, other.seeds), (self.place, other.place)):
-            mine[indices] = theirs
+        for field in fields(self):
+            getattr(self, field.name)[indices] = getattr(other, field.name)
         return self
 
     def to(self, device: Any) -> State:
@@ -175,7 +175,8 @@ class SlidingWorld:
     frozen: no frame differs from the last; deaf: the ball moves right whatever is done; blind: no
     ball; random: a coin decides its way; fading: darker with every step; drifting: redder, less
     blue; memorised: one future, from any context; shifted: rewards come a step late; endless:
-    nothing ever ends; generous: standing at the left edge, which earns nothing, pays 1 a step.
+    nothing ever ends; generous: standing at the left edge, which earns nothing, pays 1 a step;
+    unseeded: from the twentieth step on dice that no seed throws decide the ball's way.
 
     Args:
         fault: one of these.
@@ -221,7 +222,7 @@ class SlidingRollout:
     device = torch.device("cpu")
 
     def __init__(self, world: SlidingWorld) -> None:
-        self.world = world
+        self.world, self.dice = world, np.random.default_rng()
 
     def begin(self, contexts: Context, seeds: torch.Tensor) -> State:
         place = torch.from_numpy(read(contexts.frames[:, -1].numpy()))
@@ -238,6 +239,9 @@ class SlidingRollout:
             move = (((mixed ^ (mixed >> 15)) * 0x2C1B3C6D >> 20) & 1) * 2 - 1
         if fault in ("frozen", "deaf"):
             move = torch.full_like(move, int(fault == "deaf"))
+        if fault == "unseeded":
+            thrown = torch.from_numpy(self.dice.integers(2, size=len(move)) * 2 - 1)
+            move = torch.where(state.steps >= 20, thrown, move)
         place = (state.place + move).clamp(0, PLACES - 1)
         if fault == "memorised":
             place = MEMORY[state.steps % len(MEMORY)]

@@ -35,14 +35,20 @@ EXPECTED = {
     "rewards a step late": REWARDS | {"return until the end: error"},
     "never ends": ENDS | {"steps lived: error"},
     "colours drift": FRAMES - {"PSNR, first step"}
-    | {"brightness in its usual range", "counterfactual: PSNR of what changed"},
+    | {"brightness in its usual range", "counterfactual: PSNR of what changed"}
+    | {"step at which it diverges"},
     "one memorised future": ASTRAY,
     "coin decides": ASTRAY,
     "no ball": FRAMES
     | CONTROL
     | TRUTH
-    | {"frames equal to the last", "brightness in its usual range"},
+    | {"frames equal to the last", "brightness in its usual range", "step at which it diverges"},
     "overcautious": ENDS | OVER_THE_CLIP,
+    # Clips are over before the first throw: that it is another future each time nothing else sees.
+    "dice without a seed": {
+        "steps that are equal when played again",
+        "frames that are equal beside others",
+    },
 }
 
 

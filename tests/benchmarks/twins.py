@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks import controllability, fidelity_measures, outcomes, probes, stability
 from benchmarks.clips import Clips, cut_clips, remember_the_past
 from benchmarks.counterfactual import RealFutures, measure_counterfactual, play_courses
+from benchmarks.determinism import measure_determinism
 from benchmarks.dreaming import imagine_shuffled, imagine_true, sample_futures, watch
 from benchmarks.fidelity_measures import KnownClass, find_classes
 from benchmarks.frame_statistics import frame_statistics_of
@@ -44,6 +45,7 @@ TWINS: dict[str, SlidingWorld] = {
     "coin decides": SlidingWorld("random", eye=True),
     "no ball": SlidingWorld("blind", eye=True),
     "overcautious": SlidingWorld(hazard=0.5, eye=True),
+    "dice without a seed": SlidingWorld("unseeded", eye=True),
 }
 
 
@@ -160,6 +162,15 @@ METRICS: dict[str, Metric] = {
     "brightness in its usual range": Metric(
         "stability", "statistics/mean/share_in_full_range", lambda share: share > 0.95, "above 95 %"
     ),
+    "step at which it diverges": Metric(
+        "stability", "divergence/overall", lambda step: step is None, "none"
+    ),
+    "steps that are equal when played again": Metric(
+        "stability", "determinism/again/equal_share", lambda share: share == 1, "all"
+    ),
+    "frames that are equal beside others": Metric(
+        "stability", "determinism/beside_others/equal_frames", lambda share: share == 1, "all"
+    ),
 }
 
 
@@ -211,7 +222,8 @@ def measure(bench: Bench, world: SlidingWorld) -> dict[str, Any]:
     assert seen is not None
     figures["outcomes"]["real_frames"] = plain(outcomes.score(seen, bench.clips, 0.5))
     trace = stability.play_long(world, LONG, seed=0)
-    figures["stability"] = plain(stability.judge(trace, bench.usual))
+    again = measure_determinism(world, seed=0)
+    figures["stability"] = plain(stability.judge(trace, bench.usual) | {"determinism": again})
     return figures
 
 
