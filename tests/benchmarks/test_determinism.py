@@ -130,6 +130,17 @@ def test_somebody_elses_is_asked_what_it_can_answer(make):
     assert "worlds of this project only" in found["beside_others"]["why_not"]
 
 
+def test_a_batch_that_was_made_anew_is_closed():
+    world = batch(game=Silent, endless=True)
+    env = world.fresh_env()
+    assert env.env is not world.player.env
+    env.close()
+    assert env.env.closed
+    world.endless_env().close()
+    assert not world.player.env.closed  # it belongs to the world
+    world.close()
+
+
 def test_somebody_elses_dice_are_caught():
     world = batch(game=Unseeded, endless=True)
     found = measure_determinism(world, seed=5)["again"]

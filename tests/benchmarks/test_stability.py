@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -173,6 +174,19 @@ def test_what_earlier_releases_did_not_ask_is_not_shown(tmp_path):
     (row,) = (row for row in rows if row.title.startswith("step from which frames"))
     assert row.figures[0] is None
     assert row.figures[1].short == "312"
+
+
+MEASURED = Path(__file__).resolve().parents[2] / "benchmarks" / "measured"
+
+
+@pytest.mark.parametrize("path", sorted(MEASURED.glob("evaluation*/")), ids=lambda path: path.name)
+def test_what_was_measured_by_earlier_releases_can_be_read(path):
+    section, card, found = shown(path)
+    assert "in one episode" in found.lower()
+    assert "By length" in section
+    assert "frames per second, end to end, of one stream | " in card
+    (_, rows) = side_by_side([read_folder(path), read_folder(path)])["stability"]
+    assert all(figure is not None for row in rows for figure in row.figures)
 
 
 def test_determinism_is_shown_everywhere(tmp_path):
