@@ -26,6 +26,7 @@ from world_model.action_spec import ActionSpec
 from world_model.embeddings import ActionEmbedding
 from world_model.errors import ActionError, DataError
 from world_model.outcome_config import OutcomeConfig
+from world_model.vector_linear import VectorLinear, each_by_itself
 
 
 @dataclass(frozen=True)
@@ -84,26 +85,26 @@ class OutcomeModel(nn.Module):
         self.embed = nn.Sequential(
             *levels,
             nn.Flatten(),
-            nn.Linear(previous * height * width, config.embedding),
+            VectorLinear(previous * height * width, config.embedding),
             nn.LayerNorm(config.embedding),
             nn.SiLU(),
             nn.Dropout(config.dropout),
         )
         inputs = config.embedding + config.action_embedding + 1
-        self.input_gates = nn.Linear(inputs, 3 * config.hidden)
-        self.hidden_gates = nn.Linear(config.hidden, 3 * config.hidden)
+        self.input_gates = VectorLinear(inputs, 3 * config.hidden)
+        self.hidden_gates = VectorLinear(config.hidden, 3 * config.hidden)
         nn.init.orthogonal_(self.hidden_gates.weight)
         # Begin by remembering: the update gate keeps most of the old state.
         nn.init.constant_(self.hidden_gates.bias[config.hidden : 2 * config.hidden], 1.0)
 
         self.reward_head = _head(config, config.hidden, len(config.reward_support))
         self.termination_trunk = _trunk(config, config.hidden + config.action_embedding + 1)
-        self.termination_out = nn.Linear(config.head, 1)
+        self.termination_out = VectorLinear(config.head, 1)
         self._bins = [len(support) for support in (*config.state_supports, *config.change_supports)]
         self._next_bins = [len(support) for support in config.change_supports]
         if config.state_names:
             self.state_head = _head(config, config.hidden, sum(self._bins))
-            self.next_change_out = nn.Linear(config.head, sum(self._next_bins))
+            self.next_change_out = VectorLinear(config.head, sum(self._next_bins))
 
         self.register_buffer("termination_scale", torch.ones(()))
         self.register_buffer("termination_bias", torch.zeros(()))
@@ -274,7 +275,12 @@ class OutcomeModel(nn.Module):
 
     def features(self, frames: Tensor) -> Tensor:
         """What the model sees in frames uint8 (N, H, W, 3): (N, embedding)."""
-        return self.embed(frames.permute(0, 3, 1, 2).float() / 127.5 - 1)
+        images = frames.permute(0, 3, 1, 2).float() / 127.5 - 1
+        if len(images) == 1 and each_by_itself(images):
+            # A single image is convolved in another order than one of several, with another last
+            # digit; so it is given company.
+            return self.embed(images.expand(2, -1, -1, -1))[:1]
+        return self.embed(images)
 
     # -- parts ---------------------------------------------------------------------------------
 
@@ -332,12 +338,12 @@ class OutcomeModel(nn.Module):
 
 
 def _trunk(config: OutcomeConfig, inputs: int) -> nn.Sequential:
-    layers = (nn.Linear(inputs, config.head), nn.LayerNorm(config.head), nn.SiLU())
+    layers = (VectorLinear(inputs, config.head), nn.LayerNorm(config.head), nn.SiLU())
     return nn.Sequential(*layers, nn.Dropout(config.dropout))
 
 
 def _head(config: OutcomeConfig, inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(*_trunk(config, inputs), nn.Linear(config.head, outputs))
+    return nn.Sequential(*_trunk(config, inputs), VectorLinear(config.head, outputs))
 
 
 def _clock(age: Tensor) -> Tensor:

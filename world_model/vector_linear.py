@@ -18,13 +18,18 @@ class VectorLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, ..., in_features) to (B, ..., out_features)."""
-        together = x.device.type != "cpu" or x.dtype != torch.float32 or x.ndim < 3
-        if together or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if x.ndim < 2 or not each_by_itself(x):
             return super().forward(x)
         weight = self.weight.t().expand(len(x), -1, -1)
-        vectors = x.flatten(1, -2)
+        vectors = x.reshape(len(x), -1, x.shape[-1])
         if self.bias is None:
             out = torch.bmm(vectors, weight)
         else:
             out = torch.baddbmm(self.bias, vectors, weight)
-        return out.unflatten(1, x.shape[1:-1])
+        return out.reshape(*x.shape[:-1], self.out_features)
+
+
+def each_by_itself(x: Tensor) -> bool:
+    """Whether what is computed of ``x`` (B, ...) is to be so for each row of the batch alone."""
+    exact = x.device.type == "cpu" and x.dtype == torch.float32
+    return exact and not torch.is_grad_enabled() and not torch.compiler.is_compiling()

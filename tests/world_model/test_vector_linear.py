@@ -14,7 +14,7 @@ def layer(bias: bool = True) -> VectorLinear:
     return VectorLinear(192, 1152, bias=bias)
 
 
-@pytest.mark.parametrize("shape", [(1,), (2,), (3, 2)])
+@pytest.mark.parametrize("shape", [(), (1,), (2,), (3, 2)])
 @pytest.mark.parametrize("bias", [True, False])
 @torch.no_grad()
 def test_no_bit_depends_on_the_batch(shape, bias):
