@@ -44,6 +44,8 @@ def _frames_table(results: Mapping[str, Any], title: str) -> Table:
     section(table, "PSNR, dB", results["psnr"], horizons)
     section(table, "gain over, dB", results["psnr_gain_over"], horizons)
     section(table, "PSNR, changed, dB", results["psnr_changed"], horizons)
+    if "ssim" in results:  # not in results of earlier releases
+        section(table, "SSIM", results["ssim"], horizons, digits=3)
     if "samples" in results:
         samples = results["samples"]
         section(table, f"PSNR, {samples['clips']} clips", samples["psnr"], horizons)
@@ -53,7 +55,8 @@ def _frames_table(results: Mapping[str, Any], title: str) -> Table:
     table.caption = (
         "Beside the model: itself under the actions of other clips, the last frame repeated, its "
         "own prediction blurred. Changed: pixels that differ from the last frame, in truth or in "
-        "imagination. Energy score in grey levels, lower is better."
+        "imagination. SSIM: likeness of structure, 1 where frames are equal. Energy score in grey "
+        "levels, lower is better."
     )
     return table
 
@@ -136,6 +139,8 @@ def plot(results: Mapping[str, Any], path: Path) -> None:
             lines = {who: result[key] for who, result in part["presence"].items()}
             curves(ax, lines, f"{name}: {key}", "")
             ax.set_ylim(0, 1.02)
+    if "ssim" in results:
+        curves(axes[1, 2], results["ssim"], "SSIM", "")
     save(fig, path)
 
 

@@ -46,6 +46,8 @@ def fidelity_section(folder: EvaluationFolder, steps: str) -> Html:
     add(results["psnr"], "PSNR of whole frames", "dB")
     add(results["psnr_gain_over"], "PSNR gained over", "dB")
     add(results["psnr_changed"], "PSNR of the pixels that changed", "dB")
+    if "ssim" in results:
+        shown.append(curve_with_numbers(results["ssim"], "SSIM", "", n, digits=3))
     if "samples" in results:
         samples = results["samples"]
         of = [f"{samples['clips']} clips"] * count

@@ -113,6 +113,8 @@ def _fidelity(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterat
                         ("shuffled_actions", "itself under other actions")):  # fmt: skip
         curve = results["psnr_gain_over"][name]
         yield from at(f"gain.{name}", f"PSNR gained over {title}", "dB", curve, "higher")
+    if "ssim" in results:  # not in results of earlier releases
+        yield from at("ssim", "SSIM", "", results["ssim"]["model"], "higher", digits=3)
     changed = results["psnr_changed"]["model"]
     yield from at("changed", "PSNR of the pixels that changed", "dB", changed, "higher")
     if "samples" in results:

@@ -37,6 +37,14 @@ def fidelity(psnr: float = 30.0, gain: float = 2.0, balls: float = 1.0, recall: 
             "blurred": curve(1.0),
         },
         "psnr_changed": {"model": curve(psnr - 5)},
+        "ssim": {
+            who: curve(value, 0.01)
+            for who, value in (
+                ("model", psnr / 40),
+                ("shuffled_actions", 0.6),
+                ("repeat_last", 0.5),
+            )
+        },
         "counts": {"clips": [40] * HORIZON, "episodes": [episodes] * HORIZON},
         "samples": {
             "clips": 8,
@@ -44,7 +52,11 @@ def fidelity(psnr: float = 30.0, gain: float = 2.0, balls: float = 1.0, recall: 
             "energy_score": {"samples": curve(5.0)},
         },
         "small_things": {
-            "ball": {"rmse_inside": {"model": curve(20.0)}, "presence": presence},
+            "ball": {
+                "rmse_inside": {"model": curve(20.0)},
+                "presence": presence,
+                "detector_on_real_frames": dict.fromkeys(("precision", "recall"), interval(1.0)),
+            },
         },
         "long_rollouts": {
             "rollouts": 12,
@@ -59,6 +71,15 @@ def fidelity(psnr: float = 30.0, gain: float = 2.0, balls: float = 1.0, recall: 
             },
         },
     }
+
+
+NEW = ("ssim",)
+"""Parts of the results of fidelity that earlier releases did not write."""
+
+
+def older(results: dict[str, Any]) -> dict[str, Any]:
+    """The same results of fidelity as earlier releases wrote them."""
+    return {key: part for key, part in results.items() if key not in NEW}
 
 
 def outcomes(

@@ -57,11 +57,22 @@ def test_worlds_side_by_side(tmp_path):
     assert [f.interval["estimate"] for f in psnr.figures] == [30, 20]
     assert psnr.best == 0
     assert by_title["energy score, step 4, grey levels"].best is None  # equal
+    ssim = by_title["SSIM, step 4"]
+    assert [f.interval["estimate"] for f in ssim.figures] == [0.75, 0.5]
+    assert ssim.best == 0
     better, worse = made.outcomes(), made.outcomes(ends=1.05)
     _, rows = side_by_side(two(tmp_path / "ends", better, worse, "outcomes"))["outcomes"]
     by_title = {row.title: row for row in rows}
     ends = "ends of episodes expected on imagined frames, as a multiple of the real ones"
     assert by_title[ends].best is None  # 1 and 1.05: overlap
+
+
+def test_what_an_earlier_release_did_not_measure_is_left_open(tmp_path):
+    _, rows = side_by_side(two(tmp_path, made.fidelity(), made.older(made.fidelity())))["fidelity"]
+    by_title = {row.title: row for row in rows}
+    assert by_title["SSIM, step 4"].figures[1] is None
+    assert by_title["SSIM, step 4"].best is None
+    assert None not in by_title["PSNR, step 4, dB"].figures
 
 
 def test_numbers_of_steps_are_columns(tmp_path):
@@ -125,7 +136,7 @@ def test_the_page(tmp_path):
     page = Page(content)
     assert "good@1 beside bad@1" in page.words
     best = [attrs for attrs in page.all("td") if attrs.get("class") == "best"]
-    assert len(best) == 4  # PSNR, and PSNR of what changed, each at steps 1 and 4
+    assert len(best) == 6  # PSNR, SSIM, and PSNR of what changed, each at steps 1 and 4
     assert "stability was measured in" in page.words
     assert "src=" not in content
 

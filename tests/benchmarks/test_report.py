@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from benchmarks import fidelity
+from benchmarks import fidelity, fidelity_report
 from benchmarks.evaluation_folder import command_of, find_evaluation, read_folder
 from benchmarks.report import headlines, render_report, write_report
 from tests.benchmarks import evaluations as made
@@ -90,7 +90,19 @@ def test_every_curve_has_its_numbers(folder):
     page = Page(render_report(read_folder(folder)))
     assert page.words.count("PSNR of whole frames") >= 2  # the chart and the table
     assert "30.00 [29.90, 30.10]" in page.words
-    assert sum(a.get("role") == "img" for a in page.all("svg")) == 12
+    assert sum(a.get("role") == "img" for a in page.all("svg")) == 13
+    assert "SSIM, 95 % intervals" in page.words
+    assert "0.750 [0.740, 0.760]" in page.words
+
+
+def test_results_of_earlier_releases_have_a_page_too(tmp_path):
+    made.write(tmp_path, "fidelity", made.older(made.fidelity()))
+    page = Page(render_report(read_folder(tmp_path)))
+    assert "PSNR of whole frames" in page.words
+    assert "SSIM" not in page.words
+    tables = fidelity_report.tables(made.older(made.fidelity()), "title")
+    fidelity_report.plot(made.older(made.fidelity()), tmp_path / "plot.png")
+    assert len(tables) == 3
 
 
 def test_how_to_repeat_it(folder):

@@ -105,6 +105,7 @@ METRICS: dict[str, Metric] = {
     "gain over the last frame": Metric(
         "fidelity", "psnr_gain_over/repeat_last/-1", _positive, "interval above 0"
     ),
+    "SSIM, last step": Metric("fidelity", "ssim/model/-1", _one, "1"),
     "energy score": Metric("fidelity", "samples/energy_score/samples/-1", _zero, "0"),
     "ball: recall": Metric("fidelity", "small_things/ball/presence/model/recall/-1", _one, "1"),
     "ball: error inside": Metric("fidelity", "small_things/ball/rmse_inside/model/-1", _zero, "0"),
