@@ -25,6 +25,7 @@ from benchmarks.opening import open_world
 from benchmarks.plotting import has_matplotlib
 from benchmarks.progress import counting
 from benchmarks.results import closing_words
+from benchmarks.teacher_forced import frames_to_force, measure_teacher_forced
 from benchmarks.training_budget import TrainingBudget
 from nfd_env.loading import resolve_device
 from world_model.errors import NFDError
@@ -179,6 +180,7 @@ def run(
     for steps in held_out.steps:
         rollout = held_out.rollout(steps)
         total = held_out.frames_to_dream(steps, shuffled=True) + _frames(options, clips, long_clips)
+        total += frames_to_force(rollout, clips)
         with counting(console, f"{steps} sampling steps", total) as tell:
             dream, shuffled = held_out.dream(steps, tell), held_out.shuffled(steps, tell)
             results, long_frames = measure_all(
@@ -193,6 +195,9 @@ def run(
                 seed=options.seed,
                 batch=options.batch,
                 on_frames=tell,
+            )
+            results["teacher_forced"] = measure_teacher_forced(
+                rollout, clips, dream.frames, options.seed, batch=options.batch, on_frames=tell
             )
         results |= measure_learned(networks, clips, dream.frames, shuffled, options.batch)
         by_steps[str(steps)] = results

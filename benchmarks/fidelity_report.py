@@ -20,6 +20,8 @@ NAMES = {
     "repeat_last": "last frame",
     "real_frames": "real frames",
     "real_halves": "real halves",
+    "one_step": "one step from real frames",
+    "free_running": "free-running",
 }
 USUAL = 2_048
 """Clips that published video distances are mostly of."""
@@ -46,6 +48,10 @@ def _frames_table(results: Mapping[str, Any], title: str) -> Table:
     section(table, "PSNR, changed, dB", results["psnr_changed"], horizons)
     if "ssim" in results:  # not in results of earlier releases
         section(table, "SSIM", results["ssim"], horizons, digits=3)
+    forced = results.get("teacher_forced", {"why_not": ""})
+    if "why_not" not in forced:
+        section(table, "teacher-forced, PSNR, dB", forced["psnr"], horizons)
+        section(table, "teacher-forced, SSIM", forced["ssim"], horizons, digits=3)
     if "samples" in results:
         samples = results["samples"]
         section(table, f"PSNR, {samples['clips']} clips", samples["psnr"], horizons)
@@ -58,7 +64,18 @@ def _frames_table(results: Mapping[str, Any], title: str) -> Table:
         "imagination. SSIM: likeness of structure, 1 where frames are equal. Energy score in grey "
         "levels, lower is better."
     )
+    table.caption += f" {words_on_forced(forced)}"
     return table
+
+
+def words_on_forced(forced: Mapping[str, Any]) -> str:
+    """What one step from real frames tells, or why there is none."""
+    if "why_not" in forced:
+        return f"Not teacher-forced: {forced['why_not']}." if forced["why_not"] else ""
+    return (
+        "Teacher-forced: each frame imagined in one step from the real ones before it, so what "
+        "free-running loses beside it are errors that accumulated."
+    )
 
 
 def _fvd_table(found: Mapping[str, Any]) -> Table:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.evaluation_folder import EvaluationFolder
-from benchmarks.fidelity_report import NAMES, words_on_fvd
+from benchmarks.fidelity_report import NAMES, words_on_forced, words_on_fvd
 from benchmarks.fidelity_report import text as interval_text
 from benchmarks.html_charts import Line, curves, scatter
 from benchmarks.html_page import (
@@ -48,6 +48,11 @@ def fidelity_section(folder: EvaluationFolder, steps: str) -> Html:
     add(results["psnr_changed"], "PSNR of the pixels that changed", "dB")
     if "ssim" in results:
         shown.append(curve_with_numbers(results["ssim"], "SSIM", "", n, digits=3))
+    forced = results.get("teacher_forced", {"why_not": ""})
+    if "why_not" not in forced:
+        add(forced["psnr"], "PSNR, teacher-forced and free-running", "dB")
+        title = "SSIM, teacher-forced and free-running"
+        shown.append(curve_with_numbers(forced["ssim"], title, "", n, digits=3))
     if "samples" in results:
         samples = results["samples"]
         of = [f"{samples['clips']} clips"] * count
@@ -74,6 +79,7 @@ def fidelity_section(folder: EvaluationFolder, steps: str) -> Html:
             "episodes."
         ),
         fill('<div class="grid">$it</div>', it=join(shown)),
+        paragraph(words_on_forced(forced), "soft") if "teacher_forced" in results else "",
         _video_distance(results["fvd"]) if "fvd" in results else "",
         details("The main figures", figures_table(figures, "95 % intervals over episodes")),
     )
@@ -105,6 +111,8 @@ def curve_with_numbers(
     rows = [
         [str(h + 1), *(interval_text(curve[h], digits) for curve in part.values()), n[h]]
         for h in range(len(n))
+        # Steps that were not looked at, or that no clip knows.
+        if any(curve[h]["estimate"] is not None for curve in part.values())
     ]
     header = ["step", *map(_label, part), "n"]
     chart = curves(lines, title, "steps imagined", unit, y_range)

@@ -115,6 +115,15 @@ def _fidelity(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterat
         yield from at(f"gain.{name}", f"PSNR gained over {title}", "dB", curve, "higher")
     if "ssim" in results:  # not in results of earlier releases
         yield from at("ssim", "SSIM", "", results["ssim"]["model"], "higher", digits=3)
+    forced = results.get("teacher_forced", {"why_not": ""})
+    if "why_not" not in forced:
+        curve = forced["psnr"]["one_step"]
+        yield from at("forced", "PSNR of one step from real frames", "dB", curve, "higher")
+        curve = forced["accumulated"]["psnr"]
+        yield from at("accumulated", "PSNR lost to accumulated errors", "dB", curve, "lower")
+        curve = forced["ssim"]["one_step"]
+        yield from at("forced.ssim", "SSIM of one step from real frames", "", curve, "higher",
+                      digits=3)  # fmt: skip
     changed = results["psnr_changed"]["model"]
     yield from at("changed", "PSNR of the pixels that changed", "dB", changed, "higher")
     if "samples" in results:

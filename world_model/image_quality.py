@@ -43,7 +43,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     c_1, c_2 = (K_1 * 255) ** 2, (K_2 * 255) ** 2
     brightness = (2 * mean_x * mean_y + c_1) / (mean_x**2 + mean_y**2 + c_1)
     structure = (2 * covariance + c_2) / (variance_x + variance_y + c_2)
-    return (brightness * structure).mean((1, 2)).unflatten(0, (len(a), -1)).mean(1)
+    return (brightness * structure).mean((1, 2)).unflatten(0, (len(a), a.shape[-1])).mean(1)
 
 
 def _window_at_every_place(side: int, size: int, device: torch.device) -> Tensor:

@@ -72,6 +72,7 @@ def test_what_an_earlier_release_did_not_measure_is_left_open(tmp_path):
     by_title = {row.title: row for row in rows}
     assert by_title["SSIM, step 4"].figures[1] is None
     assert by_title["SSIM, step 4"].best is None
+    assert by_title["PSNR of one step from real frames, step 4, dB"].figures[1] is None
     assert None not in by_title["PSNR, step 4, dB"].figures
 
 
@@ -136,7 +137,9 @@ def test_the_page(tmp_path):
     page = Page(content)
     assert "good@1 beside bad@1" in page.words
     best = [attrs for attrs in page.all("td") if attrs.get("class") == "best"]
-    assert len(best) == 6  # PSNR, SSIM, and PSNR of what changed, each at steps 1 and 4
+    assert (
+        len(best) == 8
+    )  # PSNR (also of one step), SSIM, and PSNR of what changed, each at steps 1 and 4
     assert "stability was measured in" in page.words
     assert "src=" not in content
 

@@ -80,6 +80,7 @@ def test_tables_show_every_curve(perfect):
     rows = results["psnr"].keys() | set()
     sections = ("psnr", "psnr_gain_over", "psnr_changed", "ssim")
     expected = sum(1 + len(results[name]) for name in sections)
+    expected += sum(1 + len(results["teacher_forced"][name]) for name in ("psnr", "ssim"))
     expected += sum(1 + len(part) for k, part in results["samples"].items() if k != "clips")
     assert tables[0].row_count == expected
     assert {"model", "repeat_last", "shuffled_actions"} <= rows

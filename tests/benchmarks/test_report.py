@@ -90,9 +90,13 @@ def test_every_curve_has_its_numbers(folder):
     page = Page(render_report(read_folder(folder)))
     assert page.words.count("PSNR of whole frames") >= 2  # the chart and the table
     assert "30.00 [29.90, 30.10]" in page.words
-    assert sum(a.get("role") == "img" for a in page.all("svg")) == 13
+    assert sum(a.get("role") == "img" for a in page.all("svg")) == 15
     assert "SSIM, 95 % intervals" in page.words
     assert "0.750 [0.740, 0.760]" in page.words
+    forced = page.words.split("PSNR, teacher-forced and free-running, 95 % intervals")[1]
+    row = "33.00 [32.90, 33.10] 30.00 [29.90, 30.10] 40 clips of 20 episodes"
+    assert f"1 {row} 2 {row} 4 {row}" in forced  # step 3 was not looked at
+    assert "are errors that accumulated" in page.words
 
 
 def test_results_of_earlier_releases_have_a_page_too(tmp_path):
@@ -100,6 +104,7 @@ def test_results_of_earlier_releases_have_a_page_too(tmp_path):
     page = Page(render_report(read_folder(tmp_path)))
     assert "PSNR of whole frames" in page.words
     assert "SSIM" not in page.words
+    assert "eacher-forced" not in page.words
     tables = fidelity_report.tables(made.older(made.fidelity()), "title")
     fidelity_report.plot(made.older(made.fidelity()), tmp_path / "plot.png")
     assert len(tables) == 3
@@ -235,6 +240,16 @@ def test_actions_and_what_is_true_have_sections(folder):
         assert sum(label.startswith(f"{title}:") for label in labels) == 1
     reading = next(label for label in labels if label.startswith("reading"))
     assert "imagined 0.7 at 1, 0.7 at 4; real frames (ceiling) 0.75" in reading
+
+
+def test_what_cannot_be_teacher_forced_says_why(tmp_path):
+    results = made.fidelity()
+    results["teacher_forced"] = {"why_not": "it begins <nowhere> else"}
+    made.write(tmp_path, "fidelity", results)
+    words = Page(render_report(read_folder(tmp_path))).words
+    assert "Not teacher-forced: it begins <nowhere> else." in words
+    frames = fidelity_report.tables(results, "title")[0]
+    assert "Not teacher-forced: it begins <nowhere> else." in frames.caption
 
 
 def test_what_was_not_read_says_why(tmp_path):

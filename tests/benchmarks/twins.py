@@ -23,6 +23,7 @@ from benchmarks.inverse_dynamics import ActionReader, choices, score_reading, tr
 from benchmarks.real_games import RealGames
 from benchmarks.results import plain
 from benchmarks.state_probe import StateProbe, find_quantities, train_probe
+from benchmarks.teacher_forced import measure_teacher_forced
 from tests.benchmarks.sliding import SPEC, SlidingWorld, make_dataset
 from tests.benchmarks.sliding_game import SlidingGame
 from world_model.data import open_store
@@ -106,6 +107,15 @@ METRICS: dict[str, Metric] = {
         "fidelity", "psnr_gain_over/repeat_last/-1", _positive, "interval above 0"
     ),
     "SSIM, last step": Metric("fidelity", "ssim/model/-1", _one, "1"),
+    "one step from real frames: PSNR": Metric(
+        "fidelity", "teacher_forced/psnr/one_step/-1", _equal_frames, "58.9 dB at the last step"
+    ),
+    "one step from real frames: SSIM": Metric(
+        "fidelity", "teacher_forced/ssim/one_step/-1", _one, "1 at the last step"
+    ),
+    "PSNR lost to accumulated errors": Metric(
+        "fidelity", "teacher_forced/accumulated/psnr/-1", _zero, "0 at the last step"
+    ),
     "energy score": Metric("fidelity", "samples/energy_score/samples/-1", _zero, "0"),
     "ball: recall": Metric("fidelity", "small_things/ball/presence/model/recall/-1", _one, "1"),
     "ball: error inside": Metric("fidelity", "small_things/ball/rmse_inside/model/-1", _zero, "0"),
@@ -170,6 +180,8 @@ IMAGINED = {
     if metric.part != "stability" and not metric.place.startswith("real_frames/")
 }
 """Those that need neither an eye for real frames nor endless episodes."""
+TEACHER_FORCED = {n for n, metric in METRICS.items() if metric.place.startswith("teacher_forced/")}
+"""Those of worlds that can begin anywhere within a clip."""
 
 
 @dataclass(frozen=True)
@@ -223,6 +235,7 @@ def measure_imagined(bench: Bench, rollout: Any) -> dict[str, Any]:
     frames = fidelity_measures.measure_frames(clips, dream.frames, shuffled)
     some = clips.take(np.arange(0, len(clips), 5))
     frames["samples"] = fidelity_measures.measure_samples(some, sample_futures(rollout, some, 3, 1))
+    frames["teacher_forced"] = measure_teacher_forced(rollout, clips, dream.frames, 0)
     frames["small_things"] = fidelity_measures.measure_small_things(
         clips, dream.frames, bench.classes
     )
