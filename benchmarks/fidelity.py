@@ -19,6 +19,7 @@ from rich.console import Console
 
 from benchmarks.clips import Clips, clips_from_starts
 from benchmarks.fidelity_measures import find_classes, measure_all
+from benchmarks.frechet import FeatureSpace, measure_frechet, spread_frames
 from benchmarks.held_out import HeldOut, find_out, open_held_out
 from benchmarks.learned_distances import load_networks, measure_learned
 from benchmarks.opening import open_world
@@ -175,6 +176,8 @@ def run(
         horizon=options.horizon,
         device=resolve_device(options.device),
     )
+    outcome = getattr(world, "outcome", None)
+    space = None if outcome is None else FeatureSpace.of(outcome, spread_frames(store))
     by_steps: dict[str, Any] = {}
     out = held_out.out
     for steps in held_out.steps:
@@ -199,6 +202,9 @@ def run(
             results["teacher_forced"] = measure_teacher_forced(
                 rollout, clips, dream.frames, options.seed, batch=options.batch, on_frames=tell
             )
+        forecasts = {"model": dream.frames, "shuffled_actions": shuffled}
+        forecasts["repeat_last"] = clips.last_seen
+        results["frechet"] = measure_frechet(space, clips, forecasts)
         results |= measure_learned(networks, clips, dream.frames, shuffled, options.batch)
         by_steps[str(steps)] = results
         if options.pictures:

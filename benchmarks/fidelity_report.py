@@ -33,6 +33,8 @@ Curve = Sequence[Mapping[str, Any]]
 def tables(results: Mapping[str, Any], title: str) -> list[Table]:
     """One table for frames, one for each class of objects, one for their numbers over time."""
     found = [_frames_table(results, title)]
+    if "frechet" in results:  # not in results of earlier releases
+        found.append(_frechet_table(results["frechet"]))
     if "fvd" in results:
         found.append(_fvd_table(results["fvd"]))
     found += [_objects_table(name, part) for name, part in results.get("small_things", {}).items()]
@@ -75,6 +77,29 @@ def words_on_forced(forced: Mapping[str, Any]) -> str:
     return (
         "Teacher-forced: each frame imagined in one step from the real ones before it, so what "
         "free-running loses beside it are errors that accumulated."
+    )
+
+
+def _frechet_table(found: Mapping[str, Any]) -> Table:
+    rows = found.get("distance", {})
+    names = list(next(iter(rows.values()), ()))
+    table = interval_table("Frechet distance to real frames", [*map(_label, names), "frames"])
+    for steps, row in rows.items():
+        shown = (text(distance, 2) for distance in row.values())
+        table.add_row(f"steps {steps}", *shown, str(row["model"]["n"]))
+    table.caption = words_on_frechet(found)
+    return table
+
+
+def words_on_frechet(found: Mapping[str, Any]) -> str:
+    """What must be known to read the figures, or why there are none."""
+    if "why_not" in found:
+        return f"No Frechet distance of frames: {found['why_not']}."
+    return (
+        f"In the {found['directions']} {found['space']} ({found['weights']}): compare distances in "
+        "features of the same weights and of equally many frames only; this is not FVD. Real "
+        "halves: of half of the real frames to the others, which is what chance alone makes of "
+        "half as many."
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.evaluation_folder import EvaluationFolder
-from benchmarks.fidelity_report import NAMES, words_on_forced, words_on_fvd
+from benchmarks.fidelity_report import NAMES, words_on_forced, words_on_frechet, words_on_fvd
 from benchmarks.fidelity_report import text as interval_text
 from benchmarks.html_charts import Line, curves, scatter
 from benchmarks.html_page import (
@@ -80,8 +80,24 @@ def fidelity_section(folder: EvaluationFolder, steps: str) -> Html:
         ),
         fill('<div class="grid">$it</div>', it=join(shown)),
         paragraph(words_on_forced(forced), "soft") if "teacher_forced" in results else "",
+        _frame_distance(results["frechet"]) if "frechet" in results else "",
         _video_distance(results["fvd"]) if "fvd" in results else "",
         details("The main figures", figures_table(figures, "95 % intervals over episodes")),
+    )
+
+
+def _frame_distance(found: Mapping[str, Any]) -> Html:
+    if "why_not" in found:
+        return paragraph(words_on_frechet(found))
+    rows = [
+        [steps, *(interval_text(d, 2) for d in row.values()), row["model"]["n"]]
+        for steps, row in found["distance"].items()
+    ]
+    names = next(iter(found["distance"].values()))
+    header = ["steps", *map(_label, names), "frames"]
+    return block(
+        table(header, rows, "Frechet distance to real frames"),
+        paragraph(words_on_frechet(found), "soft"),
     )
 
 

@@ -130,7 +130,13 @@ def _fidelity(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterat
         curve = results["samples"]["energy_score"]["samples"]
         n = f"{results['samples']['clips']} clips"
         yield from at("energy", "energy score", "grey levels", curve, "lower", n)
-    # Figures by other weights, or of other numbers of clips, are other figures.
+    # Figures by other weights, or of other numbers of clips or frames, are other figures.
+    told = results.get("frechet", {})
+    for group, row in told.get("distance", {}).items():
+        n = f"{row['model']['n']} frames"
+        key = f"frechet.{told['weights']}.{group}.{n}"
+        title = f"Frechet distance of frames by outcome model {told['weights']}, steps {group}"
+        yield Figure(key, title, "", row["model"], n, "lower")
     if "lpips" in results:
         key = f"lpips.{document['settings'].get('lpips_weights')}"
         yield from at(key, "LPIPS", "", results["lpips"]["model"], "lower", digits=3)

@@ -56,6 +56,17 @@ def fidelity(psnr: float = 30.0, gain: float = 2.0, balls: float = 1.0, recall: 
             "ssim": {"one_step": steps_of(0.9, 0.01), "free_running": steps_of(0.8, 0.01)},
             "accumulated": {"psnr": steps_of(3.0), "ssim": steps_of(0.1, 0.01)},
         },
+        "frechet": {
+            "space": "features of the outcome model",
+            "weights": "0123456789ab",
+            "directions": 32,
+            "distance": {
+                "1-4": {
+                    who: {"estimate": value, "low": None, "high": None, "n": n}
+                    for who, value, n in (("model", 1.25, 160), ("real_halves", 0.5, 80))
+                }
+            },
+        },
         "counts": {"clips": [40] * HORIZON, "episodes": [episodes] * HORIZON},
         "samples": {
             "clips": 8,
@@ -84,7 +95,7 @@ def fidelity(psnr: float = 30.0, gain: float = 2.0, balls: float = 1.0, recall: 
     }
 
 
-NEW = ("ssim", "teacher_forced")
+NEW = ("ssim", "teacher_forced", "frechet")
 """Parts of the results of fidelity that earlier releases did not write."""
 
 

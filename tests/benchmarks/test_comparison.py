@@ -76,6 +76,17 @@ def test_what_an_earlier_release_did_not_measure_is_left_open(tmp_path):
     assert None not in by_title["PSNR, step 4, dB"].figures
 
 
+def test_distances_by_other_weights_are_not_put_side_by_side(tmp_path):
+    other = made.fidelity()
+    other["frechet"]["weights"] = "ba9876543210"
+    _, rows = side_by_side(two(tmp_path, made.fidelity(), other))["fidelity"]
+    seen = [row for row in rows if row.title.startswith("Frechet distance of frames")]
+    assert [[f is None for f in row.figures] for row in seen] == [[False, True], [True, False]]
+    _, rows = side_by_side(two(tmp_path / "same", made.fidelity(), made.fidelity()))["fidelity"]
+    seen = [row for row in rows if row.title.startswith("Frechet distance of frames")]
+    assert [[f is None for f in row.figures] for row in seen] == [[False, False]]
+
+
 def test_numbers_of_steps_are_columns(tmp_path):
     first = {"1": made.fidelity(psnr=20), "2": made.fidelity(psnr=30)}
     names, rows = side_by_side(two(tmp_path, first, made.fidelity(psnr=10)))["fidelity"]

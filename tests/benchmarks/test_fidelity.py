@@ -10,6 +10,7 @@ from benchmarks.clips import cut_clips
 from benchmarks.dreaming import make_rollout
 from benchmarks.fidelity import EvaluateOptions
 from benchmarks.fidelity_measures import frame_similarity
+from benchmarks.frechet import FeatureSpace
 from benchmarks.image_metrics import similarity
 from benchmarks.results import check_benchmark
 from tests.benchmarks import sliding
@@ -76,7 +77,8 @@ def test_everything_is_left_behind(perfect):
 def test_tables_show_every_curve(perfect):
     results, _ = perfect
     tables = fidelity_report.tables(results, "title")
-    assert [len(table.columns) for table in tables] == [3, 3, 4]  # horizons 1 and 4 of 1, 4, 16
+    # Horizons 1 and 4 of 1, 4, 16; no eye for a Frechet distance; imagined, real, ratio.
+    assert [len(table.columns) for table in tables] == [3, 2, 3, 4]
     rows = results["psnr"].keys() | set()
     sections = ("psnr", "psnr_gain_over", "psnr_changed", "ssim")
     expected = sum(1 + len(results[name]) for name in sections)
@@ -89,6 +91,18 @@ def test_tables_show_every_curve(perfect):
         for table in tables:
             wide.print(table)
     assert captured.get() is not None
+
+
+def test_frames_are_seen_by_the_eye_that_there_is(data, tmp_path):
+    results = evaluate(data, tmp_path, sliding.SlidingWorld("blind", eye=True), clips=60)["1"]
+    (row,) = results["frechet"]["distance"].values()
+    for others in ("repeat_last", "real_halves"):  # which show the ball
+        assert row["model"]["estimate"] > 3 * row[others]["estimate"]
+    assert row["model"]["n"] > 100
+    title = [table.title for table in fidelity_report.tables(results, "title")][1]
+    assert title == "Frechet distance to real frames"
+    eyeless = evaluate(data, tmp_path / "eyeless", sliding.SlidingWorld("blind"))["1"]
+    assert set(eyeless["frechet"]) == {"why_not"}
 
 
 def test_a_frozen_world_gains_nothing_over_the_last_frame(data, tmp_path):
@@ -133,6 +147,10 @@ def test_a_real_world_with_several_numbers_of_steps(data, tmp_path):
     results = evaluate(data, tmp_path, world, steps=(1, 2), clips=4, sampled_clips=2, horizon=2)
     assert list(results) == ["1", "2"]
     assert np.isfinite(curve(results["2"]["psnr"]["model"])).all()
+    seen = results["1"]["frechet"]
+    weights = FeatureSpace.of(world.outcome, np.zeros((2, 16, 16, 3), np.uint8)).weights
+    assert (seen["weights"], list(seen["distance"])) == (weights, ["1-2"])
+    assert seen["distance"]["1-2"]["model"]["estimate"] is None  # of 8 frames
 
 
 def test_data_that_do_not_fit(tmp_path):

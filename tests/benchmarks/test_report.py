@@ -97,6 +97,10 @@ def test_every_curve_has_its_numbers(folder):
     row = "33.00 [32.90, 33.10] 30.00 [29.90, 30.10] 40 clips of 20 episodes"
     assert f"1 {row} 2 {row} 4 {row}" in forced  # step 3 was not looked at
     assert "are errors that accumulated" in page.words
+    assert "Frechet distance to real frames steps model real halves frames 1-4 1.25 0.50 160" in (
+        page.words
+    )
+    assert "(0123456789ab): compare" in page.words
 
 
 def test_results_of_earlier_releases_have_a_page_too(tmp_path):
@@ -105,9 +109,10 @@ def test_results_of_earlier_releases_have_a_page_too(tmp_path):
     assert "PSNR of whole frames" in page.words
     assert "SSIM" not in page.words
     assert "eacher-forced" not in page.words
+    assert "Frechet" not in page.words
     tables = fidelity_report.tables(made.older(made.fidelity()), "title")
     fidelity_report.plot(made.older(made.fidelity()), tmp_path / "plot.png")
-    assert len(tables) == 3
+    assert len(tables) == 3  # frames, the ball, how many there are
 
 
 def test_how_to_repeat_it(folder):
@@ -242,13 +247,16 @@ def test_actions_and_what_is_true_have_sections(folder):
     assert "imagined 0.7 at 1, 0.7 at 4; real frames (ceiling) 0.75" in reading
 
 
-def test_what_cannot_be_teacher_forced_says_why(tmp_path):
+def test_what_cannot_be_teacher_forced_or_seen_says_why(tmp_path):
     results = made.fidelity()
+    results["frechet"] = {"why_not": "the world has no <eye>"}
     results["teacher_forced"] = {"why_not": "it begins <nowhere> else"}
     made.write(tmp_path, "fidelity", results)
     words = Page(render_report(read_folder(tmp_path))).words
     assert "Not teacher-forced: it begins <nowhere> else." in words
-    frames = fidelity_report.tables(results, "title")[0]
+    assert "No Frechet distance of frames: the world has no <eye>." in words
+    frames, distances = fidelity_report.tables(results, "title")[:2]
+    assert distances.caption == "No Frechet distance of frames: the world has no <eye>."
     assert "Not teacher-forced: it begins <nowhere> else." in frames.caption
 
 

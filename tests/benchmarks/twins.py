@@ -19,6 +19,7 @@ from benchmarks.counterfactual import RealFutures, measure_counterfactual, play_
 from benchmarks.dreaming import imagine_shuffled, imagine_true, sample_futures, watch
 from benchmarks.fidelity_measures import KnownClass, find_classes
 from benchmarks.frame_statistics import frame_statistics_of
+from benchmarks.frechet import FeatureSpace, measure_frechet, spread_frames
 from benchmarks.inverse_dynamics import ActionReader, choices, score_reading, train_reader
 from benchmarks.real_games import RealGames
 from benchmarks.results import plain
@@ -116,6 +117,9 @@ METRICS: dict[str, Metric] = {
     "PSNR lost to accumulated errors": Metric(
         "fidelity", "teacher_forced/accumulated/psnr/-1", _zero, "0 at the last step"
     ),
+    "Frechet distance of frames": Metric(
+        "fidelity", "frechet/distance/5-6/model", _zero, "0 at the last steps"
+    ),
     "energy score": Metric("fidelity", "samples/energy_score/samples/-1", _zero, "0"),
     "ball: recall": Metric("fidelity", "small_things/ball/presence/model/recall/-1", _one, "1"),
     "ball: error inside": Metric("fidelity", "small_things/ball/rmse_inside/model/-1", _zero, "0"),
@@ -177,7 +181,7 @@ METRICS: dict[str, Metric] = {
 IMAGINED = {
     name: metric
     for name, metric in METRICS.items()
-    if metric.part != "stability" and not metric.place.startswith("real_frames/")
+    if metric.part != "stability" and not metric.place.startswith(("real_frames/", "frechet/"))
 }
 """Those that need neither an eye for real frames nor endless episodes."""
 TEACHER_FORCED = {n for n, metric in METRICS.items() if metric.place.startswith("teacher_forced/")}
@@ -219,7 +223,12 @@ def make_bench(folder: Path) -> Bench:
 
 def measure(bench: Bench, world: SlidingWorld) -> dict[str, Any]:
     """All figures of a twin, by part, as they would be in the JSON files."""
-    figures = measure_imagined(bench, world.make_rollout())
+    rollout = world.make_rollout()
+    figures = measure_imagined(bench, rollout)
+    assert world.outcome is not None
+    space: Any = FeatureSpace.of(world.outcome, spread_frames(bench.store))  # type: ignore[arg-type]
+    forecasts = {"model": imagine_true(rollout, bench.clips, 0).frames}
+    figures["fidelity"]["frechet"] = plain(measure_frechet(space, bench.clips, forecasts))
     seen = watch(world, bench.clips)
     assert seen is not None
     figures["outcomes"]["real_frames"] = plain(outcomes.score(seen, bench.clips, 0.5))
