@@ -31,7 +31,7 @@ from benchmarks.clips import Clips, cut_clips, remember_the_past
 from benchmarks.distillation_report import describe, plot, table
 from benchmarks.dreaming import imagine, noise_seeds
 from benchmarks.fidelity_measures import measure_frames
-from benchmarks.frechet import FeatureSpace, frechet_distance, spread_frames
+from benchmarks.frechet import FeatureSpace, frechet_distance, horizon_groups, spread_frames
 from benchmarks.hazard import score_hazard
 from benchmarks.held_out import check_fit
 from benchmarks.plotting import has_matplotlib
@@ -44,7 +44,7 @@ from world_model.errors import NFDError
 from world_model.rollout import Rollout
 from world_model.world import World
 
-GROUPS = ((1, 4), (5, 8), (9, 16))
+GROUPS = tuple(horizon_groups(16))
 """Horizons that frames are pooled over for the Frechet distance."""
 RESULTS = "distillation.json"
 """File that holds the rows."""

@@ -19,12 +19,14 @@ from rich.console import Console
 
 from benchmarks.clips import Clips, clips_from_starts
 from benchmarks.fidelity_measures import find_classes, measure_all
+from benchmarks.frechet import FeatureSpace, measure_frechet, spread_frames
 from benchmarks.held_out import HeldOut, find_out, open_held_out
 from benchmarks.learned_distances import load_networks, measure_learned
 from benchmarks.opening import open_world
 from benchmarks.plotting import has_matplotlib
 from benchmarks.progress import counting
 from benchmarks.results import closing_words
+from benchmarks.teacher_forced import frames_to_force, measure_teacher_forced
 from benchmarks.training_budget import TrainingBudget
 from nfd_env.loading import resolve_device
 from world_model.errors import NFDError
@@ -174,11 +176,14 @@ def run(
         horizon=options.horizon,
         device=resolve_device(options.device),
     )
+    outcome = getattr(world, "outcome", None)
+    space = None if outcome is None else FeatureSpace.of(outcome, spread_frames(store))
     by_steps: dict[str, Any] = {}
     out = held_out.out
     for steps in held_out.steps:
         rollout = held_out.rollout(steps)
         total = held_out.frames_to_dream(steps, shuffled=True) + _frames(options, clips, long_clips)
+        total += frames_to_force(rollout, clips)
         with counting(console, f"{steps} sampling steps", total) as tell:
             dream, shuffled = held_out.dream(steps, tell), held_out.shuffled(steps, tell)
             results, long_frames = measure_all(
@@ -194,6 +199,12 @@ def run(
                 batch=options.batch,
                 on_frames=tell,
             )
+            results["teacher_forced"] = measure_teacher_forced(
+                rollout, clips, dream.frames, options.seed, batch=options.batch, on_frames=tell
+            )
+        forecasts = {"model": dream.frames, "shuffled_actions": shuffled}
+        forecasts["repeat_last"] = clips.last_seen
+        results["frechet"] = measure_frechet(space, clips, forecasts)
         results |= measure_learned(networks, clips, dream.frames, shuffled, options.batch)
         by_steps[str(steps)] = results
         if options.pictures:

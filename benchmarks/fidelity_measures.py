@@ -12,7 +12,14 @@ from benchmarks.clips import Clips
 from benchmarks.detector import Detector, calibrate_detector, calibration_frames
 from benchmarks.dreaming import OnFrames, imagine, noise_seeds
 from benchmarks.dreaming import sample_futures as sample
-from benchmarks.image_metrics import blur, changed, energy_score, psnr, squared_error
+from benchmarks.image_metrics import (
+    blur,
+    changed,
+    energy_score,
+    psnr,
+    similarity,
+    squared_error,
+)
 from benchmarks.intervals import mean_intervals, ratio_intervals
 from benchmarks.small_things import (
     Forecasts,
@@ -62,8 +69,16 @@ def frame_psnr(clips: Clips, frames: np.ndarray) -> np.ndarray:
     return np.where(clips.known, psnr(squared_error(clips.frames, frames)), np.nan)
 
 
+def frame_similarity(clips: Clips, frames: np.ndarray) -> np.ndarray:
+    """SSIM of forecasts of the clips' frames, float64 (N, H); NaN where nothing is known."""
+    found = np.full(clips.known.shape, np.nan)
+    frames = np.broadcast_to(frames, clips.frames.shape)
+    found[clips.known] = similarity(clips.frames[clips.known], frames[clips.known])
+    return found
+
+
 def measure_frames(clips: Clips, imagined: np.ndarray, shuffled: np.ndarray) -> dict[str, Any]:
-    """PSNR of whole frames and of what changed, beside the baselines, by horizon."""
+    """PSNR of whole frames and of what changed, and SSIM, beside the baselines, by horizon."""
     forecasts: Forecasts = {
         "model": imagined,
         "shuffled_actions": shuffled,
@@ -89,6 +104,10 @@ def measure_frames(clips: Clips, imagined: np.ndarray, shuffled: np.ndarray) -> 
         "psnr": {name: mean_intervals(value, clips.episodes) for name, value in each.items()},
         "psnr_gain_over": {
             name: mean_intervals(each["model"] - each[name], clips.episodes) for name in baselines
+        },
+        "ssim": {
+            name: mean_intervals(frame_similarity(clips, forecasts[name]), clips.episodes)
+            for name in ("model", "shuffled_actions", "repeat_last")
         },
         "psnr_pooled": pooled,
         "psnr_changed": of_changed,

@@ -20,6 +20,8 @@ NAMES = {
     "repeat_last": "last frame",
     "real_frames": "real frames",
     "real_halves": "real halves",
+    "one_step": "one step from real frames",
+    "free_running": "free-running",
 }
 USUAL = 2_048
 """Clips that published video distances are mostly of."""
@@ -31,6 +33,8 @@ Curve = Sequence[Mapping[str, Any]]
 def tables(results: Mapping[str, Any], title: str) -> list[Table]:
     """One table for frames, one for each class of objects, one for their numbers over time."""
     found = [_frames_table(results, title)]
+    if "frechet" in results:  # not in results of earlier releases
+        found.append(_frechet_table(results["frechet"]))
     if "fvd" in results:
         found.append(_fvd_table(results["fvd"]))
     found += [_objects_table(name, part) for name, part in results.get("small_things", {}).items()]
@@ -44,6 +48,12 @@ def _frames_table(results: Mapping[str, Any], title: str) -> Table:
     section(table, "PSNR, dB", results["psnr"], horizons)
     section(table, "gain over, dB", results["psnr_gain_over"], horizons)
     section(table, "PSNR, changed, dB", results["psnr_changed"], horizons)
+    if "ssim" in results:  # not in results of earlier releases
+        section(table, "SSIM", results["ssim"], horizons, digits=3)
+    forced = results.get("teacher_forced", {"why_not": ""})
+    if "why_not" not in forced:
+        section(table, "teacher-forced, PSNR, dB", forced["psnr"], horizons)
+        section(table, "teacher-forced, SSIM", forced["ssim"], horizons, digits=3)
     if "samples" in results:
         samples = results["samples"]
         section(table, f"PSNR, {samples['clips']} clips", samples["psnr"], horizons)
@@ -53,9 +63,44 @@ def _frames_table(results: Mapping[str, Any], title: str) -> Table:
     table.caption = (
         "Beside the model: itself under the actions of other clips, the last frame repeated, its "
         "own prediction blurred. Changed: pixels that differ from the last frame, in truth or in "
-        "imagination. Energy score in grey levels, lower is better."
+        "imagination. SSIM: likeness of structure, 1 where frames are equal. Energy score in grey "
+        "levels, lower is better."
     )
+    table.caption += f" {words_on_forced(forced)}"
     return table
+
+
+def words_on_forced(forced: Mapping[str, Any]) -> str:
+    """What one step from real frames tells, or why there is none."""
+    if "why_not" in forced:
+        return f"Not teacher-forced: {forced['why_not']}." if forced["why_not"] else ""
+    return (
+        "Teacher-forced: each frame imagined in one step from the real ones before it, so what "
+        "free-running loses beside it are errors that accumulated."
+    )
+
+
+def _frechet_table(found: Mapping[str, Any]) -> Table:
+    rows = found.get("distance", {})
+    names = list(next(iter(rows.values()), ()))
+    table = interval_table("Frechet distance to real frames", [*map(_label, names), "frames"])
+    for steps, row in rows.items():
+        shown = (text(distance, 2) for distance in row.values())
+        table.add_row(f"steps {steps}", *shown, str(row["model"]["n"]))
+    table.caption = words_on_frechet(found)
+    return table
+
+
+def words_on_frechet(found: Mapping[str, Any]) -> str:
+    """What must be known to read the figures, or why there are none."""
+    if "why_not" in found:
+        return f"No Frechet distance of frames: {found['why_not']}."
+    return (
+        f"In the {found['directions']} {found['space']} ({found['weights']}): compare distances in "
+        "features of the same weights and of equally many frames only; this is not FVD. Real "
+        "halves: of half of the real frames to the others, which is what chance alone makes of "
+        "half as many."
+    )
 
 
 def _fvd_table(found: Mapping[str, Any]) -> Table:
@@ -136,6 +181,8 @@ def plot(results: Mapping[str, Any], path: Path) -> None:
             lines = {who: result[key] for who, result in part["presence"].items()}
             curves(ax, lines, f"{name}: {key}", "")
             ax.set_ylim(0, 1.02)
+    if "ssim" in results:
+        curves(axes[1, 2], results["ssim"], "SSIM", "")
     save(fig, path)
 
 

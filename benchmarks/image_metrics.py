@@ -1,10 +1,12 @@
-"""How far imagined frames are from real ones, in grey levels and decibels."""
+"""How far imagined frames are from real ones, in grey levels and decibels, and how alike."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 from torch.nn import functional as F
+
+from world_model.image_quality import ssim
 
 SMALLEST_MSE = 1 / 12
 """Squared error of rounding to whole grey levels; PSNR ends here, at 58.9 dB."""
@@ -35,6 +37,25 @@ def psnr(mse: np.ndarray) -> np.ndarray:
     20.0
     """
     return 10 * np.log10(255.0**2 / np.maximum(mse, SMALLEST_MSE))
+
+
+def similarity(a: np.ndarray, b: np.ndarray, batch: int = 64) -> np.ndarray:
+    """Structural similarity (SSIM) of each frame, float64 (...), at most 1: equal.
+
+    Wang et al. 2004, by :func:`world_model.image_quality.ssim`: a Gaussian window of 11x11 pixels
+    and a width of 1.5, constants 0.01 and 0.03, the mean over the three colours and all places of
+    the window within the frame.
+
+    Args:
+        a: uint8 (..., h, w, 3).
+        b: uint8, broadcast against ``a``.
+        batch: frames at a time.
+    """
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    flat = (np.broadcast_to(x, shape).reshape(-1, *shape[-3:]) for x in (a, b))
+    # Copies, since torch warns of what cannot be written to.
+    parts = zip(*(torch.from_numpy(x.copy()).split(batch) for x in flat), strict=True)
+    return torch.cat([ssim(x, y) for x, y in parts]).numpy().reshape(shape[:-3])
 
 
 def changed(frames: np.ndarray, before: np.ndarray, threshold: int = CHANGE) -> np.ndarray:

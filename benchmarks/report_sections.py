@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.evaluation_folder import EvaluationFolder
-from benchmarks.fidelity_report import NAMES, words_on_fvd
+from benchmarks.fidelity_report import NAMES, words_on_forced, words_on_frechet, words_on_fvd
 from benchmarks.fidelity_report import text as interval_text
 from benchmarks.html_charts import Line, curves, scatter
 from benchmarks.html_page import (
@@ -48,6 +48,13 @@ def fidelity_section(folder: EvaluationFolder, steps: str) -> Html:
     add(results["psnr"], "PSNR of whole frames", "dB")
     add(results["psnr_gain_over"], "PSNR gained over", "dB")
     add(results["psnr_changed"], "PSNR of the pixels that changed", "dB")
+    if "ssim" in results:
+        shown.append(curve_with_numbers(results["ssim"], "SSIM", "", n, digits=3))
+    forced = results.get("teacher_forced", {"why_not": ""})
+    if "why_not" not in forced:
+        add(forced["psnr"], "PSNR, teacher-forced and free-running", "dB")
+        title = "SSIM, teacher-forced and free-running"
+        shown.append(curve_with_numbers(forced["ssim"], title, "", n, digits=3))
     if "samples" in results:
         samples = results["samples"]
         of = [f"{samples['clips']} clips"] * count
@@ -74,8 +81,25 @@ def fidelity_section(folder: EvaluationFolder, steps: str) -> Html:
             "episodes."
         ),
         fill('<div class="grid">$it</div>', it=join(shown)),
+        paragraph(words_on_forced(forced), "soft") if "teacher_forced" in results else "",
+        _frame_distance(results["frechet"]) if "frechet" in results else "",
         _video_distance(results["fvd"]) if "fvd" in results else "",
         details("The main figures", figures_table(figures, "95 % intervals over episodes")),
+    )
+
+
+def _frame_distance(found: Mapping[str, Any]) -> Html:
+    if "why_not" in found:
+        return paragraph(words_on_frechet(found))
+    rows = [
+        [steps, *(interval_text(d, 2) for d in row.values()), row["model"]["n"]]
+        for steps, row in found["distance"].items()
+    ]
+    names = next(iter(found["distance"].values()))
+    header = ["steps", *map(_label, names), "frames"]
+    return block(
+        table(header, rows, "Frechet distance to real frames"),
+        paragraph(words_on_frechet(found), "soft"),
     )
 
 
@@ -105,6 +129,8 @@ def curve_with_numbers(
     rows = [
         [str(h + 1), *(interval_text(curve[h], digits) for curve in part.values()), n[h]]
         for h in range(len(n))
+        # Steps that were not looked at, or that no clip knows.
+        if any(curve[h]["estimate"] is not None for curve in part.values())
     ]
     header = ["step", *map(_label, part), "n"]
     chart = curves(lines, title, "steps imagined", unit, y_range)

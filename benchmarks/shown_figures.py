@@ -75,13 +75,30 @@ def _fidelity(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterat
                         ("shuffled_actions", "itself under other actions")):  # fmt: skip
         curve = results["psnr_gain_over"][name]
         yield from at(f"gain.{name}", f"PSNR gained over {title}", "dB", curve, "higher")
+    if "ssim" in results:  # not in results of earlier releases
+        yield from at("ssim", "SSIM", "", results["ssim"]["model"], "higher", digits=3)
+    forced = results.get("teacher_forced", {"why_not": ""})
+    if "why_not" not in forced:
+        curve = forced["psnr"]["one_step"]
+        yield from at("forced", "PSNR of one step from real frames", "dB", curve, "higher")
+        curve = forced["accumulated"]["psnr"]
+        yield from at("accumulated", "PSNR lost to accumulated errors", "dB", curve, "lower")
+        curve = forced["ssim"]["one_step"]
+        yield from at("forced.ssim", "SSIM of one step from real frames", "", curve, "higher",
+                      digits=3)  # fmt: skip
     changed = results["psnr_changed"]["model"]
     yield from at("changed", "PSNR of the pixels that changed", "dB", changed, "higher")
     if "samples" in results:
         curve = results["samples"]["energy_score"]["samples"]
         n = f"{results['samples']['clips']} clips"
         yield from at("energy", "energy score", "grey levels", curve, "lower", n)
-    # Figures by other weights, or of other numbers of clips, are other figures.
+    # Figures by other weights, or of other numbers of clips or frames, are other figures.
+    told = results.get("frechet", {})
+    for group, row in told.get("distance", {}).items():
+        n = f"{row['model']['n']} frames"
+        key = f"frechet.{told['weights']}.{group}.{n}"
+        title = f"Frechet distance of frames by outcome model {told['weights']}, steps {group}"
+        yield Figure(key, title, "", row["model"], n, "lower")
     if "lpips" in results:
         key = f"lpips.{document['settings'].get('lpips_weights')}"
         yield from at(key, "LPIPS", "", results["lpips"]["model"], "lower", digits=3)

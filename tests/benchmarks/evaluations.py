@@ -22,6 +22,12 @@ def curve(value: float, width: float = 0.1) -> list[dict[str, Any]]:
     return [interval(value, width) for _ in range(HORIZON)]
 
 
+def steps_of(value: float, width: float = 0.1) -> list[dict[str, Any]]:
+    """A curve that was not measured at step 3."""
+    unknown = dict.fromkeys(("estimate", "low", "high"))
+    return [unknown if h == 3 else interval(value, width) for h in range(1, HORIZON + 1)]
+
+
 def fidelity(psnr: float = 30.0, gain: float = 2.0, balls: float = 1.0, recall: float = 0.9,
              episodes: int = 20) -> dict[str, Any]:  # fmt: skip
     """Results with one number of steps."""
@@ -37,6 +43,30 @@ def fidelity(psnr: float = 30.0, gain: float = 2.0, balls: float = 1.0, recall: 
             "blurred": curve(1.0),
         },
         "psnr_changed": {"model": curve(psnr - 5)},
+        "ssim": {
+            who: curve(value, 0.01)
+            for who, value in (
+                ("model", psnr / 40),
+                ("shuffled_actions", 0.6),
+                ("repeat_last", 0.5),
+            )
+        },
+        "teacher_forced": {
+            "psnr": {"one_step": steps_of(psnr + 3), "free_running": steps_of(psnr)},
+            "ssim": {"one_step": steps_of(0.9, 0.01), "free_running": steps_of(0.8, 0.01)},
+            "accumulated": {"psnr": steps_of(3.0), "ssim": steps_of(0.1, 0.01)},
+        },
+        "frechet": {
+            "space": "features of the outcome model",
+            "weights": "0123456789ab",
+            "directions": 32,
+            "distance": {
+                "1-4": {
+                    who: {"estimate": value, "low": None, "high": None, "n": n}
+                    for who, value, n in (("model", 1.25, 160), ("real_halves", 0.5, 80))
+                }
+            },
+        },
         "counts": {"clips": [40] * HORIZON, "episodes": [episodes] * HORIZON},
         "samples": {
             "clips": 8,
@@ -44,7 +74,11 @@ def fidelity(psnr: float = 30.0, gain: float = 2.0, balls: float = 1.0, recall: 
             "energy_score": {"samples": curve(5.0)},
         },
         "small_things": {
-            "ball": {"rmse_inside": {"model": curve(20.0)}, "presence": presence},
+            "ball": {
+                "rmse_inside": {"model": curve(20.0)},
+                "presence": presence,
+                "detector_on_real_frames": dict.fromkeys(("precision", "recall"), interval(1.0)),
+            },
         },
         "long_rollouts": {
             "rollouts": 12,
@@ -59,6 +93,15 @@ def fidelity(psnr: float = 30.0, gain: float = 2.0, balls: float = 1.0, recall: 
             },
         },
     }
+
+
+NEW = ("ssim", "teacher_forced", "frechet")
+"""Parts of the results of fidelity that earlier releases did not write."""
+
+
+def older(results: dict[str, Any]) -> dict[str, Any]:
+    """The same results of fidelity as earlier releases wrote them."""
+    return {key: part for key, part in results.items() if key not in NEW}
 
 
 def outcomes(

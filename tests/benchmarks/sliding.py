@@ -143,6 +143,12 @@ class SlidingOutcome(torch.nn.Module):
         self.world_of = (world,)  # in a tuple: no module
         self.anchor = torch.nn.Parameter(torch.zeros(1))
         self.register_buffer("termination_threshold", torch.zeros(()))
+        self.register_buffer("reward_support", torch.tensor([0.0, 1.0]))
+
+    def features(self, frames: torch.Tensor) -> torch.Tensor:
+        """Colours in [0, 1] of squares of 4x4 pixels, float32 (B, 48)."""
+        pixels = frames.permute(0, 3, 1, 2).float() / 255
+        return torch.nn.functional.avg_pool2d(pixels, 4).flatten(1)
 
     def initial_memory(self, batch: int, device: Any = None) -> torch.Tensor:
         return torch.tensor([[-1.0, 0.0, 0.0]]).repeat(batch, 1)

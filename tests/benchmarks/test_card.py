@@ -48,9 +48,22 @@ def test_what_was_measured(tmp_path):
     assert f"| {both} | 0.90 [0.85, 0.95] | 5 policies, 12 episodes of each in" in text
     assert f"| {alone} | 0.90 [0.88, 0.92] |" in text
     assert "| PSNR, step 4, dB | 30.0 [29.9, 30.1] | 40 clips of 20 episodes |" in text
+    assert "| SSIM, step 4 | 0.750 [0.740, 0.760] | 40 clips of 20 episodes |" in text
+    assert "| PSNR lost to accumulated errors, step 4, dB | 3.0 [2.9, 3.1] | 40 clips" in text
+    seen = "| Frechet distance of frames by outcome model 0123456789ab, steps 1-4 | 1.25 |"
+    assert f"{seen} 160 frames |" in text
     assert "`nfd evaluate toy@1 --measure ranking" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in rows} == {4}
+
+
+def test_results_of_earlier_releases_have_a_card_too(tmp_path):
+    made.write(tmp_path, "fidelity", made.older(made.fidelity()))
+    text = card.measured(read_folder(tmp_path))
+    assert "| PSNR, step 4, dB | 30.0 [29.9, 30.1] |" in text
+    assert "SSIM" not in text
+    assert "accumulated" not in text
+    assert "Frechet" not in text
 
 
 def test_rewards_stand_where_they_differ(tmp_path):

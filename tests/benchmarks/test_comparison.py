@@ -61,6 +61,9 @@ def test_worlds_side_by_side(tmp_path):
     assert [f.interval["estimate"] for f in psnr.figures] == [30, 20]
     assert psnr.best == 0
     assert by_title["energy score, step 4, grey levels"].best is None  # equal
+    ssim = by_title["SSIM, step 4"]
+    assert [f.interval["estimate"] for f in ssim.figures] == [0.75, 0.5]
+    assert ssim.best == 0
     better, worse = made.outcomes(), made.outcomes(ends=1.05)
     _, rows = side_by_side(two(tmp_path / "ends", better, worse, "outcomes"))["outcomes"]
     by_title = {row.title: row for row in rows}
@@ -79,6 +82,26 @@ def test_agents_side_by_side(tmp_path):
     assert by_title["bundled-50: imagined minus real return"].best == 1
     # Each evaluation has a scale of its own: shares are no contest.
     assert by_title["bundled-50: the same, beyond that of chance"].best is None
+
+
+def test_what_an_earlier_release_did_not_measure_is_left_open(tmp_path):
+    _, rows = side_by_side(two(tmp_path, made.fidelity(), made.older(made.fidelity())))["fidelity"]
+    by_title = {row.title: row for row in rows}
+    assert by_title["SSIM, step 4"].figures[1] is None
+    assert by_title["SSIM, step 4"].best is None
+    assert by_title["PSNR of one step from real frames, step 4, dB"].figures[1] is None
+    assert None not in by_title["PSNR, step 4, dB"].figures
+
+
+def test_distances_by_other_weights_are_not_put_side_by_side(tmp_path):
+    other = made.fidelity()
+    other["frechet"]["weights"] = "ba9876543210"
+    _, rows = side_by_side(two(tmp_path, made.fidelity(), other))["fidelity"]
+    seen = [row for row in rows if row.title.startswith("Frechet distance of frames")]
+    assert [[f is None for f in row.figures] for row in seen] == [[False, True], [True, False]]
+    _, rows = side_by_side(two(tmp_path / "same", made.fidelity(), made.fidelity()))["fidelity"]
+    seen = [row for row in rows if row.title.startswith("Frechet distance of frames")]
+    assert [[f is None for f in row.figures] for row in seen] == [[False, False]]
 
 
 def test_numbers_of_steps_are_columns(tmp_path):
@@ -249,7 +272,9 @@ def test_the_page(tmp_path):
     page = Page(content)
     assert "good@1 beside bad@1" in page.words
     best = [attrs for attrs in page.all("td") if attrs.get("class") == "best"]
-    assert len(best) == 4  # PSNR, and PSNR of what changed, each at steps 1 and 4
+    assert (
+        len(best) == 8
+    )  # PSNR (also of one step), SSIM, and PSNR of what changed, each at steps 1 and 4
     assert "stability was measured in" in page.words
     assert "src=" not in content
 

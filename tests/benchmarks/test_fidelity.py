@@ -6,11 +6,16 @@ import torch
 from rich.console import Console
 
 from benchmarks import fidelity, fidelity_report
+from benchmarks.clips import cut_clips
 from benchmarks.dreaming import make_rollout
 from benchmarks.fidelity import EvaluateOptions
+from benchmarks.fidelity_measures import frame_similarity
+from benchmarks.frechet import FeatureSpace
+from benchmarks.image_metrics import similarity
 from benchmarks.results import check_benchmark
 from tests.benchmarks import sliding
 from tests.world_model.tiny import tiny_world
+from world_model.data import open_store
 from world_model.errors import ContextError, NFDError
 
 CAP = 58.9  # dB, of equal frames
@@ -43,6 +48,9 @@ def test_a_perfect_world(perfect):
     results, _ = perfect
     np.testing.assert_allclose(curve(results["psnr"]["model"]), CAP, atol=0.1)
     np.testing.assert_allclose(curve(results["psnr_changed"]["model"]), CAP, atol=0.1)
+    np.testing.assert_allclose(curve(results["ssim"]["model"]), 1)
+    for baseline in ("repeat_last", "shuffled_actions"):
+        assert all(point["high"] < 1 for point in results["ssim"][baseline][1:])
     for baseline in ("repeat_last", "shuffled_actions", "blurred"):
         assert all(point["low"] > 0 for point in results["psnr_gain_over"][baseline][1:])
     assert max(curve(results["samples"]["energy_score"]["samples"])) == 0
@@ -69,10 +77,12 @@ def test_everything_is_left_behind(perfect):
 def test_tables_show_every_curve(perfect):
     results, _ = perfect
     tables = fidelity_report.tables(results, "title")
-    assert [len(table.columns) for table in tables] == [3, 3, 4]  # horizons 1 and 4 of 1, 4, 16
+    # Horizons 1 and 4 of 1, 4, 16; no eye for a Frechet distance; imagined, real, ratio.
+    assert [len(table.columns) for table in tables] == [3, 2, 3, 4]
     rows = results["psnr"].keys() | set()
-    sections = ("psnr", "psnr_gain_over", "psnr_changed")
+    sections = ("psnr", "psnr_gain_over", "psnr_changed", "ssim")
     expected = sum(1 + len(results[name]) for name in sections)
+    expected += sum(1 + len(results["teacher_forced"][name]) for name in ("psnr", "ssim"))
     expected += sum(1 + len(part) for k, part in results["samples"].items() if k != "clips")
     assert tables[0].row_count == expected
     assert {"model", "repeat_last", "shuffled_actions"} <= rows
@@ -83,11 +93,33 @@ def test_tables_show_every_curve(perfect):
     assert captured.get() is not None
 
 
+def test_frames_are_seen_by_the_eye_that_there_is(data, tmp_path):
+    results = evaluate(data, tmp_path, sliding.SlidingWorld("blind", eye=True), clips=60)["1"]
+    (row,) = results["frechet"]["distance"].values()
+    for others in ("repeat_last", "real_halves"):  # which show the ball
+        assert row["model"]["estimate"] > 3 * row[others]["estimate"]
+    assert row["model"]["n"] > 100
+    title = [table.title for table in fidelity_report.tables(results, "title")][1]
+    assert title == "Frechet distance to real frames"
+    eyeless = evaluate(data, tmp_path / "eyeless", sliding.SlidingWorld("blind"))["1"]
+    assert set(eyeless["frechet"]) == {"why_not"}
+
+
 def test_a_frozen_world_gains_nothing_over_the_last_frame(data, tmp_path):
     results = evaluate(data, tmp_path, sliding.SlidingWorld("frozen"))["1"]
     assert curve(results["psnr_gain_over"]["repeat_last"]) == [0, 0, 0, 0]
     assert curve(results["psnr_gain_over"]["shuffled_actions"]) == [0, 0, 0, 0]
     assert curve(results["psnr"]["model"])[3] < 40
+
+
+def test_similarity_is_nothing_where_nothing_is_known(data):
+    clips = cut_clips(open_store(data), "validation", 40, 2, 6, seed=0)
+    found = frame_similarity(clips, clips.last_seen)
+    assert (np.isnan(found) == ~clips.known).all()
+    assert not clips.known.all()
+    at = tuple(np.argwhere(clips.known)[-1])
+    pair = [f[None] for f in (clips.frames[at], clips.last_seen[at[0], 0])]
+    assert found[at] == pytest.approx(similarity(*pair)[0])
 
 
 def test_a_deaf_world_is_as_good_under_other_actions(data, tmp_path):
@@ -115,6 +147,10 @@ def test_a_real_world_with_several_numbers_of_steps(data, tmp_path):
     results = evaluate(data, tmp_path, world, steps=(1, 2), clips=4, sampled_clips=2, horizon=2)
     assert list(results) == ["1", "2"]
     assert np.isfinite(curve(results["2"]["psnr"]["model"])).all()
+    seen = results["1"]["frechet"]
+    weights = FeatureSpace.of(world.outcome, np.zeros((2, 16, 16, 3), np.uint8)).weights
+    assert (seen["weights"], list(seen["distance"])) == (weights, ["1-2"])
+    assert seen["distance"]["1-2"]["model"]["estimate"] is None  # of 8 frames
 
 
 def test_data_that_do_not_fit(tmp_path):

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from benchmarks.image_metrics import blur, changed, energy_score, psnr, squared_error
+from benchmarks.image_metrics import (
+    blur,
+    changed,
+    energy_score,
+    psnr,
+    similarity,
+    squared_error,
+)
 
 
 def frames(*shape, seed=0):
@@ -63,6 +70,34 @@ def test_energy_score_rewards_the_true_distribution_where_psnr_rewards_blur():
     assert score["honest"] < 0.7 * min(score["grey"], score["certain"])
     error = {"honest": squared_error(honest[:, 0], truth), "grey": squared_error(grey[:, 0], truth)}
     assert error["grey"].mean() < error["honest"].mean()
+
+
+def test_equal_frames_are_wholly_alike_and_it_goes_both_ways():
+    a, b = (np.random.default_rng(s).integers(0, 256, (2, 3, 16, 14, 3), np.uint8) for s in (0, 1))
+    np.testing.assert_allclose(similarity(a, a, batch=4), np.ones((2, 3)))
+    there, back = similarity(a, b, batch=4), similarity(b, a)
+    np.testing.assert_allclose(there, back)
+    assert there.shape == (2, 3)
+    assert there.max() < 0.2  # noise is like no other noise
+    assert similarity(a, a[:, :1]).argmax(1).tolist() == [0, 0]  # one frame against several
+
+
+def test_similarity_of_constant_frames_is_that_of_their_brightness():
+    """Without structure only (2 x y + c) / (x^2 + y^2 + c) is left, c = (0.01 * 255)^2."""
+    x, y, c = 100, 140, (0.01 * 255) ** 2
+    a, b = (np.full((1, 12, 16, 3), grey, np.uint8) for grey in (x, y))
+    assert similarity(a, b)[0] == pytest.approx((2 * x * y + c) / (x**2 + y**2 + c), abs=1e-9)
+    b[..., 1:] = x  # one of three colours differs
+    one = (2 * x * y + c) / (x**2 + y**2 + c)
+    assert similarity(a, b)[0] == pytest.approx((one + 2) / 3, abs=1e-9)
+
+
+def test_similarity_minds_lost_structure_where_the_error_is_the_same():
+    noise = np.random.default_rng(0).integers(40, 168, (2, 32, 32, 3), np.uint8)
+    flat, brighter = np.full_like(noise, noise.mean().round()), noise + round(noise.std())
+    error, other = squared_error(noise, flat), squared_error(noise, brighter)
+    np.testing.assert_allclose(error, other, rtol=0.1)
+    assert (similarity(noise, brighter) > similarity(noise, flat) + 0.5).all()
 
 
 def test_blur_keeps_flat_pictures_and_flattens_dots():

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from benchmarks import fidelity
+from benchmarks import fidelity, fidelity_report
 from benchmarks.evaluation_folder import command_of, find_evaluation, read_folder
 from benchmarks.report import headlines, render_report, write_report
 from tests.benchmarks import evaluations as made
@@ -90,7 +90,29 @@ def test_every_curve_has_its_numbers(folder):
     page = Page(render_report(read_folder(folder)))
     assert page.words.count("PSNR of whole frames") >= 2  # the chart and the table
     assert "30.00 [29.90, 30.10]" in page.words
-    assert sum(a.get("role") == "img" for a in page.all("svg")) == 12
+    assert sum(a.get("role") == "img" for a in page.all("svg")) == 15
+    assert "SSIM, 95 % intervals" in page.words
+    assert "0.750 [0.740, 0.760]" in page.words
+    forced = page.words.split("PSNR, teacher-forced and free-running, 95 % intervals")[1]
+    row = "33.00 [32.90, 33.10] 30.00 [29.90, 30.10] 40 clips of 20 episodes"
+    assert f"1 {row} 2 {row} 4 {row}" in forced  # step 3 was not looked at
+    assert "are errors that accumulated" in page.words
+    assert "Frechet distance to real frames steps model real halves frames 1-4 1.25 0.50 160" in (
+        page.words
+    )
+    assert "(0123456789ab): compare" in page.words
+
+
+def test_results_of_earlier_releases_have_a_page_too(tmp_path):
+    made.write(tmp_path, "fidelity", made.older(made.fidelity()))
+    page = Page(render_report(read_folder(tmp_path)))
+    assert "PSNR of whole frames" in page.words
+    assert "SSIM" not in page.words
+    assert "eacher-forced" not in page.words
+    assert "Frechet" not in page.words
+    tables = fidelity_report.tables(made.older(made.fidelity()), "title")
+    fidelity_report.plot(made.older(made.fidelity()), tmp_path / "plot.png")
+    assert len(tables) == 3  # frames, the ball, how many there are
 
 
 def test_how_to_repeat_it(folder):
@@ -233,6 +255,19 @@ def test_what_agents_earn_is_told_at_the_top(folder):
     assert "real return above the best blind policy (sweep) 30.0" in top
     assert "Agents trained in it beat the best blind policy (sweep)" in top
     assert "Training exploits it" in top
+
+
+def test_what_cannot_be_teacher_forced_or_seen_says_why(tmp_path):
+    results = made.fidelity()
+    results["frechet"] = {"why_not": "the world has no <eye>"}
+    results["teacher_forced"] = {"why_not": "it begins <nowhere> else"}
+    made.write(tmp_path, "fidelity", results)
+    words = Page(render_report(read_folder(tmp_path))).words
+    assert "Not teacher-forced: it begins <nowhere> else." in words
+    assert "No Frechet distance of frames: the world has no <eye>." in words
+    frames, distances = fidelity_report.tables(results, "title")[:2]
+    assert distances.caption == "No Frechet distance of frames: the world has no <eye>."
+    assert "Not teacher-forced: it begins <nowhere> else." in frames.caption
 
 
 def test_what_was_not_read_says_why(tmp_path):

@@ -20,10 +20,12 @@ from benchmarks.determinism import measure_determinism
 from benchmarks.dreaming import imagine_shuffled, imagine_true, sample_futures, watch
 from benchmarks.fidelity_measures import KnownClass, find_classes
 from benchmarks.frame_statistics import frame_statistics_of
+from benchmarks.frechet import FeatureSpace, measure_frechet, spread_frames
 from benchmarks.inverse_dynamics import ActionReader, choices, score_reading, train_reader
 from benchmarks.real_games import RealGames
 from benchmarks.results import plain
 from benchmarks.state_probe import StateProbe, find_quantities, train_probe
+from benchmarks.teacher_forced import measure_teacher_forced
 from tests.benchmarks.sliding import SPEC, SlidingWorld, make_dataset
 from tests.benchmarks.sliding_game import SlidingGame
 from world_model.data import open_store
@@ -107,6 +109,19 @@ METRICS: dict[str, Metric] = {
     "gain over the last frame": Metric(
         "fidelity", "psnr_gain_over/repeat_last/-1", _positive, "interval above 0"
     ),
+    "SSIM, last step": Metric("fidelity", "ssim/model/-1", _one, "1"),
+    "one step from real frames: PSNR": Metric(
+        "fidelity", "teacher_forced/psnr/one_step/-1", _equal_frames, "58.9 dB at the last step"
+    ),
+    "one step from real frames: SSIM": Metric(
+        "fidelity", "teacher_forced/ssim/one_step/-1", _one, "1 at the last step"
+    ),
+    "PSNR lost to accumulated errors": Metric(
+        "fidelity", "teacher_forced/accumulated/psnr/-1", _zero, "0 at the last step"
+    ),
+    "Frechet distance of frames": Metric(
+        "fidelity", "frechet/distance/5-6/model", _zero, "0 at the last steps"
+    ),
     "energy score": Metric("fidelity", "samples/energy_score/samples/-1", _zero, "0"),
     "ball: recall": Metric("fidelity", "small_things/ball/presence/model/recall/-1", _one, "1"),
     "ball: error inside": Metric("fidelity", "small_things/ball/rmse_inside/model/-1", _zero, "0"),
@@ -177,9 +192,11 @@ METRICS: dict[str, Metric] = {
 IMAGINED = {
     name: metric
     for name, metric in METRICS.items()
-    if metric.part != "stability" and not metric.place.startswith("real_frames/")
+    if metric.part != "stability" and not metric.place.startswith(("real_frames/", "frechet/"))
 }
 """Those that need neither an eye for real frames nor endless episodes."""
+TEACHER_FORCED = {n for n, metric in METRICS.items() if metric.place.startswith("teacher_forced/")}
+"""Those of worlds that can begin anywhere within a clip."""
 
 
 @dataclass(frozen=True)
@@ -217,7 +234,12 @@ def make_bench(folder: Path) -> Bench:
 
 def measure(bench: Bench, world: SlidingWorld) -> dict[str, Any]:
     """All figures of a twin, by part, as they would be in the JSON files."""
-    figures = measure_imagined(bench, world.make_rollout())
+    rollout = world.make_rollout()
+    figures = measure_imagined(bench, rollout)
+    assert world.outcome is not None
+    space: Any = FeatureSpace.of(world.outcome, spread_frames(bench.store))  # type: ignore[arg-type]
+    forecasts = {"model": imagine_true(rollout, bench.clips, 0).frames}
+    figures["fidelity"]["frechet"] = plain(measure_frechet(space, bench.clips, forecasts))
     seen = watch(world, bench.clips)
     assert seen is not None
     figures["outcomes"]["real_frames"] = plain(outcomes.score(seen, bench.clips, 0.5))
@@ -234,6 +256,7 @@ def measure_imagined(bench: Bench, rollout: Any) -> dict[str, Any]:
     frames = fidelity_measures.measure_frames(clips, dream.frames, shuffled)
     some = clips.take(np.arange(0, len(clips), 5))
     frames["samples"] = fidelity_measures.measure_samples(some, sample_futures(rollout, some, 3, 1))
+    frames["teacher_forced"] = measure_teacher_forced(rollout, clips, dream.frames, 0)
     frames["small_things"] = fidelity_measures.measure_small_things(
         clips, dream.frames, bench.classes
     )
