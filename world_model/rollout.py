@@ -47,9 +47,9 @@ class Rollout:
             whatever a world is too lenient about.
         context_noise: noise level t in [0, 1) of frames looked back at; None for the world's.
         precision: of the transformer's matrix products: ``float32``, ``bfloat16``, or ``auto``
-            for the faster of the two on this hardware. With float32 on a CPU, frames do not depend
-            on the batch they sit in; else they do in the last digit, of which a world may make
-            more with every step, though each batch is reproducible.
+            for the faster of the two on this hardware. With float32 on a CPU a stream does not
+            depend on the batch it sits in; else it does in the last digit, of which a world may
+            make more with every step, though each batch is reproducible.
         cuda_graphs: on a GPU, capture steps of shapes that come back, and replay them whole.
         compile: compile a step's parts with ``torch.compile``: it is faster, after a minute or more
             at the first one of each batch size. Needs a C++ compiler on a CPU; where there is none,

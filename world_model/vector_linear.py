@@ -21,7 +21,7 @@ class VectorLinear(nn.Linear):
         if x.ndim < 2 or not each_by_itself(x):
             return super().forward(x)
         weight = self.weight.t().expand(len(x), -1, -1)
-        vectors = x.reshape(len(x), -1, x.shape[-1])
+        vectors = x[:, None] if x.ndim == 2 else x.flatten(1, -2)
         if self.bias is None:
             out = torch.bmm(vectors, weight)
         else:

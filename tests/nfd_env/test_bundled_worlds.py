@@ -49,9 +49,10 @@ def test_a_stream_looks_like_a_single_environment(name, streams, sampling_steps)
     envs.action_space.seed(0)
     for _ in range(16):
         actions = envs.action_space.sample()
-        frames = envs.step(actions)[0]
+        frames, rewards, *_ = envs.step(actions)
         for i, single in singles.items():
-            frame = single.step(actions[i])[0]
+            frame, reward, *_ = single.step(actions[i])
+            assert abs(reward - rewards[i]) <= 1e-4
             assert np.abs(frame.astype(int) - frames[i]).max() <= 1
 
 

@@ -110,6 +110,23 @@ def test_streams_do_not_see_each_other() -> None:
     torch.testing.assert_close(together.memory[1:2], alone.memory, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("batch", [1, 2, 7])
+@torch.no_grad()
+def test_no_bit_of_a_stream_depends_on_those_beside_it(batch: int) -> None:
+    model = make_model((64, 64, 3), embedding=256, hidden=128, head=64)
+    frames, actions, next_actions = make_inputs(model, 8, 4)
+    memory, alone = model.initial_memory(8), model.initial_memory(batch)
+    for t in range(4):
+        memory = model.observe(memory, frames[:, t], actions[:, t])
+        alone = model.observe(alone, frames[:batch, t], actions[:batch, t])
+        assert torch.equal(alone, memory[:batch])
+        for told in (
+            model.reward,
+            lambda m, t=t: model.termination_logits(m, next_actions[: len(m), t]),
+        ):
+            assert torch.equal(told(alone), told(memory)[:batch])
+
+
 @torch.no_grad()
 def test_every_input_has_a_say() -> None:
     """What a head should depend on reaches it: this frame, the one before, and the actions."""
