@@ -64,11 +64,15 @@ def _few_queries(q: Tensor, k: Tensor) -> bool:
     return few and q.shape[3] % 8 == 0 and q.shape[3] <= 256 and _has_flash(q.device.index)
 
 
-@torch.compiler.assume_constant_result
 def _has_flash(index: int | None) -> bool:
     """Whether a GPU can run flash attention, and PyTorch was built with it."""
     built = torch.backends.cuda.is_flash_attention_available()
     return built and torch.cuda.get_device_capability(index) >= (8, 0)
+
+
+# What torch.compiler.assume_constant_result does; calling it imports the whole compiler, which
+# takes longer than everything else before the first step.
+_has_flash._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def attend_within_frames(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -30,6 +30,15 @@ def test_import_is_light():
     assert loaded == ["nfd_env"]
 
 
+def test_a_first_step_does_without_the_compiler():
+    """Importing it takes longer than all the rest."""
+    code = (
+        "import sys, gymnasium, nfd_env; env = gymnasium.make('NFD-World-v0', device='cpu');"
+        "env.reset(seed=0); env.step(0); print('torch._dynamo' in sys.modules)"
+    )
+    assert in_fresh_process(code) == "False"
+
+
 def test_the_id_can_bring_its_import():
     code = (
         "import gymnasium as gym;"
