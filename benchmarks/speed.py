@@ -264,16 +264,17 @@ def draw(results: dict[str, Any], path: Path) -> None:
     fig, axes = figure(1, 2, (5.6, 3.6))
     speed, shares = axes.flat
     kinds = list(dict.fromkeys(_kind(row) for row in rows))
-    for kind, colour in zip(kinds, itertools.cycle(COLOURS)):
+    looks = itertools.product(("-", "--", ":", "-."), COLOURS)
+    for kind, (line, colour) in zip(kinds, itertools.cycle(looks)):
         mine = [row for row in rows if _kind(row) == kind]
         counts = [row["streams"] for row in mine]
-        speed.plot(counts, [row["frames_per_second"] for row in mine], "o-", color=colour,
+        speed.plot(counts, [row["frames_per_second"] for row in mine], f"o{line}", color=colour,
                    label=kind, markersize=4)  # fmt: skip
     speed.set_xscale("log", base=2)
     speed.set_yscale("log")
     speed.set_title("frames per second")
     speed.set_xlabel("environments in one batch")
-    speed.legend(frameon=False, fontsize=7)
+    speed.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     fewest = min(row["streams"] for row in rows)
     shown = [row for row in rows if row["streams"] == fewest]
     left = np.zeros(len(shown))
