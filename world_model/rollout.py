@@ -305,6 +305,9 @@ class Rollout:
 
         def estimate(x: Tensor, t: float, step: int) -> Tensor:
             modulation = modulations[:, :2] if step == 0 else modulations[:, step + 1, None]
+            if self.compiled is not None:
+                # Compiled for one layout, whatever the number of passes that it was made for.
+                modulation = modulation.clone(memory_format=torch.contiguous_format)
             if step == 0:  # with the clean pass of the last frame folded in
                 raw = self.stream(
                     torch.stack([context, x], dim=1),
@@ -347,7 +350,14 @@ class Rollout:
         sizes = torch.stack([torch.zeros_like(level), *steps], dim=1)
         taken = torch.stack([state.action, *[actions] * passes], dim=1)
         previous_t = torch.stack([state.previous_t, *[level] * passes], dim=1)
-        return self.modulation(times, taken, previous_t, sizes)
+        whole = (times, taken, previous_t, sizes)
+        if self.compiled is None:
+            return self.network.modulation(*whole)
+        # As the passes are: compiled for the same shapes, whatever their number.
+        spans = [slice(0, 2), *(slice(i, i + 1) for i in range(2, 1 + passes))]
+        layout = torch.contiguous_format
+        parts = [[part[:, span].clone(memory_format=layout) for part in whole] for span in spans]
+        return torch.cat([self.modulation(*part) for part in parts], dim=1)
 
     def noised(self, latent: Tensor, seeds: Tensor, index: Tensor, purpose: Purpose) -> Tensor:
         """The frame as later frames see it: noised to the context level, the same way each time."""
