@@ -240,21 +240,21 @@ def serve(
     from benchmarks.peer_models import PEERS, nfd
 
     half = name != OURS and precision == "bfloat16"
-    torch.autocast("cpu", torch.bfloat16, enabled=half).__enter__()  # for as long as this runs
-    if name == OURS:
-        step = nfd(source, streams, sampling_steps, compiled, precision)
-    else:
-        step = PEERS[name](Path(source), streams, compiled)
-    for _ in range(8 if compiled else 3):
-        step()
-    for line in sys.stdin:
-        end = time.perf_counter() + float(line)
-        taken: list[float] = []
-        while not taken or time.perf_counter() < end:
-            started = time.perf_counter()
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        if name == OURS:
+            step = nfd(source, streams, sampling_steps, compiled, precision)
+        else:
+            step = PEERS[name](Path(source), streams, compiled)
+        for _ in range(8 if compiled else 3):
             step()
-            taken.append(time.perf_counter() - started)
-        print(json.dumps(taken), file=answers, flush=True)
+        for line in sys.stdin:
+            end = time.perf_counter() + float(line)
+            taken: list[float] = []
+            while not taken or time.perf_counter() < end:
+                started = time.perf_counter()
+                step()
+                taken.append(time.perf_counter() - started)
+            print(json.dumps(taken), file=answers, flush=True)
 
 
 if __name__ == "__main__":

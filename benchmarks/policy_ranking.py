@@ -30,7 +30,7 @@ from benchmarks.held_out import find_out
 from benchmarks.plotting import COLOURS, GREY, cross, ends_of, figure, has_matplotlib, save
 from benchmarks.progress import counting
 from benchmarks.ranking_episodes import play_all
-from benchmarks.reality import reality_of
+from benchmarks.reality import named_reality, reality_of
 from benchmarks.results import closing_words, write_benchmark
 from nfd_env.loading import load_rollout
 from world_model.storage import atomic_file
@@ -127,7 +127,7 @@ def play_real(
         NFDError: if the world does not say what it was learned from, that cannot be played, or its
             spaces are others.
     """
-    real = reality_of(world, real_env)
+    real = named_reality(world, real_env)
     key = {
         "environment": real,
         "vizdoom": package_version("vizdoom"),
@@ -135,6 +135,8 @@ def play_real(
         "episodes": episodes,
     }
     known = _read_cache(cache, key)
+    if any(policy.name not in known for policy in policies):
+        reality_of(world, real_env)  # what is known is told without the game, too
     evaluations = []
     for policy in policies:
         if policy.name not in known:

@@ -23,13 +23,22 @@ def reality_of(world: Any, named: str | None = None) -> Real:
         NFDError: if the world does not say, the environment cannot be made, or its spaces are
             others.
     """
-    real = source_of(world) if named is None else named
+    real = named_reality(world, named)
     env: Any = real_environment(real)()
     try:
         check_spaces(env, world, real_name(real))
     finally:
         env.close()
     return real
+
+
+def named_reality(world: Any, named: str | None = None) -> Real:
+    """The same by name alone: nothing is made, and so nothing is checked.
+
+    Raises:
+        NFDError: if the world does not say what it was learned from.
+    """
+    return source_of(world) if named is None else named
 
 
 def check_spaces(env: Any, world: Any, name: str) -> None:

@@ -26,6 +26,7 @@ from benchmarks.progress import counting
 from benchmarks.results import machine_line, write_benchmark
 from benchmarks.start_up import measure_start_up
 from benchmarks.time_parts import PARTS, time_parts
+from benchmarks.timed_steps import first_steps, time_steps
 from nfd_env.loading import load_rollout, resolve_device
 
 
@@ -101,14 +102,7 @@ class Stepper:
 
     def run(self, seconds: float, at_least: int = 2) -> list[float]:
         """Seconds of each step, for about ``seconds`` in all."""
-        taken: list[float] = []
-        end = time.perf_counter() + seconds
-        while len(taken) < at_least or time.perf_counter() < end:
-            action = self.env.action_space.sample()
-            started = time.perf_counter()
-            self.env.step(action)
-            taken.append(time.perf_counter() - started)
-        return taken
+        return time_steps(self.env, seconds, at_least)
 
 
 def run(options: SpeedOptions, console: Console, world: Any = None) -> dict[str, Any]:
@@ -118,8 +112,6 @@ def run(options: SpeedOptions, console: Console, world: Any = None) -> dict[str,
         NFDError: if there is no such world.
     """
     import torch
-
-    from world_model.step_graphs import STEPS_BEFORE_CAPTURE
 
     started = time.perf_counter()
     world = load_rollout(options.world if world is None else world, options.device)[0]
@@ -133,9 +125,7 @@ def run(options: SpeedOptions, console: Console, world: Any = None) -> dict[str,
     ]
     times: dict[Configuration, list[float]] = {c: [] for c in configurations}
     parts: dict[Configuration, dict[str, Any]] = {}
-    # On a GPU the first steps are taken kernel by kernel, and one captures a graph.
-    on_gpu = resolve_device(options.device).startswith("cuda")
-    first = STEPS_BEFORE_CAPTURE + 3 if on_gpu else 3
+    first = first_steps(resolve_device(options.device), on_cpu=3)
     steppers = {c: Stepper(world, c, options.device, options.seed) for c in configurations}
     turns = len(configurations) * (options.rounds + 1)
     threads_before = torch.get_num_threads()

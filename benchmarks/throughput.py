@@ -6,13 +6,13 @@ that an evaluation has beside the speed of a single stream, measured on the same
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 import nfd_env  # noqa: F401 - registers the ids
+from benchmarks.timed_steps import first_steps, time_steps
 
 STREAMS = 32
 """Environments in the batch."""
@@ -44,18 +44,11 @@ def measure_throughput(
     if hasattr(world, "endless_env"):
         return {"why_not": SOMEBODY_ELSES}
     env: Any = gym.make_vec("NFD-World-v0", num_envs=streams, world=world, endless=True, **settings)
-    taken: list[float] = []
     try:
         env.action_space.seed(seed)
         env.reset(seed=seed)
-        for _ in range(_warm_up(env)):
-            env.step(env.action_space.sample())
-        end = time.perf_counter() + seconds
-        while len(taken) < FEWEST or time.perf_counter() < end:
-            action = env.action_space.sample()
-            started = time.perf_counter()
-            env.step(action)
-            taken.append(time.perf_counter() - started)
+        time_steps(env, 0, first_steps(str(env.unwrapped.core.device), WARM_UP))
+        taken = time_steps(env, seconds, FEWEST)
     finally:
         env.close()
     return {
@@ -63,10 +56,3 @@ def measure_throughput(
         "frames_per_second": float(streams / np.median(taken)),
         "steps": len(taken),
     }
-
-
-def _warm_up(env: Any) -> int:
-    from world_model.step_graphs import STEPS_BEFORE_CAPTURE
-
-    # On a GPU the first steps are taken kernel by kernel, and one captures a graph.
-    return STEPS_BEFORE_CAPTURE + 3 if env.unwrapped.core.device.type == "cuda" else WARM_UP

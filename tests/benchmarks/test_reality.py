@@ -116,3 +116,15 @@ def test_from_the_command_line(tmp_path):
     assert main([f"{HERE}:no_source", *arguments]) == 0
     settings = json.loads((tmp_path / "ranking.json").read_text())["settings"]
     assert settings["real_env"] == NAME
+
+
+def test_what_was_played_is_told_without_the_game(tmp_path, monkeypatch):
+    rank(tmp_path, no_source(), real_env=NAME)
+
+    def gone(*_):
+        raise NFDError("the game is not installed")
+
+    monkeypatch.setattr(policy_ranking, "reality_of", gone)
+    rank(tmp_path, no_source(), real_env=NAME)
+    with pytest.raises(NFDError, match="not installed"):
+        rank(tmp_path, no_source(), real_env=OTHER)
