@@ -170,10 +170,10 @@ def probes_section(folder: EvaluationFolder, steps: str) -> Html:
         f"probes-{steps}",
         f"Is it true what frames show, {in_steps(steps)}",
         paragraph(
-            "The recordings know more than frames: where the player is, where it looks. A probe "
-            "learns to read that off two real frames, and is asked what imagined ones show. Beside "
+            "The recordings know more than frames: where the player is, where it looks. Probes "
+            "learn to read that off two real frames, and are asked what imagined ones show. Beside "
             "the model: itself under the actions of other clips, the true state of the last given "
-            "frame (last frame), and the probe on the real frames of the same steps, which is as "
+            "frame (last frame), and the probes on the real frames of the same steps, which is as "
             "good as it gets. An R2 of 1 is exact, 0 no better than the mean."
         ),
         fill('<div class="grid">$it</div>', it=join(shown)) if shown else "",
@@ -184,7 +184,7 @@ def probes_section(folder: EvaluationFolder, steps: str) -> Html:
         table(
             ["read off real frames", "R2", "mean absolute error", "frames"],
             rows,
-            "How well the probe reads held-out real frames",
+            "How well probes read held-out real frames",
         )
         if rows
         else "",

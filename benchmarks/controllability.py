@@ -29,7 +29,7 @@ from benchmarks.fidelity_measures import frame_psnr
 from benchmarks.held_out import HeldOut, open_held_out
 from benchmarks.image_metrics import squared_error
 from benchmarks.intervals import counted, mean_intervals, ratio_intervals
-from benchmarks.inverse_dynamics import choices, score_reading, train_reader
+from benchmarks.inverse_dynamics import ActionReader, choices, score_reading, train_reader
 from benchmarks.plotting import has_matplotlib
 from benchmarks.progress import counting
 from benchmarks.results import closing_words
@@ -65,17 +65,21 @@ def run(
     held_out = held_out or open_held_out(options, console, world)
     world, clips, out = held_out.world, held_out.clips, held_out.out
     parts = choices(world.action_spec)
-    reader = None
+    readers: list[ActionReader] = []
     if parts:
-        with counting(console, "a reader of actions", options.reader_steps) as tell:
-            reader = train_reader(
-                held_out.store,
-                parts,
-                steps=options.reader_steps,
-                seed=options.seed,
-                device=resolve_device(options.device),
-                on_step=tell,
-            )
+        total = options.reader_steps * options.networks
+        with counting(console, f"{options.networks} readers of actions", total) as tell:
+            readers = [
+                train_reader(
+                    held_out.store,
+                    parts,
+                    steps=options.reader_steps,
+                    seed=options.seed + i,
+                    device=resolve_device(options.device),
+                    on_step=tell,
+                )
+                for i in range(options.networks)
+            ]
     some = clips.take(
         np.linspace(0, len(clips) - 1, min(options.sampled_clips, len(clips))).astype(int)
     )
@@ -93,9 +97,9 @@ def run(
             by_steps[str(steps)] = {
                 "gain": measure_gain(clips, dream.frames, shuffled),
                 "inverse_dynamics": (
-                    {"why_not": NO_CHOICES}
-                    if reader is None
-                    else score_reading(reader, clips, dream.frames, options.seed)
+                    score_reading(readers, clips, dream.frames, options.seed)
+                    if readers
+                    else {"why_not": NO_CHOICES}
                 ),
                 "divergence": measure_divergence(
                     rollout,

@@ -19,8 +19,8 @@ CLIPS = ("clips", "horizon")
 ONLY_FOR = {
     "fidelity": (*CLIPS, "samples", "sampled_clips", "rollouts", "rollout_steps"),
     "outcomes": CLIPS,
-    "controllability": (*CLIPS, "sampled_clips", "reader_steps", "real_env"),
-    "probes": (*CLIPS, "probe_steps"),
+    "controllability": (*CLIPS, "sampled_clips", "reader_steps", "networks", "real_env"),
+    "probes": (*CLIPS, "probe_steps", "networks"),
     "uncertainty": CLIPS,
     "ranking": ("policies", "episodes", "real_env"),
     "stability": ("stable_steps",),

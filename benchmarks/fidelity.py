@@ -29,7 +29,7 @@ from benchmarks.results import closing_words
 from benchmarks.teacher_forced import frames_to_force, measure_teacher_forced
 from benchmarks.training_budget import TrainingBudget
 from nfd_env.loading import resolve_device
-from world_model.errors import NFDError
+from world_model.errors import ConfigError, NFDError
 
 Part = Literal[
     "fidelity",
@@ -91,10 +91,14 @@ class EvaluateOptions:
     sampled_clips: int = 32
     """Clips with so many futures; also those whose futures under different actions are compared."""
     reader_steps: int = 300
-    """Controllability: training steps, of 128 pairs of frames, of what reads actions off frames."""
+    """Controllability: training steps, of 128 pairs of frames, of each network that reads actions
+    off frames."""
     probe_steps: int = 1_000
-    """Probes: training steps, of 128 pairs of frames, of what reads the game's state off frames;
-    minutes on a CPU."""
+    """Probes: training steps, of 128 pairs of frames, of each network that reads the game's state
+    off frames; minutes on a CPU."""
+    networks: int = 3
+    """Controllability and probes: how many networks of each kind learn to read, from seeds of their
+    own; what they read counts together."""
     lpips: Path | None = None
     """Fidelity: weights of LPIPS' network, a safetensors file
     (world_model/autoencoder/perceptual.py says how to make it); minutes on a CPU."""
@@ -132,6 +136,10 @@ class EvaluateOptions:
     """Measure nothing; write what was measured into the card of the world."""
     report: bool = False
     """Measure nothing; write report.html anew from the results in the folder."""
+
+    def __post_init__(self) -> None:
+        if self.networks < 1:
+            raise ConfigError(f"--networks {self.networks}: at least one has to learn to read.")
 
     @property
     def imagination(self) -> dict[str, Any]:

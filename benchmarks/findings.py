@@ -6,11 +6,12 @@ open.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from benchmarks import decision_findings
 from benchmarks.evaluation_folder import EvaluationFolder
+from benchmarks.frame_findings import judge_gain, of_frames, of_objects
 from benchmarks.shown_figures import fewest_episodes
 from benchmarks.stability_words import likeness
 from benchmarks.verdicts import (
@@ -40,7 +41,7 @@ def findings(folder: EvaluationFolder) -> list[Finding]:
     found: list[Finding] = []
     of_clips: list[Finding] = []
     if results := folder.results("fidelity"):
-        of_clips += [*_frames(results), *_objects(results)]
+        of_clips += [*of_frames(results), *of_objects(results)]
     outcomes = folder.results("outcomes")
     of_clips += [*_rewards(outcomes), *_ends(outcomes)]
     if control := folder.results("controllability"):
@@ -57,80 +58,6 @@ def findings(folder: EvaluationFolder) -> list[Finding]:
         found += _stability(stability)
     order = ("bad", "open", "good")
     return sorted(found, key=lambda finding: order.index(finding.verdict))
-
-
-def _frames(results: Mapping[str, Any]) -> Iterator[Finding]:
-    gains = results["psnr_gain_over"]
-    last = len(gains["repeat_last"])
-    yield _gain(
-        gains["repeat_last"],
-        good=f"Its frames are nearer to what really happened than the last frame repeated, at "
-        f"each of the {last} steps",
-        partly="Its frames are surely nearer to what really happened than the last frame "
-        "repeated at some steps only",
-        bad="Its frames are further from what really happened than the last frame repeated",
-        unsure="Whether its frames are any nearer to what really happened than the last frame "
-        "repeated cannot be told",
-    )
-    yield _gain(
-        gains["shuffled_actions"],
-        good="It listens to actions: under those of another clip its frames are worse, at each of "
-        f"the {last} steps",
-        partly="Under the actions of another clip its frames are surely worse at some steps only",
-        bad="It does better under the actions of another clip than under the true ones",
-        unsure="Whether it listens to actions cannot be told: under those of another clip its "
-        "frames are about as good",
-    )
-    below = [h for h, point in enumerate(gains["blurred"], 1) if is_below(point["high"], 0)]
-    if below:
-        at = gains["blurred"][below[-1] - 1]
-        yield Finding(
-            "bad",
-            f"Details are often not where they should be: blurred, its frames would be nearer to "
-            f"the truth from step {below[0]} on (by {spoken(at, -1)} dB at step {below[-1]}).",
-        )
-
-
-def _gain(
-    curve: Sequence[Mapping[str, Any]], *, good: str, partly: str, bad: str, unsure: str
-) -> Finding:
-    above = [h for h, point in enumerate(curve, 1) if is_above(point["low"], 0)]
-    below = [h for h, point in enumerate(curve, 1) if is_below(point["high"], 0)]
-    known = [h for h, point in enumerate(curve, 1) if point["estimate"] is not None]
-    shown = known[-1] if known else len(curve)
-    figure = f"{spoken(curve[shown - 1], digits=1)} dB at step {shown}"
-    if below:
-        return Finding("bad", f"{bad} ({_steps(below)}; {figure}).")
-    if len(above) == len(known) and known:
-        return Finding("good", f"{good} ({figure}).")
-    if above:
-        return Finding("open", f"{partly} ({_steps(above)}; {figure}).")
-    return Finding("open", f"{unsure} ({figure}).")
-
-
-def _objects(results: Mapping[str, Any]) -> Iterator[Finding]:
-    steps = max((len(p["by_step"]["real"]) for p in _counts(results).values()), default=0)
-    for name, part in _counts(results).items():
-        yield judge_multiple(
-            part["ratio"],
-            more=f"It shows too many {name}s, {{}} times as many as there really were, over "
-            f"{steps} steps.",
-            less=f"It shows too few {name}s, {{}} times as many as there really were, over {steps} "
-            "steps.",
-            equal=f"It shows about as many {name}s as there really were, {{}} times, over {steps} "
-            "steps.",
-        )
-    for name, part in results.get("small_things", {}).items():
-        recall, still = (part["presence"][who]["recall"] for who in ("model", "repeat_last"))
-        h = len(recall)
-        while h > 1 and recall[h - 1]["estimate"] is None:
-            h -= 1
-        if is_below(recall[h - 1]["high"], 0.5):
-            yield Finding(
-                "bad",
-                f"After {h} steps few {name}s are where they really were: recall "
-                f"{spoken(recall[h - 1])}, with the last frame repeated {spoken(still[h - 1])}.",
-            )
 
 
 def _rewards(results: Mapping[str, Any]) -> Iterator[Finding]:
@@ -210,7 +137,7 @@ def _counterfactuals(results: Mapping[str, Any]) -> Iterator[Finding]:
     told = results.get("counterfactual", {"why_not": "not measured"})
     if "why_not" in told:
         return
-    yield _gain(
+    yield judge_gain(
         told["gain"],
         good="It foretells what actions that nobody took would have led to: the real game, brought "
         "back and played on, is nearer to what it imagined under them than to what it imagined "
@@ -260,7 +187,7 @@ def _probes(results: Mapping[str, Any]) -> Iterator[Finding]:
             verdict = "open"
             words = (
                 "Whether its frames show the true {} cannot be told, since of real frames the "
-                "probe does no better than the last state held"
+                "probes do no better than the last state held"
             )
         elif is_above(saved["low"], 0):
             verdict, words = "good", "Its frames show the true {} better than the last state held"
@@ -305,21 +232,3 @@ def _stability(results: Mapping[str, Any]) -> Iterator[Finding]:
     grown = results["memory_mb"]["growth_per_1000_steps"]
     if grown > FLAT_MB and results["steps"] >= SETTLED:
         yield Finding("bad", f"Memory grows by {grown:.1f} MB per 1,000 steps.")
-
-
-def _counts(results: Mapping[str, Any]) -> Mapping[str, Any]:
-    objects: Mapping[str, Any] = results["long_rollouts"]["objects"]
-    return objects
-
-
-def _steps(horizons: Sequence[int]) -> str:
-    """``step 3``, ``steps 1 to 4``, ``steps 1 to 4 and 7``."""
-    runs: list[list[int]] = []
-    for h in horizons:
-        if runs and h == runs[-1][-1] + 1:
-            runs[-1].append(h)
-        else:
-            runs.append([h])
-    parts = [str(r[0]) if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in runs]
-    shown = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-    return f"step{'s' if len(horizons) > 1 else ''} {shown}"

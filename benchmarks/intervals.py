@@ -1,6 +1,8 @@
 """Bootstrap intervals of means and ratios over clips, resampling whole episodes.
 
 Clips of one episode look alike, so they are drawn together: the interval speaks of new episodes.
+Where networks were trained to measure something, they are drawn as well: it then also speaks of
+others, trained from other seeds.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ def ratio_intervals(
     resamples: int = RESAMPLES,
     confidence: float = 0.95,
     seed: int = 0,
+    networks: bool = False,
 ) -> list[Interval]:
     """Sum of numerators over sum of denominators, column by column.
 
@@ -37,21 +40,20 @@ def ratio_intervals(
         resamples: how many bootstrap samples.
         confidence: share of them inside the interval.
         seed: of the resampling.
+        networks: whether there is a dimension before all others, over trained networks.
 
     Returns:
         One interval per column; NaN where no clip has anything to say, and for both ends of an
         interval over a single episode.
     """
-    group, count = _groups(episodes)
-    tops, bottoms = _per_group(numerators, group, count), _per_group(denominators, group, count)
-    weights = _draws(count, resamples, seed)
+    top, tops = _resampled(numerators, episodes, resamples, seed, networks)
+    bottom, bottoms = _resampled(denominators, episodes, resamples, seed, networks)
     with np.errstate(divide="ignore", invalid="ignore"):
-        estimate = transform(tops.sum(0) / bottoms.sum(0))
-        draws = transform((weights @ tops) / (weights @ bottoms))
+        estimate, draws = transform(top / bottom), transform(tops / bottoms)
     # Ratios may be infinite in some draws.
     return [
         percentile_interval(estimate[column], draws[:, column], confidence, between=False)
-        for column in range(tops.shape[1])
+        for column in range(len(estimate))
     ]
 
 
@@ -78,6 +80,7 @@ def sums_interval(
     resamples: int = RESAMPLES,
     confidence: float = 0.95,
     seed: int = 0,
+    networks: bool = False,
 ) -> Interval:
     """Any statistic of sums over clips, such as F1 of counts or a correlation of moments.
 
@@ -88,14 +91,14 @@ def sums_interval(
         resamples: how many bootstrap samples.
         confidence: share of them inside the interval.
         seed: of the resampling; that of :func:`ratio_intervals` draws the same episodes.
+        networks: as for :func:`ratio_intervals`; the statistic is of the mean over networks.
     """
-    group, count = _groups(episodes)
-    per_group = _per_group(sums, group, count)
-    shape = sums.shape[1:]
+    shape = sums.shape[2:] if networks else sums.shape[1:]
+    total, drawn = _resampled(sums, episodes, resamples, seed, networks)
     with np.errstate(divide="ignore", invalid="ignore"):
-        estimate = statistic(per_group.sum(0).reshape(1, *shape))[0]
-        drawn = (_draws(count, resamples, seed) @ per_group).reshape(resamples, *shape)
-        draws = statistic(drawn) if count > 1 else np.full(1, np.nan)
+        estimate = statistic(total.reshape(1, *shape))[0]
+        one = np.isnan(drawn).all()  # episode
+        draws = np.full(1, np.nan) if one else statistic(drawn.reshape(resamples, *shape))
     return percentile_interval(estimate, draws, confidence, between=False)
 
 
@@ -151,6 +154,24 @@ def _groups(episodes: np.ndarray) -> tuple[np.ndarray, int]:
     """Number of the episode of each clip, counted from 0, and how many there are."""
     _, group = np.unique(episodes, return_inverse=True)
     return group, int(group.max()) + 1
+
+
+def _resampled(
+    values: np.ndarray, episodes: np.ndarray, resamples: int, seed: int, networks: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of (N, ...) over clips, flat: (F,) of what was measured, and (resamples, F) drawn.
+
+    With ``networks`` of (S, N, ...), the mean over them.
+    """
+    group, count = _groups(episodes)
+    layers = list(values) if networks else [values]
+    sums = np.stack([_per_group(layer, group, count) for layer in layers])  # (S, E, F)
+    weights = _draws(count, resamples, seed)
+    drawn = np.stack([weights @ layer for layer in sums], axis=1)  # (R, S, F)
+    chosen = np.ones((resamples, 1))
+    if len(sums) > 1:
+        chosen = _draws(len(sums), resamples, seed + 1) / len(sums)
+    return sums.sum(1).mean(0), (chosen[..., None] * drawn).sum(1)
 
 
 def _draws(count: int, resamples: int, seed: int) -> np.ndarray:

@@ -1,13 +1,14 @@
 """Reads the action off two consecutive frames: are imagined actions seen to be done?
 
-A small classifier learns to tell the action between two real frames of the training split. What it
-reads in imagined pairs is held against what was asked for, beside its ceiling (real pairs of the
-same steps) and its floor (the same imagined pairs against the actions of other clips).
+Small classifiers, from several seeds, learn to tell the action between two real frames of the
+training split. What they read in imagined pairs is held against what was asked for, beside its
+ceiling (real pairs of the same steps) and its floor (the same imagined pairs against the actions of
+other clips).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.statistics import Interval
 from benchmarks.clips import Clips
 from benchmarks.dreaming import borrowed_actions
 from benchmarks.intervals import counted, sums_interval
@@ -135,12 +137,13 @@ def read_actions(reader: ActionReader, clips: Clips, frames: np.ndarray) -> list
 
 
 def score_reading(
-    reader: ActionReader, clips: Clips, imagined: np.ndarray, seed: int
+    readers: Sequence[ActionReader], clips: Clips, imagined: np.ndarray, seed: int
 ) -> dict[str, Any]:
     """Macro F1 of the actions read, by part of the action space.
 
     Args:
-        reader: reads pairs.
+        readers: of the same parts, from different seeds; the F1 is that of all that they read, and
+            its intervals draw readers as well as episodes.
         clips: the real clips.
         imagined: uint8 (N, H, h, w, 3), imagined under their actions.
         seed: of the loan of other clips' actions.
@@ -149,12 +152,16 @@ def score_reading(
         By name of the part: F1 of ``imagined`` pairs, its ``ceiling`` and its ``floor``;
         ``of_ceiling``, where the first lies between the others (1: as clear as in reality; None
         where reality does not show the action either); F1 ``by_horizon``; ``recall`` of every
-        choice.
+        choice; and the estimates of each reader, ``by_reader``.
     """
     other = borrowed_actions(clips, seed)
-    real_read, dream_read = (read_actions(reader, clips, f) for f in (clips.frames, imagined))
+    # By part of the actions: (S, N, H) of S readers.
+    real_read, dream_read = (
+        [np.stack(read) for read in zip(*(read_actions(r, clips, f) for r in readers), strict=True)]
+        for f in (clips.frames, imagined)
+    )
     results = {}
-    for i, part in enumerate(reader.parts):
+    for i, part in enumerate(readers[0].parts):
         true, borrowed = (_wanted(a, part).numpy() for a in (clips.actions, other))
         count = len(part.labels)
         tables = {
@@ -167,47 +174,47 @@ def score_reading(
 
 
 def _figures(tables: dict[str, np.ndarray], part: Choice, episodes: np.ndarray) -> dict[str, Any]:
-    """The figures of one part, of its confusions (N, H, K, K)."""
-    n = int(tables["imagined"].sum())
-    present = tables["ceiling"].sum((0, 1, 3)) > 0
-    totals = {name: table.sum(1) for name, table in tables.items()}  # (N, K, K)
+    """The figures of one part, of its confusions (S, N, H, K, K) by S readers."""
+    n = int(tables["imagined"][0].sum())
+    present = tables["ceiling"].sum((0, 1, 2, 4)) > 0
+    totals = {name: table.sum(2) for name, table in tables.items()}  # (S, N, K, K)
+
+    def of_all(sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> Interval:
+        return sums_interval(sums, episodes, statistic, networks=True)
 
     def f1(s: np.ndarray) -> np.ndarray:
         return macro_f1(s, present)
 
-    scores: dict[str, Any] = {
-        name: counted(sums_interval(table, episodes, f1), n) for name, table in totals.items()
-    }
+    scores: dict[str, Any] = {name: counted(of_all(table, f1), n) for name, table in totals.items()}
     ceiling, floor = scores["ceiling"], scores["floor"]
     # Where an interval has no ends, the estimates must do.
     low, high = ceiling["low"], floor["high"]
     readable = (
         ceiling["estimate"] > floor["estimate"] if np.isnan(low) or np.isnan(high) else low > high
     )
-    together = np.stack(list(totals.values()), axis=1)  # (N, 3, K, K)
+    together = np.stack(list(totals.values()), axis=2)  # (S, N, 3, K, K)
 
     def between(s: np.ndarray) -> np.ndarray:
         top, ours, bottom = (f1(s[:, i]) for i in range(3))
         return (ours - bottom) / (top - bottom)
 
-    scores["of_ceiling"] = (
-        counted(sums_interval(together, episodes, between), n) if readable else None
-    )
+    scores["of_ceiling"] = counted(of_all(together, between), n) if readable else None
     scores["by_horizon"] = {
         name: [
-            counted(sums_interval(tables[name][:, h], episodes, f1), tables[name][:, h].sum())
-            for h in range(tables[name].shape[1])
+            counted(of_all(tables[name][:, :, h], f1), tables[name][0, :, h].sum())
+            for h in range(tables[name].shape[2])
         ]
         for name in ("imagined", "ceiling")
     }
     scores["recall"] = {
         label: {
-            name: counted(
-                sums_interval(totals[name], episodes, _recall(k)), totals[name][:, k].sum()
-            )
+            name: counted(of_all(totals[name], _recall(k)), totals[name][0, :, k].sum())
             for name in ("imagined", "ceiling")
         }
         for k, label in enumerate(part.labels)
+    }
+    scores["by_reader"] = {
+        name: f1(table.sum(1)).tolist() for name, table in totals.items() if name != "floor"
     }
     return scores
 
@@ -226,7 +233,7 @@ def _recall(k: int) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _confusion(true: np.ndarray, read: np.ndarray, known: np.ndarray, count: int) -> np.ndarray:
-    """float64 (N, H, K, K): 1 at [true, read] of every known step."""
+    """float64 (S, N, H, K, K): 1 at [true, read] of every known step; ``read`` (S, N, H)."""
     table = np.eye(count)[true][..., :, None] * np.eye(count)[read][..., None, :]
     return table * known[..., None, None]
 

@@ -17,7 +17,7 @@ MAX_PLOTS = 6
 
 
 def tables(results: Mapping[str, Any], title: str) -> list[Table]:
-    """How well the probe reads real frames, and what it reads off imagined ones by horizon."""
+    """How well probes read real frames, and what they read off imagined ones by horizon."""
     ceiling = interval_table(f"{title}: state probes", ("R2", "mean absolute error"))
     for name, part in results.get("read", {}).items():
         error = f"{text(part['ceiling']['mae'], 2)} {part['unit']}".strip()
@@ -36,7 +36,7 @@ def tables(results: Mapping[str, Any], title: str) -> list[Table]:
         section(by_horizon, f"{name}: error saved over", part["gain_over"], horizons, digits=2)
     by_horizon.caption = (
         "Of the true state at the same step. Last frame: the true state of the last given frame. "
-        "Real frames: what the probe makes of the real frames of the same steps, as good as it "
+        "Real frames: what the probes make of the real frames of the same steps, as good as it "
         "gets."
     )
     return [ceiling, by_horizon]

@@ -18,8 +18,8 @@ AGENTS = ("policies", "training.steps", "training.seeds", "training.episodes", "
 PROTOCOLS: dict[str, tuple[str, ...]] = {
     "fidelity": (*CLIPS, "samples", "sampled_clips", "rollouts", "rollout_steps"),
     "outcomes": CLIPS,
-    "controllability": (*CLIPS, "sampled_clips", "reader_steps", "real_env"),
-    "probes": (*CLIPS, "probe_steps"),
+    "controllability": (*CLIPS, "sampled_clips", "reader_steps", "networks", "real_env"),
+    "probes": (*CLIPS, "probe_steps", "networks"),
     "uncertainty": CLIPS,
     "ranking": ("policies", "episodes", "first_seed"),
     # Where and for how long agents train, and a limit, make other rows of exploitation; how many
@@ -31,9 +31,9 @@ PROTOCOLS: dict[str, tuple[str, ...]] = {
 """Settings that must be equal; a dot leads to a setting within one."""
 FREE = {"sampler", "steps", "own_steps", "precision", "device", "batch", "pictures", "measure",
         "policies", "episodes", "agents", "training", "stable_steps", "reader_steps", "probe_steps",
-        "real_env"}  # fmt: skip
+        "networks", "real_env"}  # fmt: skip
 """Settings that may differ in documents of other kinds."""
-DEFAULTS = {"precision": "float32"}
+DEFAULTS = {"precision": "float32", "networks": 1}
 """What was used where a document of an earlier release, which had no choice, says nothing."""
 
 

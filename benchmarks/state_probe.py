@@ -1,7 +1,7 @@
 """Reads what the real game knew off frames: where the player is, which way it looks, its health.
 
-A small network learns it from pairs of real frames of the training split (one frame does not show
-how fast anything moves). Applied to imagined frames it tells whether they show what was true.
+Small networks learn it from pairs of real frames of the training split (one frame does not show
+how fast anything moves). Applied to imagined frames they tell whether they show what was true.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def steps_of(value: float, width: float = 0.1) -> list[dict[str, Any]]:
 
 
 def fidelity(psnr: float = 30.0, gain: float = 2.0, balls: float = 1.0, recall: float = 0.9,
-             episodes: int = 20) -> dict[str, Any]:  # fmt: skip
+             episodes: int = 20, accumulated: float = 3.0) -> dict[str, Any]:  # fmt: skip
     """Results with one number of steps."""
     presence = {
         who: {what: curve(value) for what in ("precision", "recall", "per_frame")}
@@ -54,7 +54,7 @@ def fidelity(psnr: float = 30.0, gain: float = 2.0, balls: float = 1.0, recall: 
         "teacher_forced": {
             "psnr": {"one_step": steps_of(psnr + 3), "free_running": steps_of(psnr)},
             "ssim": {"one_step": steps_of(0.9, 0.01), "free_running": steps_of(0.8, 0.01)},
-            "accumulated": {"psnr": steps_of(3.0), "ssim": steps_of(0.1, 0.01)},
+            "accumulated": {"psnr": steps_of(accumulated), "ssim": steps_of(0.1, 0.01)},
         },
         "frechet": {
             "space": "features of the outcome model",
@@ -187,7 +187,7 @@ def probes(saved: float = 2.0, told: float = 3.0, episodes: int = 20) -> dict[st
                 "told": curve(told),
             }
         },
-        "not_read": {"luck": "the probe cannot read it off real frames: R2 0.01, below 0.3"},
+        "not_read": {"luck": "probes cannot read it off real frames: R2 0.01, below 0.3"},
         "counts": {"clips": [40] * HORIZON, "episodes": [episodes] * HORIZON},
     }
 

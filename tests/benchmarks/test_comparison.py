@@ -165,6 +165,7 @@ DECIDES = {
     "rollout_steps": ["fidelity"],
     "sampled_clips": ["fidelity", "controllability"],
     "reader_steps": ["controllability"],
+    "networks": ["controllability", "probes"],
     "probe_steps": ["probes"],
     "stable_steps": ["stability"],
     "first_seed": ["ranking"],

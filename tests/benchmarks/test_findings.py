@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks.evaluation_folder import EvaluationFolder
 from benchmarks.findings import findings
+from benchmarks.frame_findings import of_frames
 from tests.benchmarks import evaluations as made
 
 
@@ -22,13 +23,13 @@ def only(verdict, found):
 
 def test_a_good_world_has_no_fault():
     found = verdicts(
-        fidelity=made.fidelity(), outcomes=made.outcomes(), ranking=made.ranking(),
+        fidelity=made.fidelity(accumulated=0.2), outcomes=made.outcomes(), ranking=made.ranking(),
         stability=made.stability(), controllability=made.control(), probes=made.probes(),
         uncertainty=made.uncertainty(), lift=made.lift(),
         exploitation=made.exploitation(narrower=0.3),
     )  # fmt: skip
     assert {verdict for verdict, _ in found} == {"good"}
-    assert len(found) == 18
+    assert len(found) == 19
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ def test_what_no_probe_can_tell_is_open():
     """Where real frames read no better than the last state held, nor can imagined ones."""
     found = verdicts(probes=made.probes(saved=-1, told=-0.5))
     assert found[0][0] == "open"
-    assert "cannot be told, since of real frames the probe does no better" in found[0][1]
+    assert "cannot be told, since of real frames the probes do no better" in found[0][1]
     assert verdicts(probes=made.probes(saved=0.01))[0][0] == "open"
     assert "Too few episodes (5)" in only("open", verdicts(probes=made.probes(episodes=5)))
 
@@ -207,3 +208,22 @@ def test_how_well_actions_are_read_may_be_open():
     older = made.control()
     del older["counterfactual"]
     assert len(verdicts(controllability=older)) == 2
+
+
+@pytest.mark.parametrize(
+    ("lost", "verdict", "words"),
+    [
+        (3.0, "open", "by 3.0 [2.9, 3.1] dB at step 4: errors that add up, or chance"),
+        (0.2, "good", "Errors hardly add up"),
+    ],
+)
+def test_errors_that_add_up(lost, verdict, words):
+    frames = made.fidelity(accumulated=lost)
+    found = [f for f in of_frames(frames) if words in f.sentence]
+    assert [f.verdict for f in found] == [verdict]
+
+
+def test_what_was_not_forced_is_not_judged():
+    frames = made.fidelity()
+    frames["teacher_forced"] = {"why_not": "one frame at a time"}
+    assert not any("add up" in f.sentence for f in of_frames(frames))

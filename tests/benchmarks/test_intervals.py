@@ -1,6 +1,11 @@
 import numpy as np
+import pytest
 
-from benchmarks.intervals import mean_intervals, ratio_intervals
+from benchmarks.intervals import mean_intervals, ratio_intervals, sums_interval
+
+
+def mean_of(sums):
+    return sums[:, 0] / sums[:, 1]
 
 
 def test_ratio_of_sums_not_mean_of_ratios():
@@ -39,3 +44,42 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
         interval = mean_intervals(values, np.arange(40), resamples=300, seed=trial)[0]
         hits += interval.low <= 5.0 <= interval.high
     assert 0.88 <= hits / 200 <= 0.99
+
+
+def test_one_network_changes_nothing():
+    values = np.random.default_rng(2).normal(size=(30, 2))
+    episodes = np.repeat(np.arange(10), 3)
+    assert mean_intervals(values[None], episodes, networks=True) == mean_intervals(values, episodes)
+    sums = np.stack([values[:, 0], np.ones(30)], axis=1)
+    alone = sums_interval(sums, episodes, mean_of)
+    assert sums_interval(sums[None], episodes, mean_of, networks=True) == alone
+    assert alone.estimate == pytest.approx(mean_intervals(values, episodes)[0].estimate)
+
+
+def test_networks_that_agree_add_no_doubt_and_others_do():
+    rng = np.random.default_rng(3)
+    values, episodes = rng.normal(size=(40, 1)), np.arange(40)
+    alone = mean_intervals(values, episodes)[0]
+    agreeing = mean_intervals(np.stack([values] * 3), episodes, networks=True)[0]
+    np.testing.assert_allclose(
+        [agreeing.estimate, agreeing.low, agreeing.high], [alone.estimate, alone.low, alone.high]
+    )
+    apart = np.stack([values - 2, values, values + 2])
+    disputed = mean_intervals(apart, episodes, networks=True)[0]
+    assert disputed.estimate == pytest.approx(alone.estimate)
+    # Of three networks, all that are drawn are the lowest once in 27 times, which is more than the
+    # 2.5 % that lie below the interval.
+    assert disputed.low < alone.estimate - 1.5
+    assert disputed.high > alone.estimate + 1.5
+
+
+def test_a_single_episode_has_no_interval_whatever_the_number_of_networks():
+    values = np.arange(6.0).reshape(2, 3, 1)
+    mean = mean_intervals(values, np.zeros(3, int), networks=True)[0]
+    ratio = sums_interval(
+        np.concatenate([values, np.ones_like(values)], -1),
+        np.zeros(3, int), mean_of, networks=True,
+    )  # fmt: skip
+    for interval in (mean, ratio):
+        assert interval.estimate == pytest.approx(2.5)
+        assert np.isnan([interval.low, interval.high]).all()

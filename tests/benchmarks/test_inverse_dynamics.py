@@ -69,14 +69,14 @@ def test_moves_are_read_off_real_frames(reader, clips):
 
 
 def test_obedient_frames_reach_the_ceiling_and_others_the_floor(reader, clips):
-    scores = score_reading(reader, clips, clips.frames, seed=0)["action"]
+    scores = score_reading([reader], clips, clips.frames, seed=0)["action"]
     assert scores["imagined"] == scores["ceiling"]
     assert scores["of_ceiling"]["estimate"] == 1
     assert scores["floor"]["high"] < scores["ceiling"]["low"]
     assert scores["imagined"]["n"] == clips.known.sum()
     assert [point["n"] for point in scores["by_horizon"]["ceiling"]] == clips.known.sum(0).tolist()
     frozen = np.repeat(clips.last_seen, clips.horizon, axis=1)
-    scores = score_reading(reader, clips, frozen, seed=0)["action"]
+    scores = score_reading([reader], clips, frozen, seed=0)["action"]
     assert scores["of_ceiling"]["high"] < 0.4
     assert scores["recall"]["right"]["imagined"]["estimate"] < 0.3
     assert scores["recall"]["right"]["ceiling"]["estimate"] > 0.7
@@ -95,7 +95,7 @@ def test_colours_do_not_matter(reader, clips):
 def test_where_reality_does_not_show_the_action_nothing_is_claimed(clips):
     torch.manual_seed(0)
     untrained = ActionReader(sliding.SHAPE, choices(sliding.SPEC))
-    scores = score_reading(untrained, clips, clips.frames, seed=0)["action"]
+    scores = score_reading([untrained], clips, clips.frames, seed=0)["action"]
     assert scores["of_ceiling"] is None
 
 
@@ -111,3 +111,21 @@ def test_training_is_reproducible(store):
     one, two = (train_reader(store, parts, steps=3, seed=1) for _ in range(2))
     for a, b in zip(one.parameters(), two.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_readers_count_together(reader, clips):
+    """One that sees and one that guesses: what they read is held against the truth as a whole."""
+    torch.manual_seed(0)
+    guessing = ActionReader(sliding.SHAPE, choices(sliding.SPEC)).eval()
+    scores = score_reading([reader, guessing], clips, clips.frames, seed=0)["action"]
+    alone = [
+        score_reading([one], clips, clips.frames, seed=0)["action"]["ceiling"]
+        for one in (reader, guessing)
+    ]
+    assert scores["by_reader"]["ceiling"] == pytest.approx([f1["estimate"] for f1 in alone])
+    assert alone[1]["estimate"] < scores["ceiling"]["estimate"] < alone[0]["estimate"]
+    # Others of their kind may be as bad as the one or as good as the other.
+    assert scores["ceiling"]["low"] <= alone[1]["high"]
+    assert scores["ceiling"]["high"] >= alone[0]["low"]
+    assert scores["ceiling"]["n"] == clips.known.sum()
+    assert [point["n"] for point in scores["by_horizon"]["ceiling"]] == clips.known.sum(0).tolist()

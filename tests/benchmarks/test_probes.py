@@ -22,7 +22,7 @@ from benchmarks.state_probe import (
 )
 from tests.benchmarks import sliding
 from world_model.data import open_store, write_dataset
-from world_model.errors import DataError
+from world_model.errors import ConfigError, DataError
 
 ANGLE = Quantity("angle", 0, 360.0, (0.0, 0.0), (1.0, 1.0))
 
@@ -52,7 +52,14 @@ def dataset_of(folder, names, make_state, count=8):
 
 
 def options_for(data, out, **changes):
-    settings = {"clips": 30, "horizon": 5, "probe_steps": 60, "pictures": False, **changes}
+    settings = {
+        "clips": 30,
+        "horizon": 5,
+        "probe_steps": 60,
+        "networks": 2,
+        "pictures": False,
+        **changes,
+    }
     return EvaluateOptions(data=data, out=out, **settings)
 
 
@@ -67,6 +74,7 @@ def test_the_whole_command(data, tmp_path):
     place = results["read"]["place"]
     assert place["ceiling"]["r2"]["estimate"] > 0.95
     assert place["ceiling"]["mae"]["n"] > 100
+    assert len(place["ceiling"]["by_probe"]) == 2
     # A perfect world shows what is real, frame by frame.
     assert place["mae"]["model"] == place["mae"]["real_frames"]
     assert place["gain_over"]["repeat_last"][-1]["low"] > 0
@@ -158,16 +166,30 @@ def test_figures_by_hand():
     quantity = Quantity("x", 0, None, (1.0,), (2.0,))
     truth = np.array([[0.0], [2.0], [4.0], [np.nan]])
     said = quantity.targets(np.array([[0.0], [3.0], [3.0], [9.0]]))
-    figures = probes._figures(quantity, said, truth, np.arange(4))
+    figures = probes._figures(quantity, said[None], truth, np.arange(4))
     assert figures["r2"][0]["estimate"] == pytest.approx(0.75)
     assert figures["mae"][0]["estimate"] == pytest.approx(2 / 3)
     assert figures["r2"][0]["n"] == figures["mae"][0]["n"] == 3
 
 
+def test_errors_of_several_probes_are_their_mean():
+    """R2 1 - 2 / 8 and 1 - 0 / 8, errors 2 / 3 and 0, of truths 0, 2, 4 and two readings."""
+    quantity = Quantity("x", 0, None, (1.0,), (2.0,))
+    truth = np.array([[0.0], [2.0], [4.0], [np.nan]])
+    readings = [[0.0, 3.0, 3.0, 9.0], [0.0, 2.0, 4.0, 9.0]]
+    said = np.stack([quantity.targets(np.array(reading)[:, None]) for reading in readings])
+    figures = probes._figures(quantity, said, truth, np.arange(4))
+    assert figures["r2"][0]["estimate"] == pytest.approx(1 - 1 / 8)
+    assert figures["mae"][0]["estimate"] == pytest.approx(1 / 3)
+    assert figures["r2"][0]["n"] == figures["mae"][0]["n"] == 3
+    # Drawing the one probe twice, or the other.
+    assert figures["mae"][0]["low"] == 0
+
+
 def test_truths_that_are_equal_have_no_r2():
     quantity = Quantity("x", 0, None, (1000.0,), (2.0,))
     truth = np.full((5, 1), 1000.3)
-    figures = probes._figures(quantity, quantity.targets(truth + 1), truth, np.arange(5))
+    figures = probes._figures(quantity, quantity.targets(truth + 1)[None], truth, np.arange(5))
     assert np.isnan(figures["r2"][0]["estimate"])
     assert figures["mae"][0]["estimate"] == pytest.approx(1, abs=1e-3)
 
@@ -182,3 +204,8 @@ def test_pairs_are_of_neighbouring_frames(store, clips):
     assert before.shape == (len(clips), clips.horizon, 1)
     differs = np.abs(before - after).max((0, 2)) > 1e-6
     assert differs.tolist() == [False, False, True, True, False]
+
+
+def test_nobody_to_read_is_refused():
+    with pytest.raises(ConfigError, match="--networks 0: at least one"):
+        EvaluateOptions(networks=0)

@@ -234,7 +234,7 @@ def test_actions_and_what_is_true_have_sections(folder):
     assert "0.95 [0.90, 1.00] of the way from floor to ceiling" in page.words
     assert "left | right 9.0 [8.9, 9.1] 40" in page.words
     assert "place 0.90 [0.80, 1.00] 0.90 [0.80, 1.00] degrees 100" in page.words
-    assert "luck: the probe cannot read it off real frames: R2 0.01, below 0.3." in page.words
+    assert "luck: probes cannot read it off real frames: R2 0.01, below 0.3." in page.words
     labels = [a["aria-label"] for a in page.all("svg") if "aria-label" in a]
     for title in ("PSNR gained by true actions", "reading 'action' off frames: macro F1",
                   "how far futures part", "share of actions in that",

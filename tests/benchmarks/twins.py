@@ -205,28 +205,29 @@ class Bench:
 
     clips: Clips
     classes: Mapping[str, KnownClass]
-    reader: ActionReader
+    readers: list[ActionReader]
     store: EpisodeStore
-    probe: StateProbe
+    probes: list[StateProbe]
     ceilings: dict[str, Any]
     usual: np.ndarray
     real: RealFutures
 
 
 def make_bench(folder: Path) -> Bench:
-    """Records the game, cuts clips, and trains the reader of actions."""
+    """Records the game, cuts clips, and trains what reads frames."""
     store = open_store(make_dataset(folder))
     clips = cut_clips(store, "validation", CLIPS, 2, HORIZON, seed=0)
     some = clips.take(np.arange(0, len(clips), 5))
     _, courses = controllability.courses_of_action(some, SPEC, seed=0)
-    probe = train_probe(store, find_quantities(store)[0], steps=150, seed=0)
+    known = find_quantities(store)[0]
+    trained = [train_probe(store, known, steps=150, seed=i) for i in range(2)]
     return Bench(
         clips=remember_the_past(clips, store, TWINS["perfect"]),
         classes=find_classes(store, "validation", 0),
-        reader=train_reader(store, choices(SPEC), steps=150, seed=0),
+        readers=[train_reader(store, choices(SPEC), steps=150, seed=i) for i in range(2)],
         store=store,
-        probe=probe,
-        ceilings=probes.judge_probe(probe, store, "validation"),
+        probes=trained,
+        ceilings=probes.judge_probes(trained, store, "validation"),
         usual=frame_statistics_of(store),
         real=play_courses(RealGames(SlidingGame, SPEC), some, courses),
     )
@@ -268,7 +269,7 @@ def measure_imagined(bench: Bench, rollout: Any) -> dict[str, Any]:
             "outcomes": {"imagined": outcomes.score(dream, clips, 0.5, imagined=True)},
             "controllability": {
                 "gain": controllability.measure_gain(clips, dream.frames, shuffled),
-                "inverse_dynamics": score_reading(bench.reader, clips, dream.frames, 0),
+                "inverse_dynamics": score_reading(bench.readers, clips, dream.frames, 0),
                 "divergence": controllability.measure_divergence(
                     rollout, some, names, courses, seed=3, batch=64, futures=imagined
                 ),
@@ -276,8 +277,8 @@ def measure_imagined(bench: Bench, rollout: Any) -> dict[str, Any]:
                     bench.real, some.take(bench.real.chosen), imagined[:, bench.real.chosen], names
                 ),
             },
-            "probes": probes.score_probe(
-                bench.probe, bench.ceilings, bench.store, clips, dream.frames, shuffled
+            "probes": probes.score_probes(
+                bench.probes, bench.ceilings, bench.store, clips, dream.frames, shuffled
             ),
         }
     )
