@@ -6,10 +6,10 @@ Only what stands between two markers is replaced. The rest of the card is its au
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.evaluation_folder import (
     EvaluationFolder,
     command_of,
@@ -24,9 +24,6 @@ from world_model.errors import DataError
 from world_model.registry import find_world
 from world_model.storage import atomic_file
 from world_model.world import World
-
-if TYPE_CHECKING:
-    from benchmarks.fidelity import EvaluateOptions
 
 BEGIN = "<!-- measured: written by nfd evaluate --card, replaced by the next one -->"
 END = "<!-- end of what was measured -->"

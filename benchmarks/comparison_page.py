@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -13,14 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks.comparison import Row, columns_of, side_by_side
+from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.evaluation_folder import EvaluationFolder, find_evaluation
 from benchmarks.html_charts import Line, curves
 from benchmarks.html_page import Html, details, fill, join, page, paragraph, section, table
 from benchmarks.protocols import note_on, protocol_of
 from world_model.storage import atomic_file
-
-if TYPE_CHECKING:
-    from benchmarks.fidelity import EvaluateOptions
 
 NOTE = (
     "Bold: surely the best, its 95 % interval overlaps with no other. Intervals are of each world "

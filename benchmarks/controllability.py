@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -25,6 +25,7 @@ from benchmarks.counterfactual import (
     write_pairs,
 )
 from benchmarks.dreaming import OnFrames, imagine, noise_seeds
+from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.fidelity_measures import frame_psnr
 from benchmarks.held_out import HeldOut, open_held_out
 from benchmarks.image_metrics import squared_error
@@ -36,9 +37,6 @@ from benchmarks.results import closing_words
 from nfd_env.loading import resolve_device
 from world_model.action_spec import ActionSpec
 from world_model.errors import NFDError
-
-if TYPE_CHECKING:
-    from benchmarks.fidelity import EvaluateOptions
 
 FUTURES = 4
 """At most so many courses of action are compared."""

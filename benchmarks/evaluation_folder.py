@@ -7,29 +7,15 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from benchmarks.fidelity import EvaluateOptions, Part
+from benchmarks.evaluate_options import EvaluateOptions
+from benchmarks.parts import PARTS
 from benchmarks.results import check_benchmark
 from world_model.errors import DataError, WorldNotFoundError
 from world_model.registry import find_world
 
 PREFIX = "benchmark/"
-CLIPS = ("clips", "horizon")
-ONLY_FOR = {
-    "fidelity": (*CLIPS, "samples", "sampled_clips", "rollouts", "rollout_steps"),
-    "outcomes": CLIPS,
-    "controllability": (*CLIPS, "sampled_clips", "reader_steps", "networks", "real_env"),
-    "probes": (*CLIPS, "probe_steps", "networks"),
-    "uncertainty": CLIPS,
-    "ranking": ("policies", "episodes", "real_env"),
-    "stability": ("stable_steps",),
-    "lift": ("policies", "agents", "training", "real_env"),
-    "exploitation": ("policies", "agents", "training", "real_env"),
-}
-"""Options that decide nothing in those of these parts that do not name them."""
-PARTS: tuple[str, ...] = get_args(Part)
-"""What ``nfd evaluate --measure`` knows."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +128,8 @@ def command_of(document: Mapping[str, Any]) -> str:
     'nfd evaluate toy@1 --clips 8'
     """
     part = str(document["kind"]).removeprefix(PREFIX)
+    ours = {name: known.options for name, known in PARTS.items()}
+    some = {option for names in ours.values() for option in names}
     words = ["nfd", "evaluate", str(document["world"]).partition("#")[0]]
     if part != "fidelity":
         words += ["--measure", part]
@@ -150,8 +138,7 @@ def command_of(document: Mapping[str, Any]) -> str:
         name = option.name
         if name in ("world", "data", "out", "measure") or name not in settings:
             continue
-        theirs = any(name in names for names in ONLY_FOR.values())
-        if part in ONLY_FOR and theirs and name not in ONLY_FOR[part]:
+        if name in some and name not in ours.get(part, some):
             continue
         words += _option(f"--{name}", option, settings[name])
     return shlex.join(words)

@@ -9,22 +9,20 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from rich.console import Console
 
 from benchmarks.clips import Clips, cut_clips, remember_the_past
 from benchmarks.dreaming import Dream, imagine_shuffled, imagine_true, make_rollout
+from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.results import describe_data, write_benchmark
 from nfd_env.loading import load_rollout
 from world_model.data import open_store_for
 from world_model.data.locating import find_dataset
 from world_model.data.store import EpisodeStore
 from world_model.errors import ContextError
-
-if TYPE_CHECKING:
-    from benchmarks.fidelity import EvaluateOptions
 
 Made = TypeVar("Made")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -20,6 +20,7 @@ from agents.arena import find_policies
 from agents.environments import training_starts
 from agents.statistics import iqm_interval, mean_interval
 from benchmarks.agent_statistics import improvement_interval, lead_interval
+from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.exploitation import GIVEN, RANDOM, make_academy, play_blind
 from benchmarks.held_out import find_out
 from benchmarks.imagined_agents import REAL, Academy, Arm
@@ -28,9 +29,6 @@ from benchmarks.results import closing_words, write_benchmark
 from nfd_env.loading import load_rollout
 from world_model.data import open_store_for
 from world_model.data.locating import find_dataset
-
-if TYPE_CHECKING:
-    from benchmarks.fidelity import EvaluateOptions
 
 IMAGINATION = "imagination"
 """Name of the agents that trained in the world."""

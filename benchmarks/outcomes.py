@@ -7,13 +7,14 @@ outcome model alone) and on imagined ones (free-running: what an agent in the wo
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from benchmarks.clips import Clips
 from benchmarks.dreaming import Outcomes, watch
+from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.hazard import count_ends, hazard_intervals
 from benchmarks.held_out import HeldOut, open_held_out
 from benchmarks.intervals import counted, mean_intervals
@@ -22,9 +23,6 @@ from benchmarks.progress import counting
 from benchmarks.results import closing_words
 from benchmarks.reward_scores import score_returns, score_rewards
 from world_model.world import World
-
-if TYPE_CHECKING:
-    from benchmarks.fidelity import EvaluateOptions
 
 NO_EYE = "the world has no outcome model that could look at real frames"
 NO_MODEL = "the world has no outcome model: its rewards and ends come from its user"

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -25,6 +25,7 @@ from agents.evaluation import Evaluation, evaluate
 from agents.policies import Policy
 from agents.results import package_version
 from agents.statistics import Interval, rank_agreement
+from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.fidelity_report import text as interval_text
 from benchmarks.held_out import find_out
 from benchmarks.plotting import COLOURS, GREY, cross, ends_of, figure, has_matplotlib, save
@@ -34,9 +35,6 @@ from benchmarks.reality import named_reality, reality_of
 from benchmarks.results import closing_words, write_benchmark
 from nfd_env.loading import load_rollout
 from world_model.storage import atomic_file
-
-if TYPE_CHECKING:
-    from benchmarks.fidelity import EvaluateOptions
 
 CORRELATIONS = ("spearman", "pearson", "ratio")
 """What has an interval over episodes alone as well."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from benchmarks.clips import Clips
+from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.held_out import HeldOut, open_held_out
 from benchmarks.intervals import counted, mean_intervals, sums_interval
 from benchmarks.plotting import has_matplotlib
@@ -32,9 +33,6 @@ from benchmarks.state_probe import (
 )
 from nfd_env.loading import resolve_device
 from world_model.data.store import EpisodeStore
-
-if TYPE_CHECKING:
-    from benchmarks.fidelity import EvaluateOptions
 
 READABLE = 0.3
 """R2 on held-out real frames, below which nothing is said about imagined ones."""

@@ -11,24 +11,9 @@ from typing import Any
 
 from benchmarks.evaluation_folder import EvaluationFolder
 from benchmarks.exploitation import RANDOM
+from benchmarks.parts import PARTS
 from world_model.errors import DataError
 
-CLIPS = ("split", "seed", "clips", "horizon", "context")
-AGENTS = ("policies", "training.steps", "training.seeds", "training.episodes", "training.rollout")
-PROTOCOLS: dict[str, tuple[str, ...]] = {
-    "fidelity": (*CLIPS, "samples", "sampled_clips", "rollouts", "rollout_steps"),
-    "outcomes": CLIPS,
-    "controllability": (*CLIPS, "sampled_clips", "reader_steps", "networks", "real_env"),
-    "probes": (*CLIPS, "probe_steps", "networks"),
-    "uncertainty": CLIPS,
-    "ranking": ("policies", "episodes", "first_seed"),
-    # Where and for how long agents train, and a limit, make other rows of exploitation; how many
-    # real steps the baseline takes makes other rows of lift.
-    "lift": AGENTS,
-    "exploitation": AGENTS,
-    "stability": ("seed", "stable_steps", "policy"),
-}
-"""Settings that must be equal; a dot leads to a setting within one."""
 FREE = {"sampler", "steps", "own_steps", "precision", "device", "batch", "pictures", "measure",
         "policies", "episodes", "agents", "training", "stable_steps", "reader_steps", "probe_steps",
         "networks", "real_env"}  # fmt: skip
@@ -40,7 +25,7 @@ DEFAULTS = {"precision": "float32", "networks": 1}
 def protocol_of(part: str, document: Mapping[str, Any]) -> dict[str, Any]:
     """All that must be equal for two documents of a part to be compared."""
     settings = document["settings"]
-    names = PROTOCOLS.get(part) or sorted(set(settings) - FREE)
+    names = PARTS[part].protocol if part in PARTS else sorted(set(settings) - FREE)
     protocol = {name: setting(settings, name) for name in names}
     if data := document.get("data"):
         protocol["data set"] = data.get("content_hash")

@@ -11,7 +11,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -20,6 +20,7 @@ from benchmarks.by_length import by_length, steps_to_keep
 from benchmarks.determinism import measure_determinism
 from benchmarks.divergence import divergence_times
 from benchmarks.endless import endless_env, numbers_are_finite
+from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.frame_statistics import (
     OUTER,
     STATISTICS,
@@ -37,9 +38,6 @@ from nfd_env.loading import load_rollout
 from world_model.data import open_store_for
 from world_model.data.locating import find_dataset
 from world_model.errors import NFDError
-
-if TYPE_CHECKING:
-    from benchmarks.fidelity import EvaluateOptions
 
 CHECK_EVERY = 100
 """Steps between looks at the process's memory and the rollout's numbers."""

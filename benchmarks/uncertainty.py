@@ -8,7 +8,7 @@ cost nothing either, the number of steps imagined and the chance of the end.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,15 +16,13 @@ from rich.console import Console
 
 from benchmarks.clips import Clips
 from benchmarks.dreaming import Dream
+from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.held_out import HeldOut, open_held_out
 from benchmarks.intervals import auroc_interval, counted, ratio_intervals
 from benchmarks.outcomes import world_threshold
 from benchmarks.plotting import has_matplotlib
 from benchmarks.progress import counting
 from benchmarks.results import closing_words
-
-if TYPE_CHECKING:
-    from benchmarks.fidelity import EvaluateOptions
 
 WORST = 0.1
 """Share of the steps whose frames are called wrong: those with the largest error."""

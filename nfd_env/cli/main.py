@@ -44,7 +44,7 @@ COMMANDS = {
     ),
     "distill": Command("world_model.training.distill", "make a world sample in few steps"),
     "agent": Command("agents.command", "train an agent in imagination, evaluate it for real"),
-    "evaluate": Command("benchmarks.fidelity", "measure how faithful a world is"),
+    "evaluate": Command("benchmarks.evaluate", "measure how faithful a world is"),
     "bench": Command("benchmarks.bench", "measure how fast a world is"),
     "play": Command("agents.play_command", "play an imagined world: in a window or a browser"),
     "film": Command("agents.filming.command", "film an imagined world, for any length"),

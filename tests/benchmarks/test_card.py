@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks import card, fidelity
+from benchmarks import card, evaluate
 from benchmarks.evaluation_folder import read_folder
 from tests.benchmarks import evaluations as made
 from tests.world_model.tiny import tiny_world
@@ -114,7 +114,7 @@ def test_the_command(tmp_path, capsys):
     folder = world.save_pretrained(tmp_path / "world")
     before = World.from_pretrained(folder).model_id
     made.write_all(tmp_path / "out", before)
-    assert fidelity.main([str(folder), "--card", "--out", str(tmp_path / "out")]) == 0
+    assert evaluate.main([str(folder), "--card", "--out", str(tmp_path / "out")]) == 0
     after = World.from_pretrained(folder)
     assert after.model_id == before
     assert after.card.startswith("# toy\n\nMine.\n\n## How good it is\n\nVery.\n")
@@ -122,5 +122,5 @@ def test_the_command(tmp_path, capsys):
     assert "PSNR, step 4, dB" in between(after.card)
     made.write(tmp_path / "out", "stability", made.stability(), "tiny@1#another")
     with pytest.raises(DataError, match="stability is of tiny@1#another"):
-        fidelity.main([str(folder), "--card", "--out", str(tmp_path / "out")])
+        evaluate.main([str(folder), "--card", "--out", str(tmp_path / "out")])
     assert World.from_pretrained(folder).card == after.card

@@ -1,15 +1,18 @@
 import json
 import re
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from rich.console import Console
 
-from benchmarks import comparison_page, fidelity
+from benchmarks import comparison_page, evaluate
 from benchmarks.comparison import side_by_side, surely_best
-from benchmarks.evaluation_folder import PARTS, read_folder
+from benchmarks.evaluate_options import Part
+from benchmarks.evaluation_folder import read_folder
 from benchmarks.one_figure import Figure
-from benchmarks.protocols import PROTOCOLS, check_same, protocol_of
+from benchmarks.parts import PARTS
+from benchmarks.protocols import check_same, protocol_of
 from tests.benchmarks import evaluations as made
 from tests.benchmarks.test_report import Page
 from world_model.errors import DataError
@@ -186,7 +189,7 @@ DECIDES = {
 
 
 def test_every_part_says_what_decides_it():
-    assert set(PROTOCOLS) == set(PARTS) == set(MADE)
+    assert set(PARTS) == set(MADE) == set(get_args(Part))
 
 
 @pytest.mark.parametrize("name", DECIDES)
@@ -249,7 +252,7 @@ def test_another_precision_is_noted(tmp_path, monkeypatch, capsys):
     folders = two(tmp_path, made.fidelity(), made.fidelity(), precision="float32")
     assert "Mind the precision" not in comparison_page.render(folders, side_by_side(folders))
     two(tmp_path, made.fidelity(), made.fidelity(), precision="bfloat16")
-    assert fidelity.main(["--compare", "a", "b"]) == 0
+    assert evaluate.main(["--compare", "a", "b"]) == 0
     words = "Mind the precision of fidelity: float32 in a, bfloat16 in b."
     assert words in capsys.readouterr().out
     assert words in Page((tmp_path / "runs" / "comparison.html").read_text()).words
@@ -283,10 +286,10 @@ def test_the_page(tmp_path):
 def test_the_command(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     two(tmp_path, made.fidelity(), made.fidelity(psnr=20))
-    assert fidelity.main(["--compare", "a", "b"]) == 0
+    assert evaluate.main(["--compare", "a", "b"]) == 0
     assert "PSNR" in capsys.readouterr().out
     assert (tmp_path / "runs" / "comparison.html").is_file()
-    assert fidelity.main(["--compare", "a", "b", "--out", "here"]) == 0
+    assert evaluate.main(["--compare", "a", "b", "--out", "here"]) == 0
     assert (tmp_path / "here" / "comparison.html").is_file()
 
 

@@ -7,7 +7,8 @@ from rich.console import Console
 
 from benchmarks import controllability, controllability_report
 from benchmarks.clips import cut_clips
-from benchmarks.fidelity import EvaluateOptions, main
+from benchmarks.evaluate import main
+from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.held_out import open_held_out
 from benchmarks.image_metrics import squared_error
 from benchmarks.results import check_benchmark

@@ -7,7 +7,7 @@ from rich.console import Console
 from benchmarks import controllability, controllability_report
 from benchmarks.clips import Origin, cut_clips
 from benchmarks.counterfactual import find_games, measure_counterfactual, play_courses
-from benchmarks.fidelity import EvaluateOptions
+from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.image_metrics import psnr, squared_error
 from benchmarks.real_games import RealGames
 from benchmarks.real_world import RealWorld

@@ -9,7 +9,7 @@ from benchmarks import policy_ranking
 from benchmarks.clips import cut_clips
 from benchmarks.diamond_env import ContextLoader, DiamondWorld, to_frames
 from benchmarks.dreaming import imagine
-from benchmarks.fidelity import EvaluateOptions
+from benchmarks.evaluate_options import EvaluateOptions
 from tests.benchmarks import sliding, sliding_game
 from tests.benchmarks.diamond_style import WorldModelEnv
 from world_model.data import open_store

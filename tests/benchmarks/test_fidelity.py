@@ -8,7 +8,8 @@ from rich.console import Console
 from benchmarks import fidelity, fidelity_report
 from benchmarks.clips import cut_clips
 from benchmarks.dreaming import make_rollout
-from benchmarks.fidelity import EvaluateOptions
+from benchmarks.evaluate import main
+from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.fidelity_measures import frame_similarity
 from benchmarks.frechet import FeatureSpace
 from benchmarks.image_metrics import similarity
@@ -26,7 +27,7 @@ def data(tmp_path_factory):
     return sliding.make_dataset(tmp_path_factory.mktemp("data"))
 
 
-def evaluate(data, out, world, **changes):
+def measured(data, out, world, **changes):
     settings = {"clips": 16, "horizon": 4, "samples": 3, "sampled_clips": 6, "rollouts": 3,
                 "rollout_steps": 6, "pictures": False, **changes}  # fmt: skip
     console = Console(quiet=True)
@@ -41,7 +42,7 @@ def curve(part):
 @pytest.fixture(scope="module")
 def perfect(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("perfect")
-    return evaluate(data, out, sliding.SlidingWorld(), clips=40, pictures=True)["1"], out
+    return measured(data, out, sliding.SlidingWorld(), clips=40, pictures=True)["1"], out
 
 
 def test_a_perfect_world(perfect):
@@ -94,19 +95,19 @@ def test_tables_show_every_curve(perfect):
 
 
 def test_frames_are_seen_by_the_eye_that_there_is(data, tmp_path):
-    results = evaluate(data, tmp_path, sliding.SlidingWorld("blind", eye=True), clips=60)["1"]
+    results = measured(data, tmp_path, sliding.SlidingWorld("blind", eye=True), clips=60)["1"]
     (row,) = results["frechet"]["distance"].values()
     for others in ("repeat_last", "real_halves"):  # which show the ball
         assert row["model"]["estimate"] > 3 * row[others]["estimate"]
     assert row["model"]["n"] > 100
     title = [table.title for table in fidelity_report.tables(results, "title")][1]
     assert title == "Frechet distance to real frames"
-    eyeless = evaluate(data, tmp_path / "eyeless", sliding.SlidingWorld("blind"))["1"]
+    eyeless = measured(data, tmp_path / "eyeless", sliding.SlidingWorld("blind"))["1"]
     assert set(eyeless["frechet"]) == {"why_not"}
 
 
 def test_a_frozen_world_gains_nothing_over_the_last_frame(data, tmp_path):
-    results = evaluate(data, tmp_path, sliding.SlidingWorld("frozen"))["1"]
+    results = measured(data, tmp_path, sliding.SlidingWorld("frozen"))["1"]
     assert curve(results["psnr_gain_over"]["repeat_last"]) == [0, 0, 0, 0]
     assert curve(results["psnr_gain_over"]["shuffled_actions"]) == [0, 0, 0, 0]
     assert curve(results["psnr"]["model"])[3] < 40
@@ -123,12 +124,12 @@ def test_similarity_is_nothing_where_nothing_is_known(data):
 
 
 def test_a_deaf_world_is_as_good_under_other_actions(data, tmp_path):
-    results = evaluate(data, tmp_path, sliding.SlidingWorld("deaf"))["1"]
+    results = measured(data, tmp_path, sliding.SlidingWorld("deaf"))["1"]
     assert curve(results["psnr_gain_over"]["shuffled_actions"]) == [0, 0, 0, 0]
 
 
 def test_a_blind_world_loses_the_ball_though_psnr_hardly_minds(data, tmp_path):
-    results = evaluate(data, tmp_path, sliding.SlidingWorld("blind"))["1"]
+    results = measured(data, tmp_path, sliding.SlidingWorld("blind"))["1"]
     ball = results["small_things"]["ball"]
     assert curve(ball["presence"]["model"]["recall"]) == [0, 0, 0, 0]
     assert curve(ball["presence"]["real_frames"]["recall"]) == [1, 1, 1, 1]
@@ -136,7 +137,7 @@ def test_a_blind_world_loses_the_ball_though_psnr_hardly_minds(data, tmp_path):
 
 
 def test_a_random_world_has_a_best_sample_and_a_spread(data, tmp_path):
-    results = evaluate(data, tmp_path, sliding.SlidingWorld("random"), samples=6)["1"]["samples"]
+    results = measured(data, tmp_path, sliding.SlidingWorld("random"), samples=6)["1"]["samples"]
     assert curve(results["psnr"]["best_of_6"])[0] > curve(results["psnr"]["one_sample"])[0] + 1
     score = results["energy_score"]
     assert curve(score["samples"])[2] < curve(score["mean_of_6"])[2]
@@ -144,7 +145,7 @@ def test_a_random_world_has_a_best_sample_and_a_spread(data, tmp_path):
 
 def test_a_real_world_with_several_numbers_of_steps(data, tmp_path):
     world = tiny_world()
-    results = evaluate(data, tmp_path, world, steps=(1, 2), clips=4, sampled_clips=2, horizon=2)
+    results = measured(data, tmp_path, world, steps=(1, 2), clips=4, sampled_clips=2, horizon=2)
     assert list(results) == ["1", "2"]
     assert np.isfinite(curve(results["2"]["psnr"]["model"])).all()
     seen = results["1"]["frechet"]
@@ -158,17 +159,17 @@ def test_data_that_do_not_fit(tmp_path):
 
     data = make_dataset(tmp_path / "data", [8, 8])
     with pytest.raises(ContextError, match="learned from"):
-        evaluate(data, tmp_path, tiny_world())
+        measured(data, tmp_path, tiny_world())
 
 
 def test_nothing_to_measure():
     with pytest.raises(NFDError, match="nothing to measure"):
-        fidelity.main(["toy", "--measure"])
+        main(["toy", "--measure"])
 
 
 def test_help_needs_no_world(capsys):
     with pytest.raises(SystemExit) as leaving:
-        fidelity.main(["--help"])
+        main(["--help"])
     assert leaving.value.code == 0
     assert "--sampled-clips" in capsys.readouterr().out
 

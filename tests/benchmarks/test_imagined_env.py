@@ -11,7 +11,8 @@ from benchmarks import policy_ranking, stability
 from benchmarks.clips import cut_clips
 from benchmarks.dreaming import imagine
 from benchmarks.endless import numbers_are_finite
-from benchmarks.fidelity import EvaluateOptions, main
+from benchmarks.evaluate import main
+from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.imagined_env import EnvWorld
 from tests.benchmarks import sliding, sliding_game
 from world_model.data import open_store

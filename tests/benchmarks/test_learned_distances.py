@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 
 from benchmarks import fidelity, fidelity_report, i3d, learned_distances
 from benchmarks.clips import cut_clips
+from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.evaluation_folder import read_folder
-from benchmarks.fidelity import EvaluateOptions
 from benchmarks.i3d import I3D, MIXED
 from benchmarks.learned_distances import load_networks, measure_fvd, measure_lpips
 from benchmarks.report import render_report

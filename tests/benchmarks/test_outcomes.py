@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks import outcomes, outcomes_report
-from benchmarks.fidelity import EvaluateOptions
+from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.results import check_benchmark
 from tests.benchmarks import sliding
 from tests.world_model.tiny import tiny_world

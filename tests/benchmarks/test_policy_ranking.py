@@ -10,8 +10,8 @@ from agents.policies import make_policy
 from agents.statistics import rank_agreement
 from benchmarks import policy_ranking
 from benchmarks.decision_figures import agreements
+from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.evaluation_folder import read_folder
-from benchmarks.fidelity import EvaluateOptions
 from benchmarks.findings import findings
 from benchmarks.ranking_episodes import play_all
 from benchmarks.results import check_benchmark

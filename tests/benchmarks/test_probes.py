@@ -7,8 +7,8 @@ from rich.console import Console
 
 from benchmarks import probes, probes_report
 from benchmarks.clips import cut_clips
+from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.evaluation_folder import read_folder
-from benchmarks.fidelity import EvaluateOptions
 from benchmarks.findings import findings
 from benchmarks.report import render_report
 from benchmarks.results import check_benchmark

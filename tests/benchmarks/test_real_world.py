@@ -9,7 +9,8 @@ from rich.console import Console
 from benchmarks import policy_ranking, stability
 from benchmarks.clips import Origin, cut_clips
 from benchmarks.dreaming import imagine
-from benchmarks.fidelity import EvaluateOptions, main
+from benchmarks.evaluate import main
+from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.opening import open_world
 from benchmarks.real_games import RealGames
 from benchmarks.real_world import RealWorld

@@ -11,8 +11,9 @@ from gymnasium import spaces
 from rich.console import Console
 
 from benchmarks import policy_ranking
+from benchmarks.evaluate import main
+from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.evaluation_folder import command_of
-from benchmarks.fidelity import EvaluateOptions, main
 from benchmarks.imagined_agents import Academy
 from benchmarks.opening import open_world
 from benchmarks.reality import reality_of

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from benchmarks import fidelity, fidelity_report
+from benchmarks import evaluate, fidelity_report
 from benchmarks.evaluation_folder import command_of, find_evaluation, read_folder
 from benchmarks.report import headlines, render_report, write_report
 from tests.benchmarks import evaluations as made
@@ -214,17 +214,17 @@ def test_the_command_leaves_a_page(tmp_path, capsys):
                  str(tmp_path / "out"), "--clips", "8", "--horizon", "4", "--samples", "2",
                  "--sampled-clips", "2", "--rollouts", "2", "--rollout-steps", "6"]  # fmt: skip
     # The sliding game cannot be played for real: the rest is measured, and the page says why.
-    assert fidelity.main([*arguments, "--measure", "fidelity", "ranking"]) == 1
+    assert evaluate.main([*arguments, "--measure", "fidelity", "ranking"]) == 1
     page = Page((tmp_path / "out" / "report.html").read_text())
     assert "it was tried" in page.words
     assert "The best clip" in page.words
     assert "holding stay, right, left" in page.words
     assert len(page.all("video")) == 1 + 3 + 3
     (tmp_path / "out" / "report.html").unlink()
-    assert fidelity.main([*arguments, "--report"]) == 0
+    assert evaluate.main([*arguments, "--report"]) == 0
     assert (tmp_path / "out" / "report.html").is_file()
     with pytest.raises(NFDError):
-        fidelity.main([*arguments, "--measure", "ranking"])
+        evaluate.main([*arguments, "--measure", "ranking"])
 
 
 def test_actions_and_what_is_true_have_sections(folder):

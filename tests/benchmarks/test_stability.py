@@ -9,8 +9,8 @@ from rich.console import Console
 from benchmarks import endless, stability, stability_report
 from benchmarks.card import measured
 from benchmarks.comparison import side_by_side
+from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.evaluation_folder import read_folder
-from benchmarks.fidelity import EvaluateOptions
 from benchmarks.findings import findings
 from benchmarks.frame_statistics import frame_statistics, frame_statistics_of
 from benchmarks.report_sections import stability_section

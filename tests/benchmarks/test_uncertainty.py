@@ -8,8 +8,8 @@ from rich.console import Console
 from benchmarks import uncertainty, uncertainty_report
 from benchmarks.clips import cut_clips
 from benchmarks.dreaming import Dream
+from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.evaluation_folder import read_folder
-from benchmarks.fidelity import EvaluateOptions
 from benchmarks.results import check_benchmark, plain
 from tests.benchmarks import sliding
 from world_model.data import open_store

@@ -1,0 +1,75 @@
+"""``nfd evaluate``: measures what is asked for, and makes a page of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import get_args
+
+import tyro
+from rich.console import Console
+
+from benchmarks.evaluate_options import EvaluateOptions, Part
+from benchmarks.held_out import find_out
+from benchmarks.opening import open_world
+from benchmarks.parts import PARTS, Bench
+from world_model.errors import NFDError
+
+
+def main(argv: list[str]) -> int:
+    """Entry point of ``nfd evaluate``."""
+    options = tyro.cli(EvaluateOptions, args=argv, prog="nfd evaluate")
+    console = Console()
+    if options.compare:
+        from benchmarks.comparison_page import run as run_comparison
+
+        return run_comparison(options, console)
+    if options.card:
+        from benchmarks.card import run as run_card
+
+        return run_card(options, console)
+    if options.report:
+        from benchmarks.evaluation_folder import find_evaluation
+        from benchmarks.report import write_report
+
+        folder = options.out or find_evaluation(options.world).path
+        console.print(f"the report is {write_report(folder)}")
+        return 0
+    if options.tier:
+        # Those of tier b take longest.
+        by_tier: list[Part] = sorted(get_args(Part), key=lambda name: PARTS[name].tier)
+        chosen = [name for name in by_tier if options.tier in (PARTS[name].tier, "all")]
+        options = replace(options, measure=tuple(chosen))
+    if not options.measure:
+        raise NFDError("--measure names nothing to measure.")
+    return measure(options, console)
+
+
+def measure(options: EvaluateOptions, console: Console) -> int:
+    """Measures all that is asked for and writes the page; 1 where a part could not be measured.
+
+    Raises:
+        NFDError: if nothing could be measured.
+    """
+    from benchmarks.report import write_report
+
+    world = open_world(options.world, options.device, options.real_env)
+    bench = Bench(options, console, world)
+    reasons: dict[str, str] = {}
+    errors: list[NFDError] = []
+    asked = list(dict.fromkeys(options.measure))
+    try:
+        for part in asked:
+            try:
+                PARTS[part].measure(bench)
+            except NFDError as error:
+                # What can be measured is; the page says why the rest is not.
+                errors.append(error)
+                reasons[part] = str(error)
+    finally:
+        getattr(world, "close", lambda: None)()  # such as games that are processes
+    if len(errors) == len(asked):
+        raise errors[0]
+    for unmeasured, reason in reasons.items():
+        console.print(f"{unmeasured} was not measured: {reason}", style="red", markup=False)
+    console.print(f"the report is {write_report(find_out(options, world), reasons)}")
+    return 1 if errors else 0
