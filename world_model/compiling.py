@@ -36,6 +36,7 @@ class CompiledParts:
 
     def __init__(self, network: NextFrameDiffusion, outcome: Callable[..., Any]) -> None:
         self.network = network
+        self.on_cpu = network.spatial_angles.device.type == "cpu"
         self.failed = False
         """Whether compiling has failed: then every part is run as it is."""
         self._lock = threading.Lock()  # an environment that speculates steps in two threads
@@ -55,6 +56,7 @@ class CompiledParts:
             function,
             fullgraph=True,  # all or nothing: what fails has not written to the cache in part
             dynamic=False,
+            options={"cpp_wrapper": self.on_cpu},  # what calls the kernels is compiled too
             **limit,
         )
 

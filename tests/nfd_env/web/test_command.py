@@ -137,7 +137,7 @@ def test_visitors_are_served_in_the_precision_that_was_asked_for(precision):
 def test_what_is_compiled_is_compiled_before_anybody_comes(monkeypatch, capsys):
     graphs = []
 
-    def count(graph, inputs):
+    def count(graph, inputs, **_):
         graphs.append(graph)
         return graph.forward
 
