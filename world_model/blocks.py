@@ -48,7 +48,10 @@ class MLP(nn.Module):
         if self.gated:
             gate, x = x.chunk(2, dim=-1)
             return self.project_out(F.silu(gate) * x)
-        return self.project_out(F.relu(x).square())
+        if torch.is_grad_enabled():
+            return self.project_out(F.relu(x).square())
+        # In place: of many streams this is the largest tensor, and fresh memory is not free.
+        return self.project_out(x.relu_().mul_(x))
 
 
 class Block(nn.Module):

@@ -78,9 +78,11 @@ def normal(keys: Tensor, shape: tuple[int, ...], table: Tensor | None = None) ->
         count *= size
     bits = _hash32(keys, (count + 1) // 2)
     # Each 32-bit hash gives two 16-bit table entries.
-    entries = torch.stack([bits & 0xFFFF, (bits >> 16) & 0xFFFF], dim=-1).flatten(1)[:, :count]
+    entries = torch.stack([bits & 0xFFFF, (bits >> 16) & 0xFFFF], dim=-1)
     table = quantiles(keys.device) if table is None else table
-    return table[entries].reshape(-1, *shape)
+    # Unlike indexing it takes int32 as it is, and on a CPU is five times as fast.
+    numbers = torch.index_select(table, 0, entries.flatten()).view(len(keys), -1)
+    return numbers[:, :count].reshape(-1, *shape)
 
 
 def uniform(keys: Tensor) -> Tensor:

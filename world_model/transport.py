@@ -53,9 +53,12 @@ def transport(images: Tensor, weights: Tensor, offsets: list[tuple[int, int]]) -
     reach_y = max(abs(y) for y, _ in offsets)
     reach_x = max(abs(x) for _, x in offsets)
     padded = _with_edges(images, reach_y, reach_x)
-    # One weight per pixel, copied once: products that broadcast over blocks of four are slow.
-    by_block = weights.permute(3, 0, 1, 2)[:, :, None, :, None, :, None]  # (K, B, 1, h, 1, w, 1)
-    by_pixel = by_block.expand(-1, -1, -1, -1, BLOCK, -1, BLOCK).flatten(-4, -3).flatten(-2)
+    # One weight per pixel, copied once: products that broadcast over blocks of four are slow. So is
+    # copying in both directions at once.
+    by_block = weights.permute(3, 0, 1, 2)  # (K, B, h, w)
+    wide = by_block[..., None].expand(*by_block.shape, BLOCK).flatten(-2)  # (K, B, h, W)
+    rows = wide[:, :, None, :, None].expand(-1, -1, -1, -1, BLOCK, -1)
+    by_pixel = rows.flatten(3, 4)  # (K, B, 1, H, W)
     change: Tensor | None = None
     for weight, (y, x) in zip(by_pixel, offsets, strict=True):
         top, left = reach_y + y, reach_x + x
