@@ -8,6 +8,7 @@ others, trained from other seeds.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -174,13 +175,20 @@ def _resampled(
     return sums.sum(1).mean(0), (chosen[..., None] * drawn).sum(1)
 
 
+@lru_cache(maxsize=8)  # all figures of a part are of the same episodes
 def _draws(count: int, resamples: int, seed: int) -> np.ndarray:
-    """float64 (resamples, count), how often each episode is drawn; NaN where there is but one."""
+    """float64 (resamples, count), how often each episode is drawn; NaN where there is but one.
+
+    Shared, and therefore not to be written to.
+    """
     if count < 2:  # resampling one episode would claim perfect certainty
-        return np.full((resamples, count), np.nan)
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
-    return weights.astype(np.float64)
+        weights = np.full((resamples, count), np.nan)
+    else:
+        rng = np.random.default_rng(seed)
+        drawn = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
+        weights = drawn.astype(np.float64)
+    weights.flags.writeable = False
+    return weights
 
 
 def _per_group(values: np.ndarray, group: np.ndarray, count: int) -> np.ndarray:

@@ -76,27 +76,21 @@ class SuitePart:
         return document
 
 
+def _of_clips(module: str, *options: str) -> SuitePart:
+    """A part of tier a that imagines held-out clips again; ``options``: beside those of clips."""
+    return SuitePart(module, "a", (*CLIPS, *options), (*SAME_CLIPS, *options))
+
+
 PARTS: dict[str, SuitePart] = {
-    "fidelity": SuitePart(
-        "benchmarks.fidelity",
-        "a",
-        (*CLIPS, "samples", "sampled_clips", "rollouts", "rollout_steps"),
-        (*SAME_CLIPS, "samples", "sampled_clips", "rollouts", "rollout_steps"),
+    "fidelity": _of_clips(
+        "benchmarks.fidelity", "samples", "sampled_clips", "rollouts", "rollout_steps"
     ),
-    "outcomes": SuitePart("benchmarks.outcomes", "a", CLIPS, SAME_CLIPS),
-    "controllability": SuitePart(
-        "benchmarks.controllability",
-        "a",
-        (*CLIPS, "sampled_clips", "reader_steps", "networks", "real_env"),
-        (*SAME_CLIPS, "sampled_clips", "reader_steps", "networks", "real_env"),
+    "outcomes": _of_clips("benchmarks.outcomes"),
+    "controllability": _of_clips(
+        "benchmarks.controllability", "sampled_clips", "reader_steps", "networks", "real_env"
     ),
-    "probes": SuitePart(
-        "benchmarks.probes",
-        "a",
-        (*CLIPS, "probe_steps", "networks"),
-        (*SAME_CLIPS, "probe_steps", "networks"),
-    ),
-    "uncertainty": SuitePart("benchmarks.uncertainty", "a", CLIPS, SAME_CLIPS),
+    "probes": _of_clips("benchmarks.probes", "probe_steps", "networks"),
+    "uncertainty": _of_clips("benchmarks.uncertainty"),
     "ranking": SuitePart(
         "benchmarks.policy_ranking",
         "b",
