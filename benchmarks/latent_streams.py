@@ -33,14 +33,14 @@ class LatentStreams:
         at_once: int = 1,
         decoder: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
-        config, device = network.config, network.spatial_angles.device
+        config, device = network.config, network.device
         self.network, self.flow, self.at_once = network, flow, at_once
         self.grid = time_grid(steps)
         self.draw, self.table = normals, quantiles(device)
         spare = 2 * at_once - 1 if at_once > 1 else 0
         self.cache = network.empty_cache(batch, spare_slots=spare)
-        for part in (self.cache.keys, self.cache.values):
-            part.normal_()
+        for ring in (*self.cache.keys, *self.cache.values):
+            ring.normal_()
         slots = self.cache.frames.shape[1]
         last = 2 * slots
         held = torch.arange(last - slots + 1, last + 1, device=device)
@@ -72,6 +72,7 @@ class LatentStreams:
         passes = [self.level, *(self.levels[t] for t in self.grid[:-1])]
         taken = self.actions.repeat(1, len(passes), 1)
         modulation = self.network.modulation(torch.cat(passes, dim=1), taken)
+        turned = self.network.rotation(torch.cat([index, following], dim=1))
 
         def estimate(x: torch.Tensor, noise_level: float, step: int) -> torch.Tensor:
             now = self.levels[noise_level]
@@ -80,6 +81,7 @@ class LatentStreams:
                 latents = torch.cat([context, x], dim=1)
                 places = torch.cat([index, following], dim=1)
             end = (step + 2) * self.at_once
+            cos, sin = (part[:, -latents.shape[1] :] for part in turned)
             raw = self.network.stream(
                 latents,
                 modulation[:, end - latents.shape[1] : end],
@@ -87,6 +89,7 @@ class LatentStreams:
                 self.cache,
                 emit=self.at_once,
                 full=True,
+                turned=(cos, sin),
             )
             assert raw is not None
             x0 = predict_x0(raw.flatten(0, 1), x.flatten(0, 1), now.flatten(), None, self.flow)

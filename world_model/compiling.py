@@ -36,7 +36,7 @@ class CompiledParts:
 
     def __init__(self, network: NextFrameDiffusion, outcome: Callable[..., Any]) -> None:
         self.network = network
-        self.on_cpu = network.spatial_angles.device.type == "cpu"
+        self.on_cpu = network.device.type == "cpu"
         """Whether what calls the kernels is compiled too; on a GPU that has not been tried."""
         self.failed = False
         """Whether compiling has failed: then every part is run as it is."""

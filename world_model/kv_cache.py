@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -40,10 +41,11 @@ class KVCache:
     """
 
     store = staticmethod(store)  # a cache of its own may be given a compiled one
-    keys: Tensor
-    """(B, layers, heads, slots, N, d), rotated by their absolute positions."""
-    values: Tensor
-    """(B, layers, heads, slots, N, d)."""
+    keys: tuple[Tensor, ...]
+    """Of each layer (B, heads, slots, N, d), rotated by their absolute positions. Tensors of their
+    own: of one for all layers, compiled code would copy the whole to write to a part of it."""
+    values: tuple[Tensor, ...]
+    """Of each layer (B, heads, slots, N, d)."""
     frames: Tensor
     """int64 (B, slots): which frame each slot holds, -1 where it is empty."""
     unfilled: int
@@ -63,13 +65,26 @@ class KVCache:
         dtype: torch.dtype,
     ) -> KVCache:
         """A preallocated cache with nothing in it."""
-        shape = (batch, layers, heads, slots, tokens, head_dim)
+        shape = (batch, heads, slots, tokens, head_dim)
+
+        def rings() -> tuple[Tensor, ...]:
+            return tuple(torch.zeros(shape, device=device, dtype=dtype) for _ in range(layers))
+
         return cls(
-            keys=torch.zeros(shape, device=device, dtype=dtype),
-            values=torch.zeros(shape, device=device, dtype=dtype),
+            keys=rings(),
+            values=rings(),
             frames=torch.full((batch, slots), -1, dtype=torch.int64, device=device),
             unfilled=slots,
         )
+
+    def tensors(self) -> list[Tensor]:
+        """Every tensor of the cache, in a fixed order."""
+        return [*self.keys, *self.values, self.frames]
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> KVCache:
+        """The cache with ``change`` made to each of its tensors, as a new one."""
+        keys, values = (tuple(map(change, rings)) for rings in (self.keys, self.values))
+        return KVCache(keys, values, change(self.frames), self.unfilled)
 
     def parts(self, frame_index: Tensor, window: int, *, full: bool = False) -> list[Part]:
         """Claims slots for the frames of a pass, and says which of them can attend together.
@@ -91,7 +106,7 @@ class KVCache:
             index = frame_index[:, frames]
             claimed = self.claim(index)
             everything = full and slots == window
-            mask = None if everything else self.mask(index, window)
+            mask = None if everything or not self.keys else self.mask(index, window)
             parts.append(Part(frames, claimed, mask))
         return parts
 
@@ -132,7 +147,7 @@ class KVCache:
 
     def write(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:
         """Stores keys and values (B, F, N, heads, d) of one layer at ``slots`` (B, F)."""
-        self.store(self.keys[:, layer], self.values[:, layer], slots, k, v)
+        self.store(self.keys[layer], self.values[layer], slots, k, v)
 
     def attend(self, layer: int, q: Tensor, mask: Tensor | None) -> Tensor:
         """Attention of q (B, F, N, heads, d) to everything in the ring that ``mask`` allows.
@@ -143,13 +158,13 @@ class KVCache:
             mask: bool (B, 1, F * N, slots * N), see :meth:`mask`; None: everything.
         """
         frames, tokens = q.shape[1:3]
-        keys = self.keys[:, layer].flatten(2, 3)  # (B, heads, slots * N, d)
-        values = self.values[:, layer].flatten(2, 3)
+        keys = self.keys[layer].flatten(2, 3)  # (B, heads, slots * N, d)
+        values = self.values[layer].flatten(2, 3)
         q = q.flatten(1, 2).transpose(1, 2).to(keys.dtype)
         out = softmax_attention(q, keys, values, mask)
         return out.transpose(1, 2).unflatten(1, (frames, tokens))
 
     def mask(self, frame_index: Tensor, window: int) -> Tensor:
         """bool (B, 1, F * N, slots * N): what queries of the given frames (B, F) may see."""
-        tokens = self.keys.shape[4]
+        tokens = self.keys[0].shape[3]
         return expand_mask(frame_mask(frame_index, self.frames, window), tokens)[:, None]

@@ -6,7 +6,7 @@ import itertools
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from world_model.action_spec import ActionSpec
@@ -16,6 +16,8 @@ MOST_BYTES = 64 * 2**20
 """Above this a table is not made: reading it would cost what it saves."""
 BEFORE_PASSES = 2
 """Entries before those of the denoising passes: the last frame, and one with none before it."""
+Places = list[tuple[dict[str, nn.Parameter | None], str]]
+"""Where modules keep some of their parameters, which takes long to find out at every step."""
 
 
 class ModulationTable:
@@ -34,9 +36,9 @@ class ModulationTable:
     def __init__(
         self, network: NextFrameDiffusion, spec: ActionSpec, level: float, grid: list[float]
     ) -> None:
-        self.weights = weights_of(network)
-        """Which weights it was made of: see :func:`weights_of`."""
-        device = network.spatial_angles.device
+        self._places = _weight_places(network)
+        self._made_of = _marks(self._places)
+        device = network.device
         sizes = [group.size for group in spec.groups]
         self.strides = [math.prod(sizes[i + 1 :]) for i in range(len(sizes))]
         self.passes = len(grid) - 1
@@ -61,6 +63,10 @@ class ModulationTable:
             )
         self.rows = made.flatten(0, 1)
         """(actions * entries, layers * 6 * width + 2 * width), the null action's first."""
+
+    def is_current(self) -> bool:
+        """Whether the weights are still those that it was made of. Asked at every step."""
+        return _marks(self._places) == self._made_of
 
     def look_up(self, last_action: Tensor, last_previous_t: Tensor, actions: Tensor) -> Tensor:
         """Of the last frame, and of the next one in each denoising pass.
@@ -97,13 +103,19 @@ def fits(network: NextFrameDiffusion, spec: ActionSpec, passes: int) -> bool:
     return actions * (BEFORE_PASSES + passes) * row <= MOST_BYTES
 
 
-def weights_of(network: NextFrameDiffusion) -> tuple[tuple[int, int], ...]:
-    """Says which weights the modulation is made of: where they lie, how often they were changed."""
-    parts = [network.embed_time, network.embed_action, network.modulation_out]
+def _weight_places(network: NextFrameDiffusion) -> Places:
+    """Where the weights are that the modulation is made of."""
+    parts: list[nn.Module] = [network.embed_time, network.embed_action, network.modulation_out]
     if network.config.previous_frames:
         parts.append(network.embed_previous_time)
     if network.config.step_size:
         parts.append(network.embed_step)
     parts += [block.modulation for block in network.blocks]
-    found = (parameter for part in parts for parameter in part.parameters())
-    return tuple((parameter.data_ptr(), parameter._version) for parameter in found)
+    modules = (module for part in parts for module in part.modules())
+    return [(module._parameters, name) for module in modules for name in module._parameters]
+
+
+def _marks(places: Places) -> list[tuple[int, int]]:
+    """Where weights lie in memory, and how often they were changed there."""
+    found = (parameters[name] for parameters, name in places)
+    return [(p.data_ptr(), p._version) for p in found if p is not None]

@@ -21,7 +21,7 @@ from world_model.blocks import NORM_EPS, Block, modulated
 from world_model.embeddings import ActionEmbedding, TimeEmbedding
 from world_model.kv_cache import KVCache
 from world_model.network_config import CHANNELS, NetworkConfig
-from world_model.rope import rotation, spatial_angles, time_frequencies
+from world_model.rope import rotation, spatial_angles, time_frequencies, turns
 from world_model.transport import BLOCK, displacements, transport
 from world_model.vector_linear import VectorLinear
 
@@ -31,7 +31,7 @@ __all__ = ["NetworkConfig", "NextFrameDiffusion"]
 class NextFrameDiffusion(nn.Module):
     """Block-wise causal diffusion transformer over frames of tokens."""
 
-    spatial_angles: Tensor
+    spatial_turns: Tensor
     time_frequencies: Tensor
 
     def __init__(self, config: NetworkConfig, action_spec: ActionSpec) -> None:
@@ -58,7 +58,7 @@ class NextFrameDiffusion(nn.Module):
             filters = (config.patch_size // BLOCK) ** 2
             self.project_filters = nn.Linear(width, filters * len(self.displacements))
         angles = spatial_angles(config.grid, config.head_dim, config.rope_theta)
-        self.register_buffer("spatial_angles", angles, persistent=False)
+        self.register_buffer("spatial_turns", turns(angles), persistent=False)
         rates = time_frequencies(config.head_dim, config.rope_theta)
         self.register_buffer("time_frequencies", rates, persistent=False)
         self._initialise()
@@ -79,6 +79,11 @@ class NextFrameDiffusion(nn.Module):
             nn.init.zeros_(layer.bias)
         if self.config.step_size:  # a network that never heard of step sizes can be taught them
             nn.init.zeros_(self.embed_step.project_out.weight)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embed.weight.device
 
     def in_precision(self, dtype: torch.dtype) -> NextFrameDiffusion:
         """A copy for inference whose matrix products run in ``dtype``; itself for its own dtype.
@@ -258,7 +263,7 @@ class NextFrameDiffusion(nn.Module):
             max(2, config.window) + spare_slots,  # a step has two frames
             config.tokens,
             config.head_dim,
-            device=self.spatial_angles.device,
+            device=self.device,
             dtype=dtype or self.embed.weight.dtype,
         )
 
@@ -272,6 +277,7 @@ class NextFrameDiffusion(nn.Module):
         *,
         emit: int = 1,
         full: bool = False,
+        turned: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor | None:
         """Runs ``F`` consecutive frames against the cache and stores their keys and values there.
 
@@ -286,6 +292,8 @@ class NextFrameDiffusion(nn.Module):
                 values behind, so they stop at the last layer that looks across frames.
             full: whether no slot of the cache is empty once the first of the frames is stored, for
                 any stream: then nothing has to be masked.
+            turned: :meth:`rotation` of ``frame_index``. It is the same in all passes of a frame,
+                and compiled code, which does not keep it, works it out again in every block.
 
         Returns:
             float32 (B, emit, N, token_dim), or None for ``emit=0``.
@@ -300,7 +308,7 @@ class NextFrameDiffusion(nn.Module):
                 f"{frames} frames at once do not fit: {emit} outputs are wanted, and the "
                 f"cache has {cache.frames.shape[1]} slots."
             )
-        cos, sin = self.rotation(frame_index)
+        cos, sin = self.rotation(frame_index) if turned is None else turned
         parts = cache.parts(frame_index, config.window, full=full)
         x = self.embed_frames(latents, previous)
         across = config.across_frames
@@ -333,4 +341,4 @@ class NextFrameDiffusion(nn.Module):
 
     def rotation(self, frame_index: Tensor) -> tuple[Tensor, Tensor]:
         """Rotary cosines and sines of the given frames (B, F)."""
-        return rotation(frame_index, self.spatial_angles, self.time_frequencies)
+        return rotation(frame_index, self.spatial_turns, self.time_frequencies)

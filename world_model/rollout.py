@@ -20,7 +20,7 @@ from world_model.distillation.boundary import anchored
 from world_model.errors import ActionError, ContextError
 from world_model.flow import add_noise, predict_x0
 from world_model.frame_outcome import FrameOutcome
-from world_model.modulation_table import ModulationTable, fits, weights_of
+from world_model.modulation_table import ModulationTable, fits
 from world_model.noise import Purpose, normal, normals, quantiles, stream_keys
 from world_model.precision import choose_precision
 from world_model.rollout_state import RolloutState
@@ -276,9 +276,9 @@ class Rollout:
 
     def _renew_table(self) -> None:
         """Makes the table of modulations, and makes it anew if the weights are others by now."""
-        if not fits(self.network, self.world.action_spec, self.sampling_steps):
+        if self._table is not None and self._table.is_current():
             return
-        if self._table is None or self._table.weights != weights_of(self.network):
+        if fits(self.network, self.world.action_spec, self.sampling_steps):
             self._table = ModulationTable(
                 self.network, self.world.action_spec, self.context_noise, self.grid
             )
@@ -302,6 +302,8 @@ class Rollout:
         estimates: list[Tensor] = []
         full = state.cache.unfilled == 0
         modulations = self._modulations(state, actions, level)
+        places = torch.stack([index, following], dim=1)
+        cos, sin = network.rotation(places)
 
         def estimate(x: Tensor, t: float, step: int) -> Tensor:
             modulation = modulations[:, :2] if step == 0 else modulations[:, step + 1, None]
@@ -312,19 +314,21 @@ class Rollout:
                 raw = self.stream(
                     torch.stack([context, x], dim=1),
                     modulation,
-                    torch.stack([index, following], dim=1),
+                    places,
                     state.cache,
                     torch.stack([state.previous, previous], dim=1),
                     full=full,
+                    turned=(cos, sin),
                 )
             else:
                 raw = self.stream(
                     x[:, None],
                     modulation,
-                    following[:, None],
+                    places[:, 1:],
                     state.cache,
                     previous[:, None],
                     full=full,
+                    turned=(cos[:, 1:], sin[:, 1:]),
                 )
             assert raw is not None
             base = previous if network.config.previous_frames else None

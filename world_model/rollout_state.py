@@ -63,8 +63,7 @@ class RolloutState:
 
     def tensors(self) -> list[Tensor]:
         """Every tensor of the state, in a fixed order."""
-        found = [self.cache.keys, self.cache.values, self.cache.frames]
-        return found + [getattr(self, name) for name in PLAIN_FIELDS]
+        return self.cache.tensors() + [getattr(self, name) for name in PLAIN_FIELDS]
 
     def num_bytes(self) -> int:
         """Bytes that the state occupies."""
@@ -72,8 +71,8 @@ class RolloutState:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> RolloutState:
         """The state with ``change`` made to each of its tensors, as a new one."""
-        keys, values, frames, *plain = (change(tensor) for tensor in self.tensors())
-        return RolloutState(KVCache(keys, values, frames, self.cache.unfilled), *plain)
+        plain = [change(getattr(self, name)) for name in PLAIN_FIELDS]
+        return RolloutState(self.cache.map(change), *plain)
 
 
 PLAIN_FIELDS = [field.name for field in fields(RolloutState) if field.name != "cache"]

@@ -41,28 +41,28 @@ def time_frequencies(head_dim: int, theta: float) -> Tensor:
     return frequencies(split_head_dim(head_dim)[0], theta)
 
 
+def turns(angles: Tensor) -> Tensor:
+    """float32 (2, *angles.shape): cosines and sines of float64 angles."""
+    return torch.stack([angles.cos(), angles.sin()]).float()
+
+
 def rotation(frame_index: Tensor, spatial: Tensor, rates: Tensor) -> tuple[Tensor, Tensor]:
     """Cosines and sines that rotate the tokens of the given frames.
 
     Args:
         frame_index: int64 (B, F), absolute positions in time.
-        spatial: output of :func:`spatial_angles`, float64 (N, S).
+        spatial: :func:`turns` of :func:`spatial_angles`, float32 (2, N, S): always the same.
         rates: output of :func:`time_frequencies`, float64 (T,).
 
     Returns:
         Two float32 tensors (B, F, N, 1, head_dim // 2), broadcasting over heads.
     """
-    time = frame_index.to(torch.float64)[..., None] * rates
     batch, frames = frame_index.shape
-    tokens = spatial.shape[0]
-    angles = torch.cat(
-        [
-            time[:, :, None, :].expand(batch, frames, tokens, -1),
-            spatial[None, None].expand(batch, frames, -1, -1),
-        ],
-        dim=-1,
-    )[..., None, :]
-    return angles.cos().float(), angles.sin().float()
+    size = (2, batch, frames, spatial.shape[1], -1)
+    time = turns(frame_index.to(torch.float64)[..., None] * rates)  # (2, B, F, T)
+    both = [time[:, :, :, None].expand(size), spatial[:, None, None].expand(size)]
+    cos, sin = torch.cat(both, dim=-1)[..., None, :]
+    return cos, sin
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

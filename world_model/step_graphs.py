@@ -201,8 +201,7 @@ def _read(
     captured: _CapturedStep, state: RolloutState, actions: Tensor
 ) -> tuple[RolloutState, StepOutcome]:
     """The results of a replay, in tensors that stay as they are."""
-    cache = state.cache
-    rings = [cache.keys, cache.values, cache.frames]
+    rings = state.cache.tensors()
     _copy(rings, captured.outputs[: len(rings)])
     fresh = [part.clone() for part in captured.outputs[len(rings) :]]
     for name, value in zip(PLAIN_FIELDS, fresh, strict=True):

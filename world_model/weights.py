@@ -22,9 +22,10 @@ def stored_weights(module: nn.Module, dtype: torch.dtype | None = None) -> dict[
     With int8 it is matrices that are written in 8 bits, each row with a scale of its own, so that
     its largest number becomes 127; all else, scales too, as float16.
     """
-    weights = {name: tensor.detach().to("cpu") for name, tensor in module.state_dict().items()}
+    found = module.state_dict().items()
+    weights = {name: tensor.detach().to("cpu").contiguous() for name, tensor in found}
     if dtype != torch.int8:
-        return {name: tensor.to(dtype).contiguous() for name, tensor in weights.items()}
+        return {name: tensor.to(dtype) for name, tensor in weights.items()}
     stored: dict[str, Tensor] = {}
     for name, tensor in weights.items():
         if tensor.ndim == 2:
@@ -34,7 +35,7 @@ def stored_weights(module: nn.Module, dtype: torch.dtype | None = None) -> dict[
             stored[name] = (tensor / scale.float()).round().clamp(-127, 127).to(torch.int8)
             stored[name + ROW_SCALE] = scale
         else:
-            stored[name] = tensor.half().contiguous()
+            stored[name] = tensor.half()
     return stored
 
 

@@ -21,6 +21,7 @@ from world_model.registry import find_world
 from world_model.storage import atomic_folder, save_tensors
 from world_model.teacher import Teacher, TeacherConfig
 from world_model.tokenizer import FrameTokenizer, tokenizer_from_dict
+from world_model.weight_layout import lay_out
 from world_model.weights import (
     file_hashes,
     load_weights,
@@ -77,7 +78,9 @@ class World:
     def network_in(self, dtype: torch.dtype) -> NextFrameDiffusion:
         """The transformer with matrix products in ``dtype``, made once and shared."""
         if dtype not in self._networks:
-            self._networks[dtype] = self.network.in_precision(dtype)
+            network = self.network.in_precision(dtype)
+            lay_out(network, network.config.tokens)
+            self._networks[dtype] = network
         return self._networks[dtype]
 
     def num_parameters(self) -> int:

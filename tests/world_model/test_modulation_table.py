@@ -95,6 +95,9 @@ def test_a_rollout_takes_note_of_weights_that_change():
     changed = steps_of(rollout)
     assert not np.array_equal(changed, first)
     assert np.array_equal(changed, steps_of(Rollout(world)))
+    layer = world.network.blocks[0].modulation
+    layer.weight = torch.nn.Parameter(layer.weight.detach() / 3)  # another tensor in its place
+    assert np.array_equal(steps_of(rollout), steps_of(Rollout(world)))
     world.network.load_state_dict(tiny_world().network.state_dict())
     assert np.array_equal(steps_of(rollout), first)
 

@@ -12,6 +12,7 @@ from world_model.rope import (
     spatial_angles,
     split_head_dim,
     time_frequencies,
+    turns,
 )
 
 GRID, DIM, THETA = (3, 4), 64, 256.0  # 64: four frequencies in time, not just 1
@@ -20,7 +21,8 @@ GRID, DIM, THETA = (3, 4), 64, 256.0  # 64: four frequencies in time, not just 1
 def rotated(x, frame):
     """x (N, d) as the tokens of one frame."""
     index = torch.tensor([[frame]])
-    cos, sin = rotation(index, spatial_angles(GRID, DIM, THETA), time_frequencies(DIM, THETA))
+    spatial = turns(spatial_angles(GRID, DIM, THETA))
+    cos, sin = rotation(index, spatial, time_frequencies(DIM, THETA))
     return rotate(x[None, None, :, None], cos, sin)[0, 0, :, 0]
 
 
@@ -94,7 +96,7 @@ def test_rotation_is_the_definition():
 
 
 def test_each_stream_has_its_own_clock():
-    spatial = spatial_angles(GRID, DIM, THETA)
+    spatial = turns(spatial_angles(GRID, DIM, THETA))
     rates = time_frequencies(DIM, THETA)
     cos, _ = rotation(torch.tensor([[0, 1], [50, 51]]), spatial, rates)
     assert cos.shape == (2, 2, 12, 1, DIM // 2)
