@@ -103,6 +103,8 @@ def opponents(results: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
         if name == results["best_blind"]:
             chance = ", which is chance" if name == RANDOM else ""
             found[name] = "blind", f"the best blind policy ({name}{chance})"
+        elif name == results.get("best_looking"):
+            found[name] = "looking", f"the best policy that looks ({name})"
         elif name == RANDOM:
             found[name] = "chance", f"chance ({name})"
         elif arm is not None:

@@ -1,15 +1,16 @@
 """``nfd evaluate --measure lift``: what training in the world is worth in the real game.
 
-Agents that trained in imagination play the real game beside chance, the best blind policy, and
-PPO that trained on real steps instead: on as many as the world had learned from, and on as many
-as the agents took in imagination. All agents have the same network, see through the same outcome
-model and have the same settings of PPO; only where their steps come from differs.
+Agents that trained in imagination play the real game beside chance, the best blind policy (and,
+for games that somebody here can see, the best one that looks), and PPO that trained on real steps
+instead: on as many as the world had learned from, and on as many as the agents took in
+imagination. All agents have the same network, see through the same outcome model and have the same
+settings of PPO; only where their steps come from differs.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,10 +19,11 @@ from rich.console import Console
 
 from agents.arena import find_policies
 from agents.environments import training_starts
+from agents.policies import LOOKING
 from agents.statistics import iqm_interval, mean_interval
 from benchmarks.agent_statistics import improvement_interval, lead_interval
 from benchmarks.evaluate_options import EvaluateOptions
-from benchmarks.exploitation import GIVEN, RANDOM, make_academy, play_blind
+from benchmarks.exploitation import GIVEN, RANDOM, make_academy, play_fixed
 from benchmarks.held_out import find_out
 from benchmarks.imagined_agents import REAL, Academy, Arm
 from benchmarks.plotting import has_matplotlib
@@ -56,15 +58,15 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     by_steps: dict[str, Any] = {}
     for steps in options.steps or (int(world.config.sampling_steps),):
         academy = make_academy(options, console, world, out, steps)
-        blind = {
+        fixed = {
             name: list(group.real)
-            for name, group in play_blind(academy, options.policies, world).items()
+            for name, group in play_fixed(academy, options.policies, world).items()
         }
         agents: dict[str, Returns] = {}
         arms = arms_of(options, world)
         for name, arm in arms.items():
             agents[name] = _returns(academy, arm, options, world)
-            by_steps[str(steps)] = compare(blind, agents) | {
+            by_steps[str(steps)] = compare(fixed, agents) | {
                 "training": {n: None if a is None else asdict(a) for n, a in arms.items()}
             }
             document = write_benchmark(
@@ -108,20 +110,32 @@ def real_steps_of(options: EvaluateOptions, world: Any) -> int:
     return int(sum(len(store.episode(int(i)).rewards) for i in store.split("train")))
 
 
-def compare(blind: Mapping[str, Returns], agents: Mapping[str, Returns]) -> dict[str, Any]:
-    """Groups of agents beside blind policies, and the first group against all others.
+def compare(policies: Mapping[str, Returns], agents: Mapping[str, Returns]) -> dict[str, Any]:
+    """Groups of agents beside policies that learn nothing, and the first group against all others.
+
+    Args:
+        policies: by name; :data:`RANDOM` must be among them. Some may look
+            (:data:`agents.policies.LOOKING`).
+        agents: groups of them, by name.
 
     Returns:
         ``groups``, by name: ``mean``, interquartile mean (``iqm``) and the returns. ``lift``, of
         the first group of agents over each other one: ``lead`` of the means; ``improvement``, the
-        chance that an episode of it earns more. ``best_blind``, chosen by the same episodes, which
-        flatters it.
+        chance that an episode of it earns more. ``best_blind`` and, where policies look,
+        ``best_looking``, chosen by the same episodes, which flatters them.
     """
-    best = max(blind, key=lambda name: np.mean(blind[name][0]))
-    groups = {**agents, RANDOM: blind[RANDOM], best: blind[best]}
+
+    def best_of(names: Iterable[str]) -> str:
+        return max(names, key=lambda name: np.mean(policies[name][0]))
+
+    looking = [name for name in policies if name in LOOKING]
+    best = {"best_blind": best_of(name for name in policies if name not in looking)}
+    if looking:
+        best["best_looking"] = best_of(looking)
+    groups = {**agents, **{name: policies[name] for name in (RANDOM, *best.values())}}
     ours = next(iter(agents))
     return {
-        "best_blind": best,
+        **best,
         "groups": {
             name: {
                 "agents": len(returns) if name in agents else None,

@@ -51,9 +51,11 @@ def words(results: Mapping[str, Any]) -> str:
         f"{name}: {arm['steps']:,} steps" for name, arm in results["training"].items() if arm
     ]
     spoken = "; ".join(trained) + ". " if trained else ""
+    looking = results.get("best_looking")
+    looks = f", {looking} the best that looks," if looking else ""
     return (
         f"{spoken}Lift and chance are those of {results['of']}; {results['best_blind']} is the "
-        "best blind policy by these same episodes."
+        f"best blind policy{looks} by these same episodes."
     )
 
 
