@@ -251,6 +251,8 @@ class JointRollout:
         level = torch.full(clean.shape[:2], rollout.context_noise, device=self.device)
         grid, flow, stream = rollout.grid, self.world.flow, rollout.stream
         modulation_of = rollout.modulation
+        everywhere = torch.cat([clean_index, following], dim=1)
+        cos, sin = rollout.network.rotation(everywhere)
         estimates: list[Tensor] = []
 
         def draw(step: int) -> Tensor:
@@ -268,11 +270,12 @@ class JointRollout:
                     torch.cat([torch.zeros_like(level), size], dim=1),
                 )
                 frames = torch.cat([context, x], dim=1)
-                places = torch.cat([clean_index, following], dim=1)
+                places, turned = everywhere, (cos, sin)
             else:
                 modulation = modulation_of(now, repeated, None, size)
                 frames, places = x, following
-            raw = stream(frames, modulation, places, base.cache, emit=count)
+                turned = cos[:, -count:], sin[:, -count:]
+            raw = stream(frames, modulation, places, base.cache, emit=count, turned=turned)
             assert raw is not None
             flat, levels = x.flatten(0, 1), now.flatten()
             x0 = predict_x0(raw.flatten(0, 1), flat, levels, None, flow)
