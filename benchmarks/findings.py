@@ -13,7 +13,7 @@ from benchmarks import decision_findings
 from benchmarks.evaluation_folder import EvaluationFolder
 from benchmarks.frame_findings import judge_gain, of_frames, of_objects
 from benchmarks.shown_figures import fewest_episodes
-from benchmarks.stability_words import likeness
+from benchmarks.stability_words import called, likeness
 from benchmarks.verdicts import (
     Finding,
     Verdict,
@@ -209,11 +209,11 @@ def _stability(results: Mapping[str, Any]) -> Iterator[Finding]:
     shares = {n: p["share_in_usual_range"] for n, p in results["statistics"].items()}
     worst = min(shares, key=lambda name: shares[name])
     fine = shares[worst] >= ENOUGH_IN_RANGE
+    least = f"{called(worst)} of {shares[worst]:.1%}"
     yield Finding(
         "good" if fine else "bad",
         f"In one episode of {steps} its frames {'stay' if fine else 'do not stay'} like those of "
-        f"training: the {worst} of {shares[worst]:.1%} of them is in the usual range (one episode, "
-        "so no interval).",
+        f"training: the {least} of them is in the usual range (one episode, so no interval).",
     )
     left = results.get("divergence", {}).get("overall")
     if left is not None:

@@ -22,7 +22,7 @@ from benchmarks.html_page import (
 )
 from benchmarks.one_figure import Figure
 from benchmarks.shown_figures import counted, figures_of, seen_ends
-from benchmarks.stability_words import sentences, time_of_leaving
+from benchmarks.stability_words import length_rows, sentences, statistic_rows
 
 BASELINES = ("repeat_last", "real_frames")
 Curves = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -170,26 +170,7 @@ def ranking_section(folder: EvaluationFolder, steps: str) -> Html:
 def stability_section(folder: EvaluationFolder, steps: str) -> Html:
     """One very long episode."""
     results = folder.results("stability", steps)
-    rows = [
-        [
-            name,
-            f"{part['training'][1]:.1f} to {part['training'][2]:.1f}",
-            f"{part['first_tenth_mean']:.1f}",
-            f"{part['last_tenth_mean']:.1f}",
-            f"{part['share_in_usual_range']:.1%}",
-            time_of_leaving(results, name),
-        ]
-        for name, part in results["statistics"].items()
-    ]
-    lengths = [
-        [
-            f"{row['first']:,} to {row['last']:,}",
-            f"{row['frames_per_second']:.1f}",
-            f"{row['share_in_usual_range']:.1%}",
-            "-" if row["frechet"] is None else f"{row['frechet']:.2f}",
-        ]
-        for row in results.get("by_length", [])
-    ]
+    rows, lengths = statistic_rows(results), length_rows(results.get("by_length", []))
     length, mark = f"{results['steps']:,}", f"-{steps}" if steps else ""
     pictures = [
         picture(folder.path / name, alt, alt, kind)

@@ -13,7 +13,7 @@ from benchmarks.divergence import OVERALL
 from benchmarks.evaluation_folder import EvaluationFolder, place_of
 from benchmarks.fidelity_report import SHOWN
 from benchmarks.one_figure import Better, Figure
-from benchmarks.stability_words import batch_of, not_within
+from benchmarks.stability_words import batch_of, called, not_within
 
 
 def shown_horizons(results: Mapping[str, Any]) -> list[int]:
@@ -204,7 +204,7 @@ def _stability(document: Mapping[str, Any], results: Mapping[str, Any]) -> Itera
     n = f"{results['steps']:,} steps of one episode"
     for name, part in results["statistics"].items():
         share = 100 * part["share_in_usual_range"]
-        title = f"frames whose {name} is within the range of 99 % of training frames"
+        title = f"frames whose {called(name)} is within the range of 99 % of training frames"
         yield _bare(f"usual.{name}", title, "%", share, n, "higher", 1)
     yield from _divergence(results, n)
     frozen = 100 * results["frozen_share"]
@@ -230,7 +230,7 @@ def _divergence(results: Mapping[str, Any], n: str) -> Iterator[Figure]:
         return
     found = results["divergence"]
     for name, step in {OVERALL: found[OVERALL], **found["statistics"]}.items():
-        frames = "frames" if name == OVERALL else f"the {name} of frames"
+        frames = "frames" if name == OVERALL else f"the {called(name)} of frames"
         title = f"step from which {frames} had left the usual range for good"
         more = {"chosen": name == OVERALL, "otherwise": not_within(results)}
         yield _bare(f"diverged.{name}", title, "", step, n, "higher", 0, **more)

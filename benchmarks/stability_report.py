@@ -14,7 +14,7 @@ from rich.table import Table
 from benchmarks.frame_statistics import STATISTICS, usual_range
 from benchmarks.plotting import COLOURS, GREY, figure, save
 from benchmarks.stability import CHECK_EVERY, Trace
-from benchmarks.stability_words import sentences, time_of_leaving
+from benchmarks.stability_words import called, length_rows, sentences, statistic_rows
 from world_model.provenance import Provenance, image_arguments
 from world_model.storage import atomic_file
 
@@ -31,15 +31,8 @@ def table(results: Mapping[str, Any], title: str) -> Table:
     for column in ("training 0.5 to 99.5 %", "first tenth", "last tenth", "in that range",
                    "left for good"):  # fmt: skip
         result.add_column(column, justify="right")
-    for name, part in results["statistics"].items():
-        result.add_row(
-            name,
-            f"{part['training'][1]:.1f} to {part['training'][2]:.1f}",
-            f"{part['first_tenth_mean']:.1f}",
-            f"{part['last_tenth_mean']:.1f}",
-            f"{part['share_in_usual_range']:.1%}",
-            time_of_leaving(results, name),
-        )
+    for row in statistic_rows(results):
+        result.add_row(*row)
     memory = results["memory_mb"]
     result.caption = (
         f"Memory {memory['after_warm_up']:.0f} MB after the start, {memory['end']:.0f} MB at the "
@@ -56,13 +49,8 @@ def length_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     result = Table(title="by length", title_justify="left", box=SIMPLE_HEAD)
     for column in ("steps", "frames/s", "in the range of training", "Frechet distance"):
         result.add_column(column, justify="right")
-    for row in rows:
-        result.add_row(
-            f"{row['first']:,} to {row['last']:,}",
-            f"{row['frames_per_second']:.1f}",
-            f"{row['share_in_usual_range']:.1%}",
-            "-" if row["frechet"] is None else f"{row['frechet']:.2f}",
-        )
+    for row in length_rows(rows):
+        result.add_row(*row)
     return result
 
 
@@ -105,7 +93,7 @@ def plot(trace: Trace, usual: np.ndarray, path: Path) -> None:
         ax.axhspan(low[i], high[i], color=GREY, alpha=0.2, linewidth=0)
         ax.fill_between(x, parts.min(1), parts.max(1), color=COLOURS[0], alpha=0.3, linewidth=0)
         ax.plot(x, parts.mean(1), color=COLOURS[0])
-        ax.set_title(f"{name} (grey: 99 % of training)")
+        ax.set_title(f"{called(name)} (grey: 99 % of training)")
         ax.set_xlabel("step")
     checks = np.arange(1, len(trace.memory_mb) + 1) * CHECK_EVERY
     axes[1, 1].plot(checks, trace.memory_mb, color=COLOURS[0])

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.divergence import OVERALL
+
+CALLED = {"mean": "brightness", "deviation": "contrast"}
+"""What people call the statistics of :mod:`benchmarks.frame_statistics`."""
+
+
+def called(name: str) -> str:
+    """The word for a statistic: ``brightness`` for ``mean``; names that have none are kept."""
+    return CALLED.get(name, name)
 
 
 def time_of_leaving(results: Mapping[str, Any], name: str) -> str:
@@ -17,6 +25,34 @@ def time_of_leaving(results: Mapping[str, Any], name: str) -> str:
         return "-"
     step = results["divergence"]["statistics"].get(name)
     return "no" if step is None else f"step {step:,}"
+
+
+def statistic_rows(results: Mapping[str, Any]) -> list[list[str]]:
+    """For a table: a statistic, usual range, first and last tenth, share, time of leaving."""
+    return [
+        [
+            called(name),
+            f"{part['training'][1]:.1f} to {part['training'][2]:.1f}",
+            f"{part['first_tenth_mean']:.1f}",
+            f"{part['last_tenth_mean']:.1f}",
+            f"{part['share_in_usual_range']:.1%}",
+            time_of_leaving(results, name),
+        ]
+        for name, part in results["statistics"].items()
+    ]
+
+
+def length_rows(stretches: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """For a table: a stretch's steps, frames per second, share in the range, Frechet distance."""
+    return [
+        [
+            f"{row['first']:,} to {row['last']:,}",
+            f"{row['frames_per_second']:.1f}",
+            f"{row['share_in_usual_range']:.1%}",
+            "-" if row["frechet"] is None else f"{row['frechet']:.2f}",
+        ]
+        for row in stretches
+    ]
 
 
 def not_within(results: Mapping[str, Any]) -> str:
