@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from world_model.compiling import CompiledParts
 from world_model.distillation.boundary import anchored
-from world_model.errors import ActionError, ContextError
+from world_model.errors import ActionError
 from world_model.flow import add_noise, predict_x0
 from world_model.frame_outcome import FrameOutcome
 from world_model.modulation_table import ModulationTable, fits
-from world_model.noise import Purpose, normal, normals, quantiles, stream_keys
+from world_model.noise import Purpose, normals, quantiles
 from world_model.precision import choose_precision
+from world_model.prefill import prefill
 from world_model.rollout_state import RolloutState
 from world_model.samplers import draws_of, get_sampler, time_grid
 from world_model.step_graphs import StepGraphs
@@ -108,57 +109,14 @@ class Rollout:
         Raises:
             ContextError: if frames, actions or seeds do not fit the world or each other.
         """
-        self._check(contexts, seeds)
-        network, outcome = self.network, self.world.outcome
-        frames = contexts.frames.to(self.device)
-        actions = contexts.actions.to(self.device, torch.float32)
-        seeds = seeds.to(self.device, torch.int64)
-        batch, length = frames.shape[:2]
-        latents = self.tokenizer.encode(frames)
-        index = torch.arange(length, device=self.device).repeat(batch, 1)
-        count, dim = network.config.previous_frames, latents.shape[-1]
-        previous = torch.zeros(*latents.shape[:3], count * dim, device=self.device)
-        previous_t = torch.full((batch, length), self.context_noise, device=self.device)
-        previous_t[:, 0] = 1.0
-        for i in range(1, length):
-            noised = self.noised(latents[:, i - 1], seeds, index[:, i - 1], Purpose.PREVIOUS)
-            previous[:, i] = torch.cat([noised, previous[:, i - 1]], -1)[..., : count * dim]
-        cache = network.empty_cache(batch, spare_slots=spare_slots)
-        # The ring holds the last frames only: prefill as much of the context as fits into it.
-        first = max(0, length - 1 - cache.frames.shape[1])
-        if first < length - 1:
-            context = torch.stack(
-                [
-                    self.noised(latents[:, i], seeds, index[:, i], Purpose.CONTEXT)
-                    for i in range(first, length - 1)
-                ],
-                dim=1,
-            )
-            part = slice(first, length - 1)
-            modulation = network.modulation(
-                torch.full(context.shape[:2], self.context_noise, device=self.device),
-                actions[:, part],
-                previous_t[:, part],
-            )
-            network.stream(context, modulation, index[:, part], cache, previous[:, part], emit=0)
-        cache.unfilled = max(0, cache.frames.shape[1] - length)
-        if outcome is None:
-            memory = torch.zeros(batch, 0, device=self.device)
-        else:
-            given = contexts.outcome_memory
-            fresh = outcome.initial_memory(batch, device=self.device)
-            memory = fresh if given is None else given.to(self.device)
-            for i in range(length):
-                memory = outcome.observe(memory, frames[:, i], actions[:, i])
-        return RolloutState(
-            cache=cache,
-            latent=latents[:, -1].clone(),
-            previous=previous[:, -1].clone(),
-            previous_t=previous_t[:, -1].clone(),
-            action=actions[:, -1].clone(),
-            frame_index=index[:, -1].clone(),
-            seeds=seeds.clone(),
-            memory=memory,
+        return prefill(
+            contexts,
+            seeds,
+            world=self.world,
+            network=self.network,
+            tokenizer=self.tokenizer,
+            noise_level=self.context_noise,
+            spare_slots=spare_slots,
         )
 
     @torch.no_grad()
@@ -294,11 +252,11 @@ class Rollout:
         table = quantiles(self.device)
         draw = normals if self.compiled is None else self.compiled.noise
         noise = draw(state.seeds, wanted, tuple(state.latent.shape[1:]), table)
+        level = torch.full_like(state.previous_t, self.context_noise)
         context = last = state.latent
         if self.context_noise:
-            context, last = (self._noised(state.latent, part) for part in noise[-2:])
+            context, last = (add_noise(state.latent, part, level) for part in noise[-2:])
         previous = torch.cat([last, state.previous], -1)[..., : state.previous.shape[-1]]
-        level = torch.full_like(state.previous_t, self.context_noise)
         estimates: list[Tensor] = []
         full = state.cache.unfilled == 0
         modulations = self._modulations(state, actions, level)
@@ -362,34 +320,3 @@ class Rollout:
         layout = torch.contiguous_format
         parts = [[part[:, span].clone(memory_format=layout) for part in whole] for span in spans]
         return torch.cat([self.modulation(*part) for part in parts], dim=1)
-
-    def noised(self, latent: Tensor, seeds: Tensor, index: Tensor, purpose: Purpose) -> Tensor:
-        """The frame as later frames see it: noised to the context level, the same way each time."""
-        if not self.context_noise:
-            return latent
-        keys = stream_keys(seeds, index, purpose)
-        return self._noised(latent, normal(keys, tuple(latent.shape[1:])))
-
-    def _noised(self, latent: Tensor, noise: Tensor) -> Tensor:
-        level = torch.full((len(latent),), self.context_noise, device=latent.device)
-        return add_noise(latent, noise, level)
-
-    def _check(self, contexts: Context, seeds: Tensor) -> None:
-        shape, dim = self.world.config.frame_shape, self.world.action_spec.dim
-        frames, actions = contexts.frames, contexts.actions
-        if frames.dtype != torch.uint8 or frames.ndim != 5 or frames.shape[2:] != shape:
-            raise ContextError(
-                f"context frames have dtype {frames.dtype} and shape {tuple(frames.shape)}; "
-                f"expected uint8 (batch, frames, {shape[0]}, {shape[1]}, {shape[2]})."
-            )
-        if frames.shape[0] == 0 or frames.shape[1] == 0:
-            raise ContextError("a context needs at least one stream and one frame.")
-        if actions.shape != (*frames.shape[:2], dim):
-            raise ContextError(
-                f"context actions have shape {tuple(actions.shape)}; expected "
-                f"{(*frames.shape[:2], dim)}: one per frame, the action that produced it."
-            )
-        if seeds.shape != frames.shape[:1]:
-            raise ContextError(
-                f"{seeds.numel()} seeds for {frames.shape[0]} contexts; one each is needed."
-            )

@@ -12,6 +12,7 @@ from world_model.distillation.boundary import anchored
 from world_model.errors import ConfigError
 from world_model.flow import predict_x0
 from world_model.noise import Purpose, normals
+from world_model.prefill import as_contexts
 from world_model.rollout import Rollout
 from world_model.rollout_state import RolloutState
 from world_model.speculation.counts import SpeculationCounts
@@ -239,13 +240,7 @@ class JointRollout:
         clean_actions = torch.cat([state.trail_actions[:, :trailing], base.action[:, None]], dim=1)
         back = torch.arange(-trailing, 1, device=self.device)
         clean_index = base.frame_index[:, None] + back
-        context = torch.stack(
-            [
-                rollout.noised(clean[:, i], base.seeds, clean_index[:, i], Purpose.CONTEXT)
-                for i in range(trailing + 1)
-            ],
-            dim=1,
-        )
+        context = as_contexts(clean, base.seeds, clean_index, rollout.context_noise)
         following = base.frame_index[:, None] + torch.arange(1, count + 1, device=self.device)
         repeated = actions[:, None].expand(-1, count, -1)
         level = torch.full(clean.shape[:2], rollout.context_noise, device=self.device)
