@@ -21,11 +21,12 @@ from agents.arena import find_policies
 from agents.environments import training_starts
 from agents.policies import LOOKING
 from agents.statistics import iqm_interval, mean_interval
+from benchmarks.agent_records import REAL, Arm
 from benchmarks.agent_statistics import improvement_interval, lead_interval
 from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.exploitation import GIVEN, RANDOM, make_academy, play_fixed
 from benchmarks.held_out import find_out
-from benchmarks.imagined_agents import REAL, Academy, Arm
+from benchmarks.imagined_agents import Academy
 from benchmarks.plotting import has_matplotlib
 from benchmarks.results import closing_words, write_benchmark
 from nfd_env.loading import load_rollout
