@@ -57,9 +57,7 @@ def write_agent(path: Path, key: dict[str, Any], played: dict[str, Evaluation]) 
     Raises:
         StorageError: if the disk is full or the folder cannot be written.
     """
-    parts = {
-        where: {**e.to_dict(), "terminated": e.terminated.tolist()} for where, e in played.items()
-    }
+    parts = {where: to_record(evaluation) for where, evaluation in played.items()}
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps({"key": key, "played": parts}, indent=1) + "\n")
 
@@ -72,14 +70,21 @@ def read_agent(path: Path, key: dict[str, Any]) -> dict[str, Evaluation] | None:
         return None
     if content.get("key") != json.loads(json.dumps(key)):
         return None
-    return {
-        where: Evaluation(
-            part["policy"],
-            part["environment"],
-            np.array(part["returns"], np.float64),
-            np.array(part["lengths"], np.int64),
-            np.array(part["terminated"], bool),
-            part["seconds"],
-        )
-        for where, part in content["played"].items()
-    }
+    return {where: from_record(part) for where, part in content["played"].items()}
+
+
+def to_record(evaluation: Evaluation) -> dict[str, Any]:
+    """Everything that :func:`from_record` needs to make it again."""
+    return {**evaluation.to_dict(), "terminated": evaluation.terminated.tolist()}
+
+
+def from_record(part: dict[str, Any]) -> Evaluation:
+    """What :func:`to_record` wrote down."""
+    return Evaluation(
+        part["policy"],
+        part["environment"],
+        np.array(part["returns"], np.float64),
+        np.array(part["lengths"], np.int64),
+        np.array(part["terminated"], bool),
+        part["seconds"],
+    )

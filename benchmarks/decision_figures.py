@@ -9,7 +9,7 @@ import numpy as np
 
 from agents.agreement import agreement
 from benchmarks.exploitation import RANDOM
-from benchmarks.one_figure import Better, Figure
+from benchmarks.one_figure import Better, Figure, digits_of
 
 BOTH, ALONE = ", over policies and episodes", ", these policies, over episodes alone"
 """What the intervals of agreement speak of."""
@@ -159,15 +159,6 @@ def exploitation(document: Mapping[str, Any], results: Mapping[str, Any]) -> Ite
 def fewest(returns: Iterable[Sequence[float]]) -> int:
     """Of how many episodes the policy that played the fewest is judged."""
     return min(len(part) for part in returns)
-
-
-def digits_of(interval: Mapping[str, Any]) -> int:
-    """Decimals that show some three digits of a return, which may be of any size."""
-    known = [
-        abs(interval[name]) for name in ("estimate", "low", "high") if interval[name] is not None
-    ]
-    largest = max(known, default=0.0)
-    return 0 if largest >= 100 else 1 if largest >= 10 else 2
 
 
 def _players(part: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from benchmarks.evaluation_folder import EvaluationFolder
 from benchmarks.fidelity_report import text as interval_text
 from benchmarks.html_page import Html, paragraph, section
 from benchmarks.html_page import table as html_table
+from benchmarks.one_figure import digits_of
 from benchmarks.plotting import COLOURS, GREY, ends_of, figure, save
 from benchmarks.tables import interval_table
 
@@ -29,16 +30,17 @@ def table(results: Mapping[str, Any], title: str) -> Table:
 def group_rows(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Header and rows: mean and IQM, and the lead of the first group."""
     header = ["who", "agents", "mean", "IQM", "lift over it", "chance to beat it"]
-    rows = []
-    for name, part in results["groups"].items():
+    rows, groups = [], results["groups"]
+    digits = digits_of(*(part[key] for part in groups.values() for key in ("mean", "iqm")))
+    for name, part in groups.items():
         lift = results["lift"].get(name, {})
         rows.append(
             [
                 name,
                 str(part["agents"] or "-"),
-                interval_text(part["mean"], 0),
-                interval_text(part["iqm"], 0),
-                interval_text(lift.get("lead"), 0),
+                interval_text(part["mean"], digits),
+                interval_text(part["iqm"], digits),
+                interval_text(lift.get("lead"), digits),
                 interval_text(lift.get("improvement"), 2),
             ]
         )

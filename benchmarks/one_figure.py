@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 Better = Literal["higher", "lower", "one", "zero", ""]
 """Which way is better; ``one``, ``zero``: the nearer to it the better; empty: neither."""
+GAMES = ("real", "imagined")
+"""Where policies play, as documents name it."""
 
 
 @dataclass(frozen=True)
@@ -46,3 +48,10 @@ class Figure:
         if low is None or high is None:
             return "no interval"
         return f"[{low:.{self.digits}f}, {high:.{self.digits}f}]"
+
+
+def digits_of(*intervals: Mapping[str, Any]) -> int:
+    """Decimals that show some three digits of the largest of returns, which may be of any size."""
+    ends = [interval[name] for interval in intervals for name in ("estimate", "low", "high")]
+    largest = max((abs(end) for end in ends if end is not None), default=0.0)
+    return 0 if largest >= 100 else 1 if largest >= 10 else 2

@@ -25,9 +25,11 @@ from agents.evaluation import Evaluation, evaluate
 from agents.policies import Policy
 from agents.results import package_version
 from agents.statistics import Interval, rank_agreement
+from benchmarks.agent_records import from_record, to_record
 from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.fidelity_report import text as interval_text
 from benchmarks.held_out import find_out
+from benchmarks.one_figure import GAMES
 from benchmarks.plotting import COLOURS, GREY, cross, ends_of, figure, has_matplotlib, save
 from benchmarks.progress import counting
 from benchmarks.ranking_episodes import play_all
@@ -184,7 +186,7 @@ def table(figures: dict[str, Any], title: str) -> Table:
     for column in ("real return", "imagined return", "ratio", "imagined steps"):
         result.add_column(column, justify="right")
     for name, sides in figures["policies"].items():
-        real, imagined = (sides[side]["mean_return"] for side in ("real", "imagined"))
+        real, imagined = (sides[game]["mean_return"] for game in GAMES)
         result.add_row(
             name,
             _text(real),
@@ -214,12 +216,12 @@ def plot(figures: dict[str, Any], path: Path) -> None:
     """
     fig, axes = figure(size=(5.6, 4.6))
     ax = axes[0, 0]
-    top = 0.0
+    ends = [0.0]
     for name, sides in figures["policies"].items():
-        real, imagined = (sides[side]["mean_return"] for side in ("real", "imagined"))
-        top = max(top, *ends_of(real), *ends_of(imagined))
+        real, imagined = (sides[game]["mean_return"] for game in GAMES)
+        ends += [*ends_of(real), *ends_of(imagined)]
         cross(ax, real, imagined, name, COLOURS[0])
-    ax.plot([0, top], [0, top], color=GREY, linestyle="--", linewidth=1)
+    ax.plot([min(ends), max(ends)], [min(ends), max(ends)], color=GREY, linestyle="--", linewidth=1)
     ax.set_xlabel("return in the real game")
     ax.set_ylabel("return in the imagined one")
     ax.set_title(f"Spearman {interval_text(figures['over_policies']['spearman'], 2)}")
@@ -233,23 +235,11 @@ def _read_cache(path: Path, key: dict[str, Any]) -> dict[str, Evaluation]:
         return {}
     if content.get("key") != key:
         return {}
-    return {
-        name: Evaluation(
-            name,
-            part["environment"],
-            np.array(part["returns"], np.float64),
-            np.array(part["lengths"], np.int64),
-            np.array(part["terminated"], bool),
-            part["seconds"],
-        )
-        for name, part in content["evaluations"].items()
-    }
+    return {name: from_record(part) for name, part in content["evaluations"].items()}
 
 
 def _write_cache(path: Path, key: dict[str, Any], known: dict[str, Evaluation]) -> None:
-    parts = {
-        name: {**e.to_dict(), "terminated": e.terminated.tolist()} for name, e in known.items()
-    }
+    parts = {name: to_record(evaluation) for name, evaluation in known.items()}
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps({"key": key, "evaluations": parts}, indent=1) + "\n")
 

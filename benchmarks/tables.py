@@ -17,7 +17,7 @@ def interval_table(title: str, columns: Iterable[str]) -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    table.add_column("95 % intervals", no_wrap=True)
+    table.add_column("95 % intervals", overflow="fold")
     for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(column, justify="right")
     return table
