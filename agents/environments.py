@@ -126,9 +126,14 @@ def _playable(source: Mapping[str, Any], what: str, *, trusted: bool = False) ->
         try:
             get_preset(name)
         except NFDError as error:
+            why = (
+                f"{what} was learned from {name!r}, which cannot be played here."
+                if name
+                else f"{what} does not say which environment it was learned from."
+            )
             raise NFDError(
-                f"{what} was learned from {name or 'an unknown environment'!r}, which "
-                "cannot be played here. Evaluate in imagination only, with --episodes 0."
+                f"{why} 'nfd evaluate' takes one by name, with --real-env; 'nfd agent' evaluates "
+                "in imagination only with --episodes 0."
             ) from error
     return name
 

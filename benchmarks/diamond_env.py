@@ -18,6 +18,7 @@ from gymnasium import spaces
 
 from agents.policies import Policy
 from benchmarks.env_players import Stepped
+from benchmarks.episode_ends import Ends
 from benchmarks.imagined_env import EnvWorld
 from nfd_env.seeding import mix
 from world_model.action_spec import ActionSpec
@@ -100,7 +101,7 @@ class DiamondEnv:
             terminated.astype(np.float64),
         )
 
-    def play(self, policy: Policy, seeds: Sequence[int], environment: str) -> NoReturn:
+    def play(self, policy: Policy, seeds: Sequence[int], environment: str, ends: Ends) -> NoReturn:
         """Raises NFDError: it begins with contexts that somebody must give, and keeps no seeds."""
         raise NFDError(
             f"{environment} has no episodes of its own seeds: it begins with segments that it is "

@@ -11,7 +11,9 @@ from gymnasium.vector.utils import concatenate, create_empty_array
 
 from agents.evaluation import Evaluation, evaluate, evaluate_vector
 from agents.policies import Policy
+from benchmarks.episode_ends import A_BATCH, LONGEST, EndingEnv, Ends
 from world_model.action_spec import ActionSpec
+from world_model.errors import NFDError
 from world_model.types import Context
 
 
@@ -33,8 +35,8 @@ class ImaginedEnv(Protocol):
         """Starts an episode.
 
         With ``options={"frames": uint8 (C, H, W, 3), "actions": C - 1 actions}`` it goes on from
-        real frames, the newest last; ``actions[t]`` led from frame t to frame t + 1. All chance in
-        what follows should come from ``seed``.
+        real frames, the newest last, which it returns as it is; ``actions[t]`` led from frame t to
+        frame t + 1. All chance in what follows should come from ``seed``.
         """
         ...
 
@@ -76,8 +78,14 @@ class Player(Protocol):
         """Steps them by actions float32 (B, K); what it says of those that are ``over`` is moot."""
         ...
 
-    def play(self, policy: Policy, seeds: Sequence[int], environment: str) -> Evaluation:
-        """Episodes of a policy, from the environment's own starts."""
+    def play(
+        self, policy: Policy, seeds: Sequence[int], environment: str, ends: Ends
+    ) -> Evaluation:
+        """Episodes of a policy, from the environment's own starts.
+
+        Raises:
+            NFDError: if one does not end.
+        """
         ...
 
     def close(self) -> None:
@@ -106,7 +114,9 @@ class SingleEnvs:
         while len(self._envs) < len(seeds):
             self._envs.append(self.make_env())
         for i, (env, seed) in enumerate(zip(self._envs, seeds, strict=False)):
-            env.reset(seed=seed, options=start_options(contexts, i, self.spec))
+            options = start_options(contexts, i, self.spec)
+            frame, _ = env.reset(seed=seed, options=options)
+            check_start(frame, options["frames"][-1])
 
     def step(self, actions: np.ndarray, over: np.ndarray) -> Stepped:
         """See :class:`Player`."""
@@ -126,9 +136,17 @@ class SingleEnvs:
                       for info, e in zip(infos, ended, strict=True)], np.float64),
         )  # fmt: skip
 
-    def play(self, policy: Policy, seeds: Sequence[int], environment: str) -> Evaluation:
+    def play(
+        self, policy: Policy, seeds: Sequence[int], environment: str, ends: Ends
+    ) -> Evaluation:
         """See :class:`Player`."""
-        return evaluate(policy, self.make_env, seeds, streams=self.streams, environment=environment)
+        return evaluate(
+            policy,
+            lambda: EndingEnv(self.make_env(), ends),  # type: ignore[arg-type, return-value]
+            seeds,
+            streams=self.streams,
+            environment=environment,
+        )
 
     def close(self) -> None:
         """See :class:`Player`."""
@@ -152,11 +170,10 @@ class BatchedEnv:
         """See :class:`Player`."""
         rows = self._padded(range(len(seeds)))
         single = [start_options(contexts, i, self.spec) for i in rows]
-        options = {
-            "frames": np.stack([one["frames"] for one in single]),
-            "actions": [one["actions"] for one in single],
-        }
-        self.env.reset(seed=[seeds[i] for i in rows], options=options)
+        given = np.stack([one["frames"] for one in single])
+        options = {"frames": given, "actions": [one["actions"] for one in single]}
+        frames, _ = self.env.reset(seed=[seeds[i] for i in rows], options=options)
+        check_start(frames, given[:, -1])
 
     def step(self, actions: np.ndarray, over: np.ndarray) -> Stepped:
         """See :class:`Player`."""
@@ -172,11 +189,22 @@ class BatchedEnv:
         probability = np.asarray(infos.get("termination_probability", terminated), np.float64)
         return Stepped(frames, np.array(rewards[:n], np.float64), ended, cut, probability[:n])
 
-    def play(self, policy: Policy, seeds: Sequence[int], environment: str) -> Evaluation:
+    def play(
+        self, policy: Policy, seeds: Sequence[int], environment: str, ends: Ends
+    ) -> Evaluation:
         """See :class:`Player`; the seeds of the streams follow from the first one."""
-        return evaluate_vector(
-            policy, self.env, len(seeds), seed=int(seeds[0]), environment=environment
-        )
+        rounds = -(-len(seeds) // self.streams)
+        try:
+            return evaluate_vector(
+                policy,
+                self.env,
+                len(seeds),
+                seed=int(seeds[0]),
+                environment=environment,
+                step_limit=rounds * LONGEST,
+            )
+        except RuntimeError as error:
+            raise NFDError(f"{error} {A_BATCH}") from error
 
     def close(self) -> None:
         """See :class:`Player`."""
@@ -219,6 +247,19 @@ class FirstOfBatch:
 def batched(space: Any, actions: Sequence[Any]) -> Any:
     """Actions of a space as a vector environment takes them."""
     return concatenate(space, actions, create_empty_array(space, len(actions)))  # type: ignore[arg-type]
+
+
+def check_start(shown: Any, newest: np.ndarray) -> None:
+    """Refuses an environment that did not begin where it was told to.
+
+    Raises:
+        NFDError: if what ``reset`` returned is not the newest frame, or frames, that it was given.
+    """
+    if not np.array_equal(shown, newest):
+        raise NFDError(
+            "reset(options={'frames': ...}) does not return the newest of the frames, as it was "
+            "given: the environment must go on from there. See docs/evaluate-yours.md."
+        )
 
 
 def start_options(contexts: Context, i: int, spec: ActionSpec) -> dict[str, Any]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import tyro
 from rich.console import Console
 
 from benchmarks.evaluate_options import EvaluateOptions, Part
 from benchmarks.held_out import find_out
+from benchmarks.imagined_env import EnvWorld
 from benchmarks.opening import open_world
 from benchmarks.parts import PARTS, Bench
-from world_model.errors import NFDError
+from benchmarks.real_world import RealWorld
+from world_model.errors import ConfigError, NFDError
 
 
 def main(argv: list[str]) -> int:
@@ -53,6 +55,7 @@ def measure(options: EvaluateOptions, console: Console) -> int:
     from benchmarks.report import write_report
 
     world = open_world(options.world, options.device, options.real_env)
+    check_sampling(options, world)
     bench = Bench(options, console, world)
     reasons: dict[str, str] = {}
     errors: list[NFDError] = []
@@ -73,3 +76,21 @@ def measure(options: EvaluateOptions, console: Console) -> int:
         console.print(f"{unmeasured} was not measured: {reason}", style="red", markup=False)
     console.print(f"the report is {write_report(find_out(options, world), reasons)}")
     return 1 if errors else 0
+
+
+def check_sampling(options: EvaluateOptions, world: Any) -> None:
+    """Refuses settings of sampling for what does not sample.
+
+    Raises:
+        ConfigError: if ``world`` is somebody's environment or a real game, and any are given.
+    """
+    if not isinstance(world, EnvWorld | RealWorld):
+        return
+    given = {
+        "--steps": options.steps not in ((), (1,)),
+        "--sampler": options.sampler is not None,
+        "--precision": options.precision != "float32",
+    }
+    if any(given.values()):
+        flags = " and ".join(flag for flag, is_given in given.items() if is_given)
+        raise ConfigError(f"{world.model_id} steps an environment: it has no {flags}.")

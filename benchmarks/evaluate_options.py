@@ -10,6 +10,7 @@ import tyro
 
 from benchmarks.training_budget import TrainingBudget
 from world_model.errors import ConfigError
+from world_model.samplers import SAMPLERS
 
 Part = Literal[
     "fidelity",
@@ -22,6 +23,14 @@ Part = Literal[
     "exploitation",
     "stability",
 ]
+LEAST = {
+    "clips": 1, "horizon": 1, "samples": 1, "sampled_clips": 1, "reader_steps": 1,
+    "probe_steps": 1, "networks": 1, "rollouts": 1, "rollout_steps": 1, "batch": 1, "seed": 0,
+    "episodes": 1, "stable_steps": 10,
+}  # fmt: skip
+"""The smallest value of each option that is a number."""
+MOST_SAMPLING_STEPS = 1_000
+"""Beyond it samplers gain nothing."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +122,18 @@ class EvaluateOptions:
     """Measure nothing; write report.html anew from the results in the folder."""
 
     def __post_init__(self) -> None:
-        if self.networks < 1:
-            raise ConfigError(f"--networks {self.networks}: at least one has to learn to read.")
+        for name, least in LEAST.items():
+            if getattr(self, name) < least:
+                flag = name.replace("_", "-")
+                raise ConfigError(f"--{flag} {getattr(self, name)}: it must be at least {least}.")
+        for steps in self.steps:
+            if not 1 <= steps <= MOST_SAMPLING_STEPS:
+                raise ConfigError(
+                    f"--steps {steps}: numbers of sampling steps lie between 1 and "
+                    f"{MOST_SAMPLING_STEPS:,}."
+                )
+        if self.sampler is not None and self.sampler not in SAMPLERS:
+            raise ConfigError(f"--sampler {self.sampler}: there are {', '.join(SAMPLERS)}.")
 
     @property
     def imagination(self) -> dict[str, Any]:

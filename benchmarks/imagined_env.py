@@ -15,15 +15,14 @@ import numpy as np
 import torch
 
 from agents.evaluation import Evaluation
+from agents.frame_env import SEEDS
 from agents.policies import Policy
-from benchmarks.env_players import BatchedEnv, FirstOfBatch, Player, SingleEnvs
+from benchmarks.env_players import BatchedEnv, FirstOfBatch, Player, SingleEnvs, Stepped
+from benchmarks.episode_ends import A_BATCH, Ends, steps_of_source
 from world_model.action_spec import ActionSpec
 from world_model.errors import ConfigError, ContextError, NFDError
 from world_model.types import Context, StepOutcome
 from world_model.world_config import WorldConfig
-
-SEEDS = 0x7FFFFFFF
-"""What is left of a seed: environments often take 31 bits only."""
 
 
 @dataclass(frozen=True)
@@ -80,18 +79,23 @@ class EnvWorld:
         source: the real environment, as a data set of ours names it, such as ``{"preset":
             "doom-take-cover"}``: for rankings and counterfactuals.
         fps: steps per second.
-        max_episode_steps: of the real environment.
+        max_episode_steps: of the real environment, after which imagined episodes are cut off where
+            policies are ranked, too (default: as ``source`` says).
         action_names: names of the actions, where they are a choice.
         streams: single environments side by side, at most.
         endless: whether it goes on with the same episode when it is stepped after an end that it
             told, or tells none: for stability, where an episode is played for thousands of steps.
+        draw_ends: whether it only tells ``info["termination_probability"]`` and leaves ends to
+            others: episodes of a ranking then end by a draw. Not for a batch.
 
     Raises:
-        ConfigError: if its observations are no frames.
+        ConfigError: if its observations are no frames, or ends of a batch shall be drawn.
     """
 
     goes_on = False
     """Whether an episode can be played without an end."""
+    ends = Ends()
+    """What ends episodes besides the environment, where policies are ranked."""
     outcome = tokenizer = network = contexts = None
 
     def __init__(
@@ -106,6 +110,7 @@ class EnvWorld:
         action_names: Sequence[str] | None = None,
         streams: int = 8,
         endless: bool = False,
+        draw_ends: bool = False,
     ) -> None:
         env = make_env()
         self.goes_on, self._make_env = endless, make_env
@@ -117,6 +122,11 @@ class EnvWorld:
                 f"{name} observes {space}; expected frames, a Box of uint8 (H, W, 3). Wrap it."
             )
         self.action_spec = ActionSpec.from_space(actions, names=action_names)
+        if batched and draw_ends:
+            raise ConfigError(f"{name} is a batch: draw_ends is of single environments. {A_BATCH}")
+        if max_episode_steps is None:
+            max_episode_steps = steps_of_source(source)
+        self.ends = Ends(max_episode_steps, draw_ends)
         if batched:
             self.player: Player = BatchedEnv(env, self.action_spec)
             self._alone: Callable[[], Any] = lambda: FirstOfBatch(env)
@@ -153,7 +163,7 @@ class EnvWorld:
 
     def play(self, policy: Policy, seeds: Sequence[int]) -> Evaluation:
         """Imagined episodes of a policy, from the environment's own starts."""
-        return self.player.play(policy, seeds, f"{self.model_id} (imagined)")
+        return self.player.play(policy, seeds, f"{self.model_id} (imagined)", self.ends)
 
     def endless_env(self) -> Any:
         """A single environment, to be stepped on and on; of a batch its first stream."""
@@ -210,6 +220,7 @@ class EnvRollout:
                     f"{self.world.model_id} shows {step.frames.dtype} {step.frames.shape} after a "
                     f"step; expected uint8 {frames.shape}."
                 )
+            check_numbers(step, over, self.world.model_id)
             frames = np.where(over[:, None, None, None], frames, step.frames)
             rewards, probability = (np.where(over, 0, x) for x in (step.rewards, step.probability))
             terminated = step.terminated & ~over
@@ -225,3 +236,21 @@ class EnvRollout:
             zeros,
         )
         return EnvState(state.seeds, ended, frames, self._turn), outcome
+
+
+def check_numbers(step: Stepped, over: np.ndarray, name: str) -> None:
+    """Refuses rewards and probabilities that are none, in streams that are not over.
+
+    Raises:
+        NFDError: if a reward is not finite, or a probability lies outside of [0, 1].
+    """
+    rewards, chances = step.rewards[~over], step.probability[~over]
+    if not np.isfinite(rewards).all():
+        raise NFDError(f"{name} pays {rewards[~np.isfinite(rewards)][0]} for a step; expected a "
+                       "finite reward.")  # fmt: skip
+    possible = (chances >= 0) & (chances <= 1)
+    if not possible.all():
+        raise NFDError(
+            f"{name} says info['termination_probability'] = {chances[~possible][0]:g} of a step; "
+            "expected a probability in [0, 1]."
+        )

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from agents.frame_env import SEEDS
+from agents.real_env import RealEnv
 from benchmarks.clips import Origin
 from world_model.action_spec import ActionSpec
 from world_model.errors import NFDError
@@ -100,7 +102,9 @@ class RealGames:
     # -- what one game does ----------------------------------------------------------------------
 
     def _start(self, env: Any, seed: int) -> Moment:
-        frame, _ = env.reset(seed=seed)
+        # Episodes of all games but those of presets of pixels were recorded with 31 bits of it.
+        given = seed if isinstance(env, RealEnv) else seed & SEEDS
+        frame, _ = env.reset(seed=given)
         return Moment(seed, (), np.array(frame))
 
     def _step(self, env: Any, moment: Moment, action: np.ndarray) -> Moment:

@@ -15,14 +15,12 @@ import numpy as np
 import torch
 
 from agents.environments import real_environment, source_of
+from agents.frame_env import SEEDS
 from benchmarks.clips import Clips
 from benchmarks.real_games import GAMES, Moment, RealGames
 from nfd_env.start_sources import RealEnvStarts
 from world_model.errors import ContextError, NFDError
 from world_model.types import Context, StepOutcome
-
-SEEDS = 0x7FFFFFFF
-"""What is left of the seed of an imagined episode: games often take 31 bits only."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ def interval_table(title: str, columns: Iterable[str]) -> Table:
         caption_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
+        min_width=60,  # for the words below a small one
     )
     table.add_column("95 % intervals", overflow="fold")
     for column in columns:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from world_model.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class TrainingBudget:
@@ -27,3 +29,16 @@ class TrainingBudget:
     real_data: int | None = None
     """Lift: real steps of the model-free baseline (default: as many as the training split of the
     data set holds)."""
+
+    def __post_init__(self) -> None:
+        least = {"steps": 0, "episodes": 1, "rollout": 1, "real_data": 0}
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if value is not None and value < bound:
+                flag = name.replace("_", "-")
+                raise ConfigError(f"--training.{flag} {value}: it must be at least {bound}.")
+        if not self.seeds or min(self.seeds) < 0 or min(self.horizons, default=0) < 0:
+            raise ConfigError(
+                "--training.seeds needs at least one seed; neither seeds nor --training.horizons "
+                "may be below 0."
+            )

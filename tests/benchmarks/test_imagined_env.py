@@ -7,7 +7,8 @@ import torch
 from gymnasium import spaces
 from rich.console import Console
 
-from benchmarks import policy_ranking, stability
+from agents.arena import find_policies
+from benchmarks import env_players, episode_ends, evaluate, policy_ranking, stability
 from benchmarks.clips import cut_clips
 from benchmarks.dreaming import imagine
 from benchmarks.endless import numbers_are_finite
@@ -55,11 +56,12 @@ def batch(mode=gym.vector.AutoresetMode.NEXT_STEP, game=Imagined, **options):
         def reset(self, *, seed=None, options=None):
             given = options or {}
             options = None
-            result = super().reset(seed=seed, options=options)
+            frames, infos = super().reset(seed=seed, options=options)
             for i, env in enumerate(self.envs):
                 if given:
-                    env.reset(seed=seed[i], options={k: given[k][i] for k in given})
-            return result
+                    own = {k: given[k][i] for k in given}
+                    frames[i], _ = env.reset(seed=seed[i], options=own)
+            return frames, infos
 
     return EnvWorld(
         lambda: Batch([game] * 7, autoreset_mode=mode), name="mine", context_length=2,
@@ -226,3 +228,106 @@ def test_seeds_reach_the_environment(clips):
     context = clips.take(np.arange(2)).context
     rollout.begin(Context(context.frames, context.actions), torch.tensor([5, 2**40 + 3]))
     assert seen == [5, 3]
+
+
+class Deaf(Imagined):
+    """Starts where it likes."""
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: EnvWorld(Deaf, name="deaf", context_length=2), lambda: batch(game=Deaf),
+], ids=["single", "batch"])  # fmt: skip
+def test_who_does_not_begin_with_the_frames_is_refused(clips, make):
+    rollout = make().make_rollout()
+    with pytest.raises(NFDError, match="does not return the newest of the frames"):
+        rollout.begin(clips.take(np.arange(5)).context, torch.arange(5))
+
+
+class Improbable(Imagined):
+    """Says what cannot be."""
+
+    reward, probability = 0.0, 0.0
+
+    def step(self, action):
+        frame, _, _, _, info = super().step(action)
+        return (
+            frame,
+            self.reward,
+            False,
+            False,
+            {**info, "termination_probability": self.probability},
+        )
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"probability": 1.7}, r"\['termination_probability'\] = 1.7 of a step"),
+        ({"probability": -0.1}, r"= -0.1 of a step; expected a probability in \[0, 1\]"),
+        ({"probability": np.nan}, "= nan of a step"),
+        ({"reward": np.nan}, "pays nan for a step; expected a finite reward"),
+    ],
+)
+def test_impossible_numbers_are_refused(clips, said, words):
+    rollout = EnvWorld(
+        lambda: type("Said", (Improbable,), said)(), name="odd", context_length=2
+    ).make_rollout()
+    state = rollout.begin(clips.take(np.arange(2)).context, torch.arange(2))
+    with pytest.raises(NFDError, match=words):
+        rollout.advance(state, torch.zeros(2, 1))
+
+
+def never(policy="noop", episodes=40, **options):
+    """What an environment that never ends earns a policy: it pays 1 for each step."""
+
+    class Never(Improbable):
+        reward, probability = 1.0, 0.25
+
+    world = EnvWorld(Never, name="never", context_length=2, **options)
+    (player,) = find_policies((policy,), world.action_spec)
+    return world.play(player, range(episodes))
+
+
+def test_episodes_that_never_end_are_cut_off_like_the_real_ones():
+    assert (never(max_episode_steps=24).lengths == 24).all()
+    assert (never(source={"max_episode_steps": 7}).lengths == 7).all()
+    assert never(source={"preset": "crafter"}, episodes=1).lengths == [145]
+    assert not never(max_episode_steps=24).terminated.any()
+
+
+def test_ends_are_drawn_with_the_probability_that_is_told():
+    played = never(max_episode_steps=24, draw_ends=True, episodes=400)
+    assert played.terminated.mean() > 0.98
+    # Of a geometric law: mean 4, deviation 3.5, so that the mean of 400 is within 0.7 of it.
+    assert 3.3 < played.lengths.mean() < 4.7
+    np.testing.assert_array_equal(played.returns, played.lengths)
+    again = never(max_episode_steps=24, draw_ends=True, episodes=400)
+    np.testing.assert_array_equal(again.lengths, played.lengths)
+
+
+def test_an_episode_without_any_end_is_given_up(monkeypatch):
+    monkeypatch.setattr(episode_ends, "LONGEST", 50)
+    with pytest.raises(NFDError, match=r"did not end within 50 steps\. .* draw_ends=True"):
+        never(episodes=1)
+    monkeypatch.setattr(env_players, "LONGEST", 50)
+    world = batch(game=Improbable)
+    (noop,) = find_policies(("noop",), world.action_spec)
+    with pytest.raises(NFDError, match=r"within 50 steps.* A batch has to end its episodes"):
+        world.play(noop, range(3))
+    with pytest.raises(ConfigError, match="draw_ends is of single environments"):
+        batch(draw_ends=True)
+
+
+def test_what_does_not_sample_has_no_sampling_steps():
+    evaluate.check_sampling(EvaluateOptions(steps=(1,)), single())
+    evaluate.check_sampling(EvaluateOptions(steps=(1, 4)), sliding_game.world())
+    for given, flag in [
+        ({"steps": (1, 4)}, "--steps"),
+        ({"sampler": "euler"}, "--sampler"),
+        ({"precision": "bfloat16"}, "--precision"),
+    ]:
+        with pytest.raises(ConfigError, match=f"steps an environment: it has no {flag}"):
+            evaluate.check_sampling(EvaluateOptions(**given), single())

@@ -207,5 +207,5 @@ def test_pairs_are_of_neighbouring_frames(store, clips):
 
 
 def test_nobody_to_read_is_refused():
-    with pytest.raises(ConfigError, match="--networks 0: at least one"):
+    with pytest.raises(ConfigError, match="--networks 0: it must be at least 1"):
         EvaluateOptions(networks=0)

@@ -172,3 +172,17 @@ def test_from_the_command_line(data, tmp_path):
 def test_a_world_without_a_game_has_no_perfect_one():
     with pytest.raises(NFDError, match="cannot be played here"):
         open_world("perfect:tests.benchmarks.sliding:SlidingWorld")
+
+
+def test_games_are_given_the_31_bits_of_a_seed_that_recordings_were_made_with():
+    games = RealGames(sliding_game.SlidingGame, sliding.SPEC, 2)
+    game = sliding_game.SlidingGame()
+    differ = 0
+    for seed in range(0xFFFFFFF0, 0xFFFFFFFF):
+        recorded, _ = game.reset(seed=seed & 0x7FFFFFFF)
+        frame, _ = game.reset(seed=seed)
+        differ += not np.array_equal(frame, recorded)
+        (moment,) = games.start([seed])
+        assert moment.seed == seed
+        np.testing.assert_array_equal(moment.frame, recorded)
+    assert differ
