@@ -129,7 +129,7 @@ def _playable(source: Mapping[str, Any], what: str, *, trusted: bool = False) ->
             why = (
                 f"{what} was learned from {name!r}, which cannot be played here."
                 if name
-                else f"{what} does not say which environment it was learned from."
+                else f"{what} does not say what it was learned from, so that cannot be played here."
             )
             raise NFDError(
                 f"{why} 'nfd evaluate' takes one by name, with --real-env; 'nfd agent' evaluates "

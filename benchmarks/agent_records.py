@@ -63,14 +63,14 @@ def write_agent(path: Path, key: dict[str, Any], played: dict[str, Evaluation]) 
 
 
 def read_agent(path: Path, key: dict[str, Any]) -> dict[str, Evaluation] | None:
-    """What was written down of an agent; None where there is nothing, or of other settings."""
+    """What was written down of an agent; None where nothing can be read, or of other settings."""
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        if content["key"] != json.loads(json.dumps(key)):
+            return None
+        return {where: from_record(part) for where, part in content["played"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    if content.get("key") != json.loads(json.dumps(key)):
-        return None
-    return {where: from_record(part) for where, part in content["played"].items()}
 
 
 def to_record(evaluation: Evaluation) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from agents.progress import train_with_progress
 from benchmarks.agent_records import REAL, Agent, Arm, read_agent, write_agent
 from benchmarks.progress import counting
 from benchmarks.ranking_episodes import play_all
-from benchmarks.reality import reality_of
+from benchmarks.reality import code_of, reality_of
 from world_model.errors import NFDError
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ class Academy:
             "precision": precision,
         }
         # Named only where it is: agents of before there was a choice are still known.
-        self._named = {} if real_env is None else {"real_env": real_env}
         self._real = reality_of(world, real_env)
+        self._named = ({} if real_env is None else {"real_env": real_env}) | code_of(self._real)
 
     def agent(self, arm: Arm, seed: int) -> Agent:
         """The agent of that arm and seed; trained where it is not known yet.

@@ -33,7 +33,7 @@ from benchmarks.one_figure import GAMES
 from benchmarks.plotting import COLOURS, GREY, cross, ends_of, figure, has_matplotlib, save
 from benchmarks.progress import counting
 from benchmarks.ranking_episodes import play_all
-from benchmarks.reality import named_reality, reality_of
+from benchmarks.reality import code_of, named_reality, reality_of
 from benchmarks.results import closing_words, write_benchmark
 from nfd_env.loading import load_rollout
 from world_model.storage import atomic_file
@@ -133,10 +133,14 @@ def play_real(
         "vizdoom": package_version("vizdoom"),
         "first_seed": EVALUATION_SEED,
         "episodes": episodes,
+        **code_of(real),
     }
     known = _read_cache(cache, key)
-    if any(policy.name not in known for policy in policies):
+    remembered = [policy.name for policy in policies if policy.name in known]
+    if len(remembered) < len(policies):
         reality_of(world, real_env)  # what is known is told without the game, too
+    if remembered:
+        console.print(f"real returns of {', '.join(remembered)} are those in {cache}", markup=False)
     evaluations = []
     for policy in policies:
         if policy.name not in known:
@@ -231,11 +235,11 @@ def plot(figures: dict[str, Any], path: Path) -> None:
 def _read_cache(path: Path, key: dict[str, Any]) -> dict[str, Evaluation]:
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    if content.get("key") != key:
-        return {}
-    return {name: from_record(part) for name, part in content["evaluations"].items()}
+        if content["key"] != key:
+            return {}
+        return {name: from_record(part) for name, part in content["evaluations"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}  # damaged, or somebody else's: the episodes are played again
 
 
 def _write_cache(path: Path, key: dict[str, Any], known: dict[str, Evaluation]) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
 from agents.environments import Real, real_environment, real_name, source_of
+from nfd_env.loading import load_object
 from world_model.errors import NFDError
 
 
@@ -58,3 +62,19 @@ def check_spaces(env: Any, world: Any, name: str) -> None:
                 f"expected {expected}. Name the one that it imagines with --real-env: a recipe, "
                 "module:function, or the folder of a data set that was recorded in it."
             )
+
+
+def code_of(real: Real) -> dict[str, str]:
+    """What tells two versions of somebody's real environment apart, for what is remembered of it.
+
+    Returns:
+        ``code``: a digest of the file with the function that a ``module:function`` names. Nothing
+        for environments that have versions of their own, or where there is no such file.
+    """
+    if not isinstance(real, str) or ":" not in real:
+        return {}
+    try:
+        file = inspect.getsourcefile(load_object(real))
+        return {"code": hashlib.sha256(Path(str(file)).read_bytes()).hexdigest()[:16]}
+    except (NFDError, OSError, TypeError):
+        return {}

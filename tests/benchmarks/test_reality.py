@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -129,3 +132,54 @@ def test_what_was_played_is_told_without_the_game(tmp_path, monkeypatch):
     rank(tmp_path, no_source(), real_env=NAME)
     with pytest.raises(NFDError, match="not installed"):
         rank(tmp_path, no_source(), real_env=OTHER)
+
+
+GAME = """
+from tests.benchmarks.sliding_game import SlidingGame
+
+class Game(SlidingGame):
+    def step(self, action):
+        frame, reward, *others = super().step(action)
+        return frame, PAYS * reward, *others
+"""
+
+
+def test_an_environment_that_was_changed_is_played_again(tmp_path, monkeypatch):
+    (tmp_path / "changing_game.py").write_text(f"PAYS = 1\n{GAME}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def returns():
+        document = rank(tmp_path / "out", no_source(), real_env="changing_game:Game")
+        return document["results"]["by_steps"]["1"]["policies"]["uniform"]["real"]["returns"]
+
+    first = returns()
+    assert sum(first) > 0
+    assert returns() == first
+    (tmp_path / "changing_game.py").write_text(f"PAYS = 7\n{GAME}")
+    importlib.invalidate_caches()
+    sys.modules.pop("changing_game")
+    assert returns() == [7 * value for value in first]
+    sys.modules.pop("changing_game")
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"key": 1, "evaluations": []}', "{"])
+def test_a_damaged_memory_of_real_returns_is_made_anew(tmp_path, content):
+    document = rank(tmp_path, no_source(), real_env=NAME)
+    (tmp_path / "real-returns.json").write_text(content)
+    again = rank(tmp_path, no_source(), real_env=NAME)
+    sides = [d["results"]["by_steps"]["1"]["policies"]["noop"]["real"] for d in (document, again)]
+    assert sides[0]["returns"] == sides[1]["returns"]
+    assert json.loads((tmp_path / "real-returns.json").read_text())["key"]["environment"] == NAME
+
+
+def test_what_was_remembered_is_told(tmp_path):
+    told = io.StringIO()
+    for _ in range(2):
+        assert "are those in" not in told.getvalue()
+        told = io.StringIO()
+        options = EvaluateOptions(
+            out=tmp_path, policies=("noop", "uniform"), episodes=2, pictures=False, real_env=NAME
+        )
+        policy_ranking.run(options, Console(file=told, width=300), no_source())
+    assert f"real returns of noop, uniform are those in {tmp_path}" in told.getvalue()
