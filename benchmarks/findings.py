@@ -6,7 +6,7 @@ open.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from benchmarks import decision_findings
@@ -39,16 +39,20 @@ TELLS = 0.7
 def findings(folder: EvaluationFolder) -> list[Finding]:
     """All sentences, faults first."""
     found: list[Finding] = []
-    of_clips: list[Finding] = []
+
+    def weighed(part: str, sentences: Iterable[Finding], most: int | None = None) -> None:
+        """Adds sentences on clips, open where these are of too few episodes, or ``most`` is."""
+        known = [n for n in (fewest_episodes(folder, part), most) if n is not None]
+        found.extend(weigh(f, min(known)) if known else f for f in sentences)
+
     if results := folder.results("fidelity"):
-        of_clips += [*of_frames(results), *of_objects(results)]
+        weighed("fidelity", of_frames(results))
+        weighed("fidelity", of_objects(results), results["long_rollouts"]["rollouts"])
     outcomes = folder.results("outcomes")
-    of_clips += [*_rewards(outcomes), *_ends(outcomes)]
+    weighed("outcomes", [*_rewards(outcomes), *_ends(outcomes)])
     if control := folder.results("controllability"):
-        of_clips += [*_control(control), *_counterfactuals(control)]
-    of_clips += _uncertainty(folder.results("uncertainty"))
-    episodes = fewest_episodes(folder)
-    found += of_clips if episodes is None else [weigh(f, episodes) for f in of_clips]
+        weighed("controllability", [*_control(control), *_counterfactuals(control)])
+    weighed("uncertainty", _uncertainty(folder.results("uncertainty")))
     if probes := folder.results("probes"):
         found += _probes(probes)
     for part, sentences in decision_findings.PARTS.items():

@@ -105,6 +105,7 @@ class HeldOut:
                 **self.options.figures(),
                 "context": int(config.context_length),
                 "clips": len(self.clips),
+                "clip_episodes": len(np.unique(self.clips.episodes[self.clips.known[:, -1]])),
                 "own_steps": int(config.sampling_steps),
                 **settings,
             },

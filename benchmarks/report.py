@@ -24,6 +24,7 @@ from benchmarks.report_sections import (
     ranking_section,
     stability_section,
 )
+from benchmarks.report_warnings import warnings_of
 from benchmarks.shown_figures import figures_of
 from benchmarks.uncertainty_report import uncertainty_section
 from world_model.storage import atomic_file
@@ -60,7 +61,7 @@ def render_report(folder: EvaluationFolder, reasons: Mapping[str, str] | None = 
     body = join(
         [
             Html("<main>"),
-            _top(folder),
+            _top(folder, reasons or {}),
             _not_measured(folder, reasons or {}),
             *sections,
             _protocol(folder),
@@ -87,7 +88,7 @@ def headlines(folder: EvaluationFolder) -> list[Figure]:
     return chosen
 
 
-def _top(folder: EvaluationFolder) -> Html:
+def _top(folder: EvaluationFolder, reasons: Mapping[str, str]) -> Html:
     name, _, content_hash = folder.world.partition("#")
     steps = sorted({folder.own_steps(part) for part in folder.documents} - {""})
     measured_in = f" in {' or '.join(steps)} sampling steps a frame," if steps else ""
@@ -118,24 +119,12 @@ def _top(folder: EvaluationFolder) -> Html:
                 f"on {_machine(folder)}.",
                 "soft",
             ),
-            *(paragraph(warning) for warning in _warnings(folder)),
+            *(paragraph(warning) for warning in warnings_of(folder, reasons)),
             Html("</header>"),
             fill('<div class="tiles">$it</div>', it=join(tiles)),
             *groups,
         ]
     )
-
-
-def _warnings(folder: EvaluationFolder) -> list[str]:
-    """What must be known before any figure is believed."""
-    warnings = []
-    for part, document in folder.documents.items():
-        if document["world"] != folder.world:
-            warnings.append(f"Beware: {part} was measured on another world, {document['world']}.")
-        split = (document.get("data") or {}).get("split")
-        if part == "fidelity" and split != "validation":
-            warnings.append(f"Beware: measured on the split {split!r}, which flatters the world.")
-    return warnings
 
 
 def _sections(folder: EvaluationFolder) -> list[Html]:

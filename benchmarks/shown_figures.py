@@ -43,12 +43,19 @@ def figures_of(folder: EvaluationFolder, part: str, steps: str | None = None) ->
     return list(_any(part, results))
 
 
-def fewest_episodes(folder: EvaluationFolder) -> int | None:
-    """Of how many episodes the clips are at the last horizon, or the long rollouts if fewer."""
-    results = folder.results("fidelity")
-    if "counts" not in results:
-        return None
-    return int(min(results["counts"]["episodes"][-1], results["long_rollouts"]["rollouts"]))
+def fewest_episodes(folder: EvaluationFolder, part: str) -> int | None:
+    """Of how many episodes the clips of ``part`` are at the last horizon; None if nobody knows.
+
+    Documents of earlier releases do not say, but for those of fidelity, which had the same clips.
+    """
+    for known in (part, "fidelity"):
+        counts = folder.results(known).get("counts", {})
+        if "episodes" in counts:
+            return int(counts["episodes"][-1])
+        settings = folder.documents.get(known, {}).get("settings", {})
+        if "clip_episodes" in settings:
+            return int(settings["clip_episodes"])
+    return None
 
 
 def counted(document: Mapping[str, Any], results: Mapping[str, Any], horizon: int) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.evaluation_folder import EvaluationFolder
+from benchmarks.evaluation_folder import EvaluationFolder, read_folder
 from benchmarks.findings import findings
 from benchmarks.frame_findings import of_frames
 from tests.benchmarks import evaluations as made
@@ -227,3 +227,32 @@ def test_what_was_not_forced_is_not_judged():
     frames = made.fidelity()
     frames["teacher_forced"] = {"why_not": "one frame at a time"}
     assert not any("add up" in f.sentence for f in of_frames(frames))
+
+
+def test_few_episodes_prove_nothing_whatever_else_was_measured(tmp_path):
+    """Each part knows of how many episodes its own clips are."""
+
+    def verdicts_of(**parts):
+        for path in tmp_path.glob("*.json"):
+            path.unlink()
+        for kind, (results, settings) in parts.items():
+            made.write(tmp_path, kind, results, **settings)
+        return {finding.verdict for finding in findings(read_folder(tmp_path))}
+
+    few, enough = {"clip_episodes": 9}, {"clip_episodes": 10}
+    assert verdicts_of(outcomes=(made.outcomes(), few)) == {"open"}
+    assert verdicts_of(outcomes=(made.outcomes(), enough)) - {"open"}
+    assert verdicts_of(outcomes=(made.outcomes(), {})) - {"open"}  # of before it was told
+    many = (made.fidelity(), {})
+    assert verdicts_of(fidelity=many, outcomes=(made.outcomes(), few)) - {"open"}
+    found = findings(read_folder(tmp_path))
+    assert {f.verdict for f in found if "Too few episodes (9)" in f.sentence} == {"open"}
+
+
+def test_few_long_rollouts_weigh_on_counts_of_objects_alone(tmp_path):
+    results = made.fidelity(balls=2.5)
+    results["long_rollouts"]["rollouts"] = 2
+    made.write(tmp_path, "fidelity", results)
+    few = [f.sentence for f in findings(read_folder(tmp_path)) if "Too few episodes" in f.sentence]
+    assert few
+    assert all("ball" in sentence for sentence in few)
