@@ -5,6 +5,7 @@ Only what stands between two markers is replaced. The rest of the card is its au
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from rich.console import Console
@@ -45,10 +46,19 @@ def run(options: EvaluateOptions, console: Console) -> int:
     check_world(folder, World.from_pretrained(world).model_id)
     path = world / "README.md"
     before = path.read_text(encoding="utf-8") if path.is_file() else f"# {options.world}\n"
+    after = filled(before, measured(folder))
     with atomic_file(path) as temporary:
-        temporary.write_text(filled(before, measured(folder)), encoding="utf-8")
+        temporary.write_text(after, encoding="utf-8")
     console.print(f"{', '.join(folder.documents)} of {folder.path} stand in {path}")
+    if gone := [part for part in parts_in(before) if part not in folder.documents]:
+        console.print(f"no longer in it, as {folder.path} does not hold it: {', '.join(gone)}")
     return 0
+
+
+def parts_in(card: str) -> list[str]:
+    """Parts whose figures stand between the markers of a card."""
+    block = card.partition(BEGIN)[2].partition(END)[0]
+    return re.findall(r"^\* (\w+): `nfd evaluate", block, flags=re.MULTILINE)
 
 
 def check_world(folder: EvaluationFolder, model_id: str) -> None:

@@ -9,6 +9,7 @@ import tyro
 from rich.console import Console
 
 from benchmarks.evaluate_options import EvaluateOptions, Part
+from benchmarks.evaluation_folder import prepare_folder
 from benchmarks.held_out import find_out
 from benchmarks.imagined_env import EnvWorld
 from benchmarks.opening import open_world
@@ -60,21 +61,33 @@ def measure(options: EvaluateOptions, console: Console) -> int:
     reasons: dict[str, str] = {}
     errors: list[NFDError] = []
     asked = list(dict.fromkeys(options.measure))
+    out = find_out(options, world)
+    prepare_folder(out, asked)
+    done: list[str] = []
     try:
         for part in asked:
             try:
                 PARTS[part].measure(bench)
+                done.append(part)
             except NFDError as error:
                 # What can be measured is; the page says why the rest is not.
                 errors.append(error)
                 reasons[part] = str(error)
+    except KeyboardInterrupt:
+        if done:
+            console.print(
+                f"\n{', '.join(done)}: measured, in {out}. 'nfd evaluate --report --out {out}' "
+                "makes a page of it.",
+                markup=False,
+            )
+        raise
     finally:
         getattr(world, "close", lambda: None)()  # such as games that are processes
     if len(errors) == len(asked):
         raise errors[0]
     for unmeasured, reason in reasons.items():
         console.print(f"{unmeasured} was not measured: {reason}", style="red", markup=False)
-    console.print(f"the report is {write_report(find_out(options, world), reasons)}")
+    console.print(f"the report is {write_report(out, reasons)}")
     return 1 if errors else 0
 
 

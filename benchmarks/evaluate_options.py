@@ -144,4 +144,6 @@ class EvaluateOptions:
     def figures(self) -> dict[str, Any]:
         """The options that decide the figures: all but paths, which say nothing elsewhere."""
         others = ("world", "data", "out", "compare", "card", "report", "lpips", "fvd", "tier")
-        return {k: v for k, v in asdict(self).items() if k not in others}
+        found = {k: v for k, v in asdict(self).items() if k not in others}
+        # A function is found elsewhere as well, by a name that its world does not know.
+        return found | ({"world": self.world} if ":" in self.world else {})

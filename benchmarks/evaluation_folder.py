@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from typing import Any
 from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.parts import PARTS
 from benchmarks.results import check_benchmark
-from world_model.errors import DataError, WorldNotFoundError
+from nfd_env.loading import load_object
+from world_model.errors import DataError, StorageError, WorldNotFoundError
 from world_model.registry import find_world
 
 PREFIX = "benchmark/"
+STANDING_IN = ("perfect:", "teacher:")
+"""What stands before the name of a world in whose place another is measured."""
 
 
 @dataclass(frozen=True)
@@ -69,23 +73,53 @@ def read_folder(path: Path) -> EvaluationFolder:
     """
     documents: dict[str, dict[str, Any]] = {}
     for file in sorted(path.glob("*.json")):
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{file} cannot be read: {error}. Measure it again.") from error
-        kind = content.get("kind") if isinstance(content, dict) else None
-        if not str(kind).startswith(PREFIX):
-            continue
-        try:
-            check_benchmark(content)
-        except ValueError as error:
-            raise DataError(f"{file}: {error} Measure it again.") from error
-        documents[str(kind).removeprefix(PREFIX)] = content
+        if (content := read_document(file)) is not None:
+            documents[str(content["kind"]).removeprefix(PREFIX)] = content
     if not documents:
         raise DataError(f"{path} holds no results of 'nfd evaluate'.")
     known = [part for part in PARTS if part in documents]
     others = [part for part in documents if part not in PARTS]
     return EvaluationFolder(path, {part: documents[part] for part in (*known, *others)})
+
+
+def read_document(file: Path) -> dict[str, Any] | None:
+    """One document; None if it is none of ours.
+
+    Raises:
+        DataError: if it is damaged or of another version.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read: {error}. Measure it again.") from error
+    kind = content.get("kind") if isinstance(content, dict) else None
+    if not str(kind).startswith(PREFIX):
+        return None
+    try:
+        check_benchmark(content)
+    except ValueError as error:
+        raise DataError(f"{file}: {error} Measure it again.") from error
+    return dict(content)
+
+
+def prepare_folder(path: Path, parts: Sequence[str]) -> None:
+    """Makes the folder for results of ``parts``, and sees to it that a page can be made of it.
+
+    Raises:
+        StorageError: if it cannot be written to.
+        DataError: if it holds a damaged document of another part.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise StorageError(
+            f"results cannot be written to {path}: {error}. Name another folder with --out."
+        ) from error
+    for file in path.glob("*.json"):
+        if file.stem not in parts:
+            read_document(file)
 
 
 def default_folder(name: str) -> Path:
@@ -103,8 +137,7 @@ def find_evaluation(name: str) -> EvaluationFolder:
     if path.is_dir() and not (path / "config.json").is_file():
         return read_folder(path)
     try:
-        config = json.loads((find_world(name) / "config.json").read_text(encoding="utf-8"))
-        folder = default_folder(str(config["world"]["name"]))
+        folder = default_folder(name_of(name))
     except WorldNotFoundError as error:
         raise DataError(f"{name!r} is neither a folder of results nor a world: {error}") from error
     if not folder.is_dir():
@@ -113,6 +146,25 @@ def find_evaluation(name: str) -> EvaluationFolder:
             f"nfd evaluate {shlex.quote(name)}"
         )
     return read_folder(folder)
+
+
+def name_of(asked: str) -> str:
+    """What a world that is asked for as ``asked`` calls itself.
+
+    Args:
+        asked: as ``nfd evaluate`` takes it: name or folder, ``module:function``, or one of these
+            after ``perfect:`` or ``teacher:``.
+
+    Raises:
+        NFDError: if there is no such world.
+    """
+    for prefix in STANDING_IN:
+        if asked.startswith(prefix):
+            return f"{prefix.removesuffix(':')}-{name_of(asked.removeprefix(prefix))}"
+    if ":" in asked:
+        return str(load_object(asked)().config.name)
+    config = json.loads((find_world(asked) / "config.json").read_text(encoding="utf-8"))
+    return str(config["world"]["name"])
 
 
 def place_of(document: Mapping[str, Any]) -> str:
@@ -130,7 +182,7 @@ def command_of(document: Mapping[str, Any]) -> str:
     part = str(document["kind"]).removeprefix(PREFIX)
     ours = {name: known.options for name, known in PARTS.items()}
     some = {option for names in ours.values() for option in names}
-    words = ["nfd", "evaluate", str(document["world"]).partition("#")[0]]
+    words = ["nfd", "evaluate", asked_as(document)]
     if part != "fidelity":
         words += ["--measure", part]
     settings = document["settings"]
@@ -142,6 +194,11 @@ def command_of(document: Mapping[str, Any]) -> str:
             continue
         words += _option(f"--{name}", option, settings[name])
     return shlex.join(words)
+
+
+def asked_as(document: Mapping[str, Any]) -> str:
+    """What ``nfd evaluate`` is to be told so that it measures the same world."""
+    return str(document["settings"].get("world") or document["world"].partition("#")[0])
 
 
 def _option(flag: str, option: Field[Any], value: Any) -> list[str]:

@@ -99,7 +99,7 @@ def words_on_frechet(found: Mapping[str, Any]) -> str:
         f"In the {found['directions']} {found['space']} ({found['weights']}): compare distances in "
         "features of the same weights and of equally many frames only; this is not FVD. Real "
         "halves: of half of the real frames to the others, which is what chance alone makes of "
-        "half as many."
+        f"half as many. None (-) of {found['directions']} frames or fewer."
     )
 
 

@@ -36,6 +36,7 @@ from benchmarks.ranking_episodes import play_all
 from benchmarks.reality import code_of, named_reality, reality_of
 from benchmarks.results import closing_words, write_benchmark
 from nfd_env.loading import load_rollout
+from world_model.errors import NFDError
 from world_model.storage import atomic_file
 
 CORRELATIONS = ("spearman", "pearson", "ratio")
@@ -54,6 +55,8 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     world = load_rollout(options.world if world is None else world, options.device)[0]
     out = find_out(options, world)
     policies = find_policies(options.policies, world.action_spec)
+    if len(policies) < 2:
+        raise NFDError(f"{policies[0].name} alone cannot be ranked: name two --policies or more.")
     cache = out / "real-returns.json"
     real = play_real(policies, world, options.episodes, cache, console, options.real_env)
     document: dict[str, Any] = {}

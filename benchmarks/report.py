@@ -5,12 +5,13 @@ At the top stands what a person should know within a minute; numbers for all tha
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.control_sections import controllability_section, probes_section
-from benchmarks.evaluation_folder import EvaluationFolder, command_of, read_folder
+from benchmarks.evaluation_folder import EvaluationFolder, asked_as, command_of, read_folder
 from benchmarks.exploitation_report import exploitation_section
 from benchmarks.findings import findings
 from benchmarks.html_page import Html, bullets, details, fill, join, page, paragraph, section, table
@@ -27,6 +28,7 @@ from benchmarks.report_sections import (
 from benchmarks.report_warnings import warnings_of
 from benchmarks.shown_figures import figures_of
 from benchmarks.uncertainty_report import uncertainty_section
+from world_model.errors import DataError
 from world_model.storage import atomic_file
 
 NAME = "report.html"
@@ -49,7 +51,14 @@ def write_report(path: Path, reasons: Mapping[str, str] | None = None) -> Path:
         DataError: if the folder holds no results, or damaged ones.
         StorageError: if the page cannot be written.
     """
-    content = render_report(read_folder(path), reasons or {})
+    folder = read_folder(path)
+    try:
+        content = render_report(folder, reasons or {})
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise DataError(
+            f"results in {path} lack what a page shows of them ({type(error).__name__}: {error}): "
+            "a document is damaged, or from another release. Measure it again."
+        ) from error
     with atomic_file(path / NAME) as temporary:
         temporary.write_text(content, encoding="utf-8")
     return path / NAME
@@ -164,14 +173,14 @@ def _sections(folder: EvaluationFolder) -> list[Html]:
 def _not_measured(folder: EvaluationFolder, reasons: Mapping[str, str]) -> Html:
     if not folder.missing:
         return Html("")
-    name = folder.world.partition("#")[0]
+    name = asked_as(next(iter(folder.documents.values())))
     items = [
         (
             "open",
             fill(
                 "$part: <code>nfd evaluate $name --measure $part</code>$reason",
                 part=part,
-                name=name,
+                name=shlex.quote(name),
                 reason=f" (it was tried: {reasons[part]})" if part in reasons else "",
             ),
         )
@@ -210,7 +219,8 @@ def _protocol(folder: EvaluationFolder) -> Html:
             "<p>The fixed protocol, with splits, seeds, numbers of clips and episodes, and how "
             "intervals are made, is <code>benchmarks/PROTOCOL.md</code>. Commands below take the "
             "data set from <code>data/NAME</code>; name another folder with <code>--data</code>, "
-            "and the folder of the world where it is none that comes with the package."
+            "that of these results with <code>--out</code>, and the folder of the world where it "
+            "is none that comes with the package."
             "</p>"
         ),
         *parts,

@@ -52,7 +52,13 @@ def load_rollout(
             raise ValueError(f"{given} cannot be set: the given rollout is already configured.")
         return world.world, world  # type: ignore[attr-defined]
     if isinstance(world, str) and ":" in world:
-        world = load_object(world)()
+        name, world = world, load_object(world)()
+        if not hasattr(world, "config") or not hasattr(world, "action_spec"):
+            raise ConfigError(
+                f"{name} makes a {type(world).__name__}, which is no world. Name a function that "
+                "returns one; an imagined environment of your own becomes one as "
+                "docs/evaluate-yours.md says."
+            )
     elif isinstance(world, str | Path):
         world, teacher = load_world(str(world), device, teacher=teacher), False
     if teacher:

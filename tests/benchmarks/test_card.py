@@ -124,3 +124,18 @@ def test_the_command(tmp_path, capsys):
     with pytest.raises(DataError, match="stability is of tiny@1#another"):
         evaluate.main([str(folder), "--card", "--out", str(tmp_path / "out")])
     assert World.from_pretrained(folder).card == after.card
+
+
+def test_what_is_no_longer_in_it_is_said(tmp_path, capsys):
+    world = tiny_world()
+    world.card = CARD
+    folder = world.save_pretrained(tmp_path / "world")
+    model_id = World.from_pretrained(folder).model_id
+    made.write_all(tmp_path / "all", model_id)
+    made.write(tmp_path / "one", "fidelity", made.fidelity(), model_id)
+    gone = "no longer in it"
+    assert evaluate.main([str(folder), "--card", "--out", str(tmp_path / "all")]) == 0
+    assert gone not in capsys.readouterr().out
+    assert evaluate.main([str(folder), "--card", "--out", str(tmp_path / "one")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.endswith("does not hold it: outcomes, ranking, stability")
