@@ -148,6 +148,15 @@ def borrowed_actions(clips: Clips, seed: int) -> np.ndarray:
     return clips.actions[lender]
 
 
+def same_actions(clips: Clips, seed: int) -> np.ndarray:
+    """How many clips were lent nothing but their own actions so far: int64 (H,), by horizon.
+
+    Where actions are few that happens by chance. What is imagined of these clips is the same.
+    """
+    same = (borrowed_actions(clips, seed) == clips.actions).all(-1)
+    return (np.logical_and.accumulate(same, axis=1) & clips.known).sum(0)
+
+
 def make_rollout(
     world: Any, device: str, sampling_steps: int | None = None, **settings: Any
 ) -> Any:

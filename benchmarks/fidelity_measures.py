@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.clips import Clips
 from benchmarks.detector import Detector, calibrate_detector, calibration_frames
-from benchmarks.dreaming import OnFrames, imagine, noise_seeds
+from benchmarks.dreaming import OnFrames, imagine, noise_seeds, same_actions
 from benchmarks.dreaming import sample_futures as sample
 from benchmarks.image_metrics import (
     blur,
@@ -215,6 +215,7 @@ def measure_all(
     """
     options: dict[str, Any] = {"batch": batch, "on_frames": on_frames}
     results = measure_frames(clips, imagined, shuffled)
+    results["counts"]["same_actions"] = same_actions(clips, seed)
     some = clips.take(np.linspace(0, len(clips) - 1, min(sampled_clips, len(clips))).astype(int))
     if samples > 1:
         futures = sample(rollout, some, samples, seed + 1, **options)

@@ -70,6 +70,18 @@ def _frames_table(results: Mapping[str, Any], title: str) -> Table:
     return table
 
 
+def words_on_lent_actions(counts: Mapping[str, Any]) -> str:
+    """Of how many clips the other actions are no others; empty where nobody counted."""
+    same = counts.get("same_actions", [])
+    if not any(same):
+        return ""
+    return (
+        f"Other actions are by chance the true ones, up to step 1 of {same[0]} of "
+        f"{counts['clips'][0]} clips, up to the last of {same[-1]} of {counts['clips'][-1]}: there "
+        "the two curves cannot differ."
+    )
+
+
 def words_on_forced(forced: Mapping[str, Any]) -> str:
     """What one step from real frames tells, or why there is none."""
     if "why_not" in forced:

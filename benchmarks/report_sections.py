@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.evaluation_folder import EvaluationFolder
-from benchmarks.fidelity_report import NAMES, words_on_forced, words_on_frechet, words_on_fvd
+from benchmarks.fidelity_report import (
+    NAMES,
+    words_on_forced,
+    words_on_frechet,
+    words_on_fvd,
+    words_on_lent_actions,
+)
 from benchmarks.fidelity_report import text as interval_text
 from benchmarks.html_charts import Line, curves, scatter
 from benchmarks.html_page import (
@@ -71,6 +77,7 @@ def fidelity_section(folder: EvaluationFolder, steps: str) -> Html:
     for name, part in results["long_rollouts"]["objects"].items():
         shown.append(_by_step(name, part, results["long_rollouts"]))
     figures = figures_of(folder, "fidelity", steps)
+    lent = words_on_lent_actions(results.get("counts", {}))
     return section(
         f"frames-{steps}",
         f"Frames and objects, {in_steps(steps)}",
@@ -81,6 +88,7 @@ def fidelity_section(folder: EvaluationFolder, steps: str) -> Html:
             "episodes."
         ),
         fill('<div class="grid">$it</div>', it=join(shown)),
+        paragraph(lent, "soft") if lent else "",
         paragraph(words_on_forced(forced), "soft") if "teacher_forced" in results else "",
         _frame_distance(results["frechet"]) if "frechet" in results else "",
         _video_distance(results["fvd"]) if "fvd" in results else "",

@@ -6,6 +6,7 @@ Every figure says what it is, of how many clips or episodes, its interval, and w
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from benchmarks import decision_figures
@@ -124,6 +125,14 @@ def _fidelity(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterat
         yield Figure(f"count.{name}", title, "", part["ratio"], n, "one")
 
 
+TOLD_OF_OUTCOMES = {
+    "outcomes.termination.ratio",
+    "outcomes.reward.events.recall",
+    "outcomes.reward.events.precision",
+}
+"""What is shown under names of its own."""
+
+
 def seen_ends(document: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
     """What was found of ends of episodes, on ``imagined`` frames and on ``real_frames``."""
     return _seen("termination", document, results)
@@ -149,7 +158,10 @@ def _outcomes(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterat
         frames = "frames" if where == "imagined" else ""
         title = f"{title}{frames}".strip() + ", as a multiple of the real ones"
         yield Figure(f"ends.{where}", title, "", part["ratio"], n, "one")
-    yield from _any("outcomes", results)
+    for figure in _any("outcomes", results):
+        if figure.key not in TOLD_OF_OUTCOMES:
+            title = figure.title.removeprefix("outcomes.").replace(".", ", ")
+            yield replace(figure, title=title)
 
 
 def _controllability(document: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[Figure]:
@@ -274,13 +286,19 @@ def _speed(results: Mapping[str, Any], machine: str) -> Iterator[Figure]:
                     "higher", 1)  # fmt: skip
 
 
+def _decimals(interval: Mapping[str, Any]) -> int:
+    """Two, or four where two would hide the whole interval."""
+    ends = [abs(interval[name]) for name in ("estimate", "low", "high") if interval[name]]
+    return 4 if ends and max(ends) < 0.1 else 2
+
+
 def _any(place: str, value: Any) -> Iterator[Figure]:
     """Every interval of a document whose layout is not known here."""
     words = place.replace("_", " ")
     if isinstance(value, Mapping):
         if {"estimate", "low", "high"} <= set(value):
             n = str(value.get("n", "see the protocol"))
-            yield Figure(place, words, "", value, n, chosen=False)
+            yield Figure(place, words, "", value, n, digits=_decimals(value), chosen=False)
             return
         for key, part in value.items():
             yield from _any(f"{place}.{key}", part)

@@ -35,7 +35,8 @@ def judge_multiple(ratio: Mapping[str, Any], *, more: str, less: str, equal: str
     low, high = ratio["low"], ratio["high"]
     shown = spoken(ratio)
     if ratio["estimate"] is None or low is None or high is None:
-        return Finding("open", f"{equal.format('an unknown number of')} Too few to tell.")
+        number = "an unknown number of" if ratio["estimate"] is None else shown
+        return Finding("open", f"{equal.format(number)} Too few to tell.")
     if low > 1:
         return Finding("bad", more.format(shown))
     if high < 1:

@@ -10,6 +10,7 @@ from benchmarks.dreaming import (
     imagine,
     make_rollout,
     noise_seeds,
+    same_actions,
     sample_futures,
     watch,
 )
@@ -111,3 +112,15 @@ def test_outcomes_of_real_frames_are_those_that_were_recorded(store):
     np.testing.assert_allclose(seen.termination_probability[known], clips.ended[known], atol=1e-6)
     assert clips.ended[known].sum() > 0
     assert clips.rewards[clips.known].sum() > 0
+
+
+def test_clips_that_were_lent_their_own_actions_are_counted(store):
+    clips = cut_clips(store, "validation", 40, context=3, horizon=4, seed=0)
+    count, lent = same_actions(clips, 0), borrowed_actions(clips, 0)
+    for h in range(clips.horizon):
+        expected = sum(
+            clips.known[i, h] and np.array_equal(lent[i, : h + 1], clips.actions[i, : h + 1])
+            for i in range(len(clips))
+        )
+        assert count[h] == expected
+    assert count[0] > count[-1]

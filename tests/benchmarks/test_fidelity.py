@@ -180,3 +180,11 @@ def test_precision_reaches_what_imagines(precision):
     rollout = make_rollout(tiny_world(), sampling_steps=1, **options.imagination)
     assert rollout.network.embed.weight.dtype == getattr(torch, precision)
     assert options.figures()["precision"] == precision
+
+
+def test_clips_without_other_actions_are_told():
+    counts = {"clips": [8, 8, 7], "same_actions": [3, 1, 0]}
+    words = fidelity_report.words_on_lent_actions(counts)
+    assert "up to step 1 of 3 of 8 clips, up to the last of 0 of 7" in words
+    assert fidelity_report.words_on_lent_actions({"clips": [8], "same_actions": [0]}) == ""
+    assert fidelity_report.words_on_lent_actions({}) == ""
