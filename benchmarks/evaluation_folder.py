@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.evaluate_options import EvaluateOptions
+from benchmarks.opening import PERFECT, TEACHER
 from benchmarks.parts import PARTS
 from benchmarks.results import check_benchmark
 from nfd_env.loading import load_object
@@ -18,8 +19,6 @@ from world_model.errors import DataError, StorageError, WorldNotFoundError
 from world_model.registry import find_world
 
 PREFIX = "benchmark/"
-STANDING_IN = ("perfect:", "teacher:")
-"""What stands before the name of a world in whose place another is measured."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ def name_of(asked: str) -> str:
     Raises:
         NFDError: if there is no such world.
     """
-    for prefix in STANDING_IN:
+    for prefix in (PERFECT, TEACHER):
         if asked.startswith(prefix):
             return f"{prefix.removesuffix(':')}-{name_of(asked.removeprefix(prefix))}"
     if ":" in asked:

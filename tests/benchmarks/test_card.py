@@ -108,10 +108,14 @@ def test_text_from_documents_is_no_markup(tmp_path):
     assert "a\\|b" in text
 
 
-def test_the_command(tmp_path, capsys):
+def saved_world(path):
     world = tiny_world()
     world.card = CARD
-    folder = world.save_pretrained(tmp_path / "world")
+    return world.save_pretrained(path / "world")
+
+
+def test_the_command(tmp_path, capsys):
+    folder = saved_world(tmp_path)
     before = World.from_pretrained(folder).model_id
     made.write_all(tmp_path / "out", before)
     assert evaluate.main([str(folder), "--card", "--out", str(tmp_path / "out")]) == 0
@@ -127,9 +131,7 @@ def test_the_command(tmp_path, capsys):
 
 
 def test_what_is_no_longer_in_it_is_said(tmp_path, capsys):
-    world = tiny_world()
-    world.card = CARD
-    folder = world.save_pretrained(tmp_path / "world")
+    folder = saved_world(tmp_path)
     model_id = World.from_pretrained(folder).model_id
     made.write_all(tmp_path / "all", model_id)
     made.write(tmp_path / "one", "fidelity", made.fidelity(), model_id)

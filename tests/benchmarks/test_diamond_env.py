@@ -93,6 +93,8 @@ def test_it_must_begin_where_it_is_told(clips):
 
 
 def test_policies_are_not_ranked(tmp_path):
-    options = EvaluateOptions(out=tmp_path, policies=("noop", "uniform"), episodes=2, pictures=False)
+    options = EvaluateOptions(
+        out=tmp_path, policies=("noop", "uniform"), episodes=2, pictures=False
+    )
     with pytest.raises(NFDError, match="policies are not ranked"):
         policy_ranking.run(options, Console(quiet=True), make())
