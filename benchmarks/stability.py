@@ -76,7 +76,8 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     if not getattr(world, "goes_on", True):
         raise NFDError(
             f"{world.model_id} ends its episodes by itself; stability needs an endless one. "
-            "EnvWorld(..., endless=True) says of an environment that it goes on after an end."
+            "EnvWorld(..., endless=True) says of an environment that it goes on after an end; what "
+            "has no starts of its own cannot."
         )
     config = world.config
     store = open_store_for(find_dataset(config, options.data), config.frame_shape, config.source)

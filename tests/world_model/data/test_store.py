@@ -131,6 +131,12 @@ def test_a_missing_shard_is_an_error(root):
         open_store(root)
 
 
+def test_a_missing_first_shard_is_no_empty_data_set(root):
+    (root / "data/chunk-000/file-000.parquet").unlink()
+    with pytest.raises(DataError, match=r"file-000\.parquet is missing, and there are later ones"):
+        open_store(root)
+
+
 def test_a_damaged_shard_is_named_and_leaves_no_cache(root):
     path = root / "data/chunk-000/file-001.parquet"
     data = bytearray(path.read_bytes())
