@@ -41,18 +41,29 @@ def real_environment(real: Real) -> MakeEnv:
         ConfigError: if the source does not say how the environment is made.
         NFDError: if ``module:function`` cannot be loaded.
     """
+    real = followed(real)
     if not isinstance(real, str):
         return partial(make_real_env, EnvRecipe.from_source(real), labels=False)
     if real in PRESETS:
         return partial(make_real_env, get_preset(real), labels=False)
-    if ":" in real:
-        from nfd_env.loading import load_object
+    from nfd_env.loading import load_object
 
-        return load_object(real)
+    return load_object(real)
+
+
+def followed(real: Real) -> Real:
+    """What stands behind a folder's name; everything else as it is.
+
+    Raises:
+        WorldNotFoundError: if it names neither a preset, nor a function, nor such a folder.
+        NFDError: if the folder names code, and nobody said that it can be trusted.
+    """
+    if not isinstance(real, str) or real in PRESETS or ":" in real:
+        return real
     kept = _described(Path(real))
     if kept is None:
         get_preset(real)  # raises, with the names that there are
-    return real_environment(_playable(kept or {}, real))
+    return _playable(kept or {}, real)
 
 
 def real_action_spec(real: Real) -> ActionSpec:

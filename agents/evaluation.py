@@ -23,6 +23,10 @@ OnEpisode = Callable[[float, int], None]
 """Called with the return and the length of every finished episode that counts."""
 
 
+class EndlessEpisodesError(RuntimeError):
+    """Episodes did not end within the steps that they were given."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Episodes of one policy in one environment."""
@@ -149,7 +153,7 @@ def evaluate_vector(
         The episodes, stream by stream.
 
     Raises:
-        RuntimeError: if the episodes do not end within ``step_limit`` steps.
+        EndlessEpisodesError: if the episodes do not end within ``step_limit`` steps.
     """
     mode = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
     if mode not in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
@@ -187,7 +191,7 @@ def evaluate_vector(
             resetting[i] = ended and mode == AutoresetMode.NEXT_STEP
         if (done_count >= quota).all():
             return record.result(policy.name, environment, time.perf_counter() - started)
-    raise RuntimeError(
+    raise EndlessEpisodesError(
         f"only {int(np.minimum(done_count, quota).sum())} of {episodes} episodes ended within "
         f"{step_limit} steps. Give the environment a horizon (max_episode_steps)."
     )

@@ -27,12 +27,11 @@ from agents.pictures import (
 )
 from agents.real_actions import bounded, first_action, named_spec
 from agents.recipe import EnvRecipe
+from nfd_env.seeding import SHORT_SEEDS
 from world_model.errors import ConfigError, DataError
 
 LONGEST = 1000
 """Episodes are cut off after so many steps where nothing else is said."""
-SEEDS = 0x7FFFFFFF
-"""What is left of a seed: games often take 31 bits only."""
 
 
 class FrameEnv(gym.Env[np.ndarray, Any]):
@@ -109,7 +108,7 @@ class FrameEnv(gym.Env[np.ndarray, Any]):
             seed, self._first_seed = self._first_seed, None
         super().reset(seed=seed)
         if seed is not None:
-            seed &= SEEDS
+            seed &= SHORT_SEEDS
         observation, info = self._env.reset(seed=seed, options=options)
         self._steps = 0
         waiting = self._options.noop_starts

@@ -20,7 +20,7 @@ from agents.policies import Policy
 from benchmarks.env_players import Stepped
 from benchmarks.episode_ends import Ends
 from benchmarks.imagined_env import EnvWorld
-from nfd_env.seeding import mix
+from nfd_env.seeding import SHORT_SEEDS, mix
 from world_model.action_spec import ActionSpec
 from world_model.errors import NFDError
 from world_model.types import Context
@@ -116,7 +116,7 @@ class DiamondEnv:
     def _dice(self) -> Iterator[None]:
         """Torch's global dice, which are all that there is, thrown the same way each time."""
         with torch.random.fork_rng():
-            torch.manual_seed(mix(mix(self._seed) + self._steps) & 0x7FFFFFFF)
+            torch.manual_seed(mix(mix(self._seed) + self._steps) & SHORT_SEEDS)
             yield
 
 

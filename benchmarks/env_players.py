@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from gymnasium.vector.utils import concatenate, create_empty_array
 
-from agents.evaluation import Evaluation, evaluate, evaluate_vector
+from agents.evaluation import EndlessEpisodesError, Evaluation, evaluate, evaluate_vector
 from agents.policies import Policy
-from benchmarks.episode_ends import A_BATCH, LONGEST, EndingEnv, Ends
+from benchmarks.episode_ends import A_BATCH, LONGEST, EndingEnv, Ends, check_numbers
 from world_model.action_spec import ActionSpec
 from world_model.errors import NFDError
 from world_model.types import Context
@@ -142,7 +142,7 @@ class SingleEnvs:
         """See :class:`Player`."""
         return evaluate(
             policy,
-            lambda: EndingEnv(self.make_env(), ends),  # type: ignore[arg-type, return-value]
+            lambda: EndingEnv(self.make_env(), ends, environment),  # type: ignore[arg-type, return-value]
             seeds,
             streams=self.streams,
             environment=environment,
@@ -195,7 +195,7 @@ class BatchedEnv:
         """See :class:`Player`; the seeds of the streams follow from the first one."""
         rounds = -(-len(seeds) // self.streams)
         try:
-            return evaluate_vector(
+            played = evaluate_vector(
                 policy,
                 self.env,
                 len(seeds),
@@ -203,8 +203,12 @@ class BatchedEnv:
                 environment=environment,
                 step_limit=rounds * LONGEST,
             )
-        except RuntimeError as error:
-            raise NFDError(f"{error} {A_BATCH}") from error
+        except EndlessEpisodesError as error:
+            raise NFDError(
+                f"an imagined episode did not end within {LONGEST:,} steps. {A_BATCH}"
+            ) from error
+        check_numbers(played.returns, played.terminated, environment)
+        return played
 
     def close(self) -> None:
         """See :class:`Player`."""

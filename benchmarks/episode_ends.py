@@ -34,13 +34,15 @@ class EndingEnv:
     Args:
         env: see :class:`~benchmarks.env_players.ImaginedEnv`.
         ends: what ends episodes besides it.
+        name: of its world, in errors.
 
     Raises:
-        NFDError: if an episode without a limit does not end within :data:`LONGEST` steps.
+        NFDError: if an episode without a limit does not end within :data:`LONGEST` steps, or a step
+            brings impossible numbers.
     """
 
-    def __init__(self, env: Any, ends: Ends) -> None:
-        self.env, self.ends = env, ends
+    def __init__(self, env: Any, ends: Ends, name: str) -> None:
+        self.env, self.ends, self.name = env, ends, name
         self._steps, self._dice = 0, np.random.default_rng(0)
 
     @property
@@ -58,9 +60,10 @@ class EndingEnv:
         """The environment's step, and whether the episode is over."""
         frame, reward, terminated, truncated, info = self.env.step(action)
         self._steps += 1
+        chance = info.get("termination_probability", 0.0)
+        check_numbers(np.array([reward], np.float64), np.array([chance], np.float64), self.name)
         if self.ends.draw:
-            drawn = self._dice.random() < info.get("termination_probability", 0.0)
-            terminated = bool(terminated) or bool(drawn)
+            terminated = bool(terminated) or bool(self._dice.random() < chance)
         if self.ends.limit is not None:
             truncated = bool(truncated) or (self._steps >= self.ends.limit and not terminated)
         elif self._steps >= LONGEST and not (terminated or truncated):
@@ -74,6 +77,29 @@ class EndingEnv:
     def close(self) -> None:
         """Closes the environment."""
         self.env.close()
+
+
+def check_numbers(rewards: np.ndarray, chances: np.ndarray, name: str) -> None:
+    """Refuses rewards and probabilities that are none.
+
+    Args:
+        rewards: of steps, or whole returns.
+        chances: of an end of the episode.
+        name: of the world.
+
+    Raises:
+        NFDError: if a reward is not finite, or a probability lies outside of [0, 1].
+    """
+    if not np.isfinite(rewards).all():
+        raise NFDError(
+            f"{name} pays {rewards[~np.isfinite(rewards)][0]} for a step; expected a finite reward."
+        )
+    possible = (chances >= 0) & (chances <= 1)
+    if not possible.all():
+        raise NFDError(
+            f"{name} says info['termination_probability'] = {chances[~possible][0]:g} of a step; "
+            "expected a probability in [0, 1]."
+        )
 
 
 def steps_of_source(source: Mapping[str, Any] | None) -> int | None:

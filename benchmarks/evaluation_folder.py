@@ -14,11 +14,21 @@ from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.opening import PERFECT, TEACHER
 from benchmarks.parts import PARTS
 from benchmarks.results import check_benchmark
-from nfd_env.loading import load_object
+from nfd_env.loading import make_world
 from world_model.errors import DataError, StorageError, WorldNotFoundError
 from world_model.registry import find_world
 
 PREFIX = "benchmark/"
+REMEMBERED = "real-returns.json"
+"""What rankings remember of the real game, beside the results."""
+NEEDED = {
+    "fidelity": ("psnr", "psnr_gain_over", "psnr_changed", "long_rollouts"),
+    "ranking": ("policies", "best"),
+    "lift": ("groups", "lift", "training", "of"),
+    "exploitation": ("groups", "blind", "narrowed", "scale"),
+    "stability": ("steps", "statistics", "memory_mb"),
+}
+"""What was in the results of a part in every release."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +82,14 @@ def read_folder(path: Path) -> EvaluationFolder:
     """
     documents: dict[str, dict[str, Any]] = {}
     for file in sorted(path.glob("*.json")):
+        if file.name == REMEMBERED:
+            continue
         if (content := read_document(file)) is not None:
             documents[str(content["kind"]).removeprefix(PREFIX)] = content
     if not documents:
         raise DataError(f"{path} holds no results of 'nfd evaluate'.")
+    for part, document in documents.items():
+        check_results(path / f"{part}.json", part, document)
     known = [part for part in PARTS if part in documents]
     others = [part for part in documents if part not in PARTS]
     return EvaluationFolder(path, {part: documents[part] for part in (*known, *others)})
@@ -101,6 +115,17 @@ def read_document(file: Path) -> dict[str, Any] | None:
     return dict(content)
 
 
+def check_results(file: Path, part: str, document: Mapping[str, Any]) -> None:
+    """Raises DataError if results of a part lack what every release wrote."""
+    for steps, results in document["results"].get("by_steps", {}).items():
+        lacking = [name for name in NEEDED.get(part, ()) if name not in results]
+        if lacking:
+            raise DataError(
+                f"{file} is damaged: its results in {steps} sampling steps lack "
+                f"{', '.join(lacking)}. Measure it again."
+            )
+
+
 def prepare_folder(path: Path, parts: Sequence[str]) -> None:
     """Makes the folder for results of ``parts``, and sees to it that a page can be made of it.
 
@@ -116,8 +141,9 @@ def prepare_folder(path: Path, parts: Sequence[str]) -> None:
         raise StorageError(
             f"results cannot be written to {path}: {error}. Name another folder with --out."
         ) from error
-    for file in path.glob("*.json"):
-        if file.stem not in parts:
+    for part in PARTS:
+        file = path / f"{part}.json"
+        if part not in parts and file.is_file():
             read_document(file)
 
 
@@ -161,7 +187,9 @@ def name_of(asked: str) -> str:
         if asked.startswith(prefix):
             return f"{prefix.removesuffix(':')}-{name_of(asked.removeprefix(prefix))}"
     if ":" in asked:
-        return str(load_object(asked)().config.name)
+        world = make_world(asked)
+        getattr(world, "close", lambda: None)()
+        return str(world.config.name)
     config = json.loads((find_world(asked) / "config.json").read_text(encoding="utf-8"))
     return str(config["world"]["name"])
 

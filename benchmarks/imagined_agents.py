@@ -19,11 +19,10 @@ from rich.console import Console
 from agents.arena import EVALUATION_SEED
 from agents.environments import (
     imagined_vec_envs,
-    real_environment,
     real_name,
     real_vec_envs,
 )
-from agents.evaluation import Evaluation, evaluate
+from agents.evaluation import Evaluation
 from agents.policies import Policy
 from agents.policy_io import load_policy
 from agents.ppo import PPOTrainer
@@ -32,6 +31,7 @@ from agents.progress import train_with_progress
 from benchmarks.agent_records import REAL, Agent, Arm, read_agent, write_agent
 from benchmarks.progress import counting
 from benchmarks.ranking_episodes import play_all
+from benchmarks.real_episodes import play_real
 from benchmarks.reality import code_of, reality_of
 from world_model.errors import NFDError
 
@@ -107,7 +107,10 @@ class Academy:
         if known is not None:
             return Agent(arm, seed, known)
         policy = self._train(arm, seed, folder)
-        played = self.play([policy])[0] if imagined else {"real": self.play_real(policy)}
+        if imagined:
+            played = self.play([policy])[0]
+        else:
+            played = {"real": play_real(policy, self._real, self._seeds, self.console)}
         write_agent(path, key, played)
         return Agent(arm, seed, played)
 
@@ -136,20 +139,8 @@ class Academy:
                 policies, self.world, self._seeds, streams=STREAMS,
                 on_episode=lambda: tell(1), **self.settings,
             )  # fmt: skip
-        real = [self.play_real(policy) for policy in policies]
+        real = [play_real(policy, self._real, self._seeds, self.console) for policy in policies]
         return [{"real": a, "imagined": b} for a, b in zip(real, imagined, strict=True)]
-
-    def play_real(self, policy: Policy) -> Evaluation:
-        """What a policy earns in the real game."""
-        with counting(self.console, f"{policy.name}, real", len(self._seeds)) as tell:
-            return evaluate(
-                policy,
-                real_environment(self._real),
-                self._seeds,
-                streams=4,
-                environment=f"{real_name(self._real)} (real)",
-                on_episode=lambda *_: tell(1),
-            )
 
     def _train(self, arm: Arm, seed: int, folder: Path) -> Policy:
         if arm.starts == REAL:

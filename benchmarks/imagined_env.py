@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from agents.evaluation import Evaluation
-from agents.frame_env import SEEDS
 from agents.policies import Policy
-from benchmarks.env_players import BatchedEnv, FirstOfBatch, Player, SingleEnvs, Stepped
-from benchmarks.episode_ends import A_BATCH, Ends, steps_of_source
+from benchmarks.env_players import BatchedEnv, FirstOfBatch, Player, SingleEnvs
+from benchmarks.episode_ends import A_BATCH, Ends, check_numbers, steps_of_source
+from nfd_env.seeding import SHORT_SEEDS
 from world_model.action_spec import ActionSpec
 from world_model.errors import ConfigError, ContextError, NFDError
 from world_model.types import Context, StepOutcome
@@ -79,8 +79,9 @@ class EnvWorld:
         source: the real environment, as a data set of ours names it, such as ``{"preset":
             "doom-take-cover"}``: for rankings and counterfactuals.
         fps: steps per second.
-        max_episode_steps: of the real environment, after which imagined episodes are cut off where
-            policies are ranked, too (default: as ``source`` says).
+        max_episode_steps: of the real environment, after which episodes of single environments are
+            cut off where policies are ranked, too (default: as ``source`` says, or the preset that
+            it names).
         action_names: names of the actions, where they are a choice.
         streams: single environments side by side, at most.
         endless: whether it goes on with the same episode when it is stepped after an end that it
@@ -197,7 +198,7 @@ class EnvRollout:
         if len(seeds) > self.max_streams:
             raise ContextError(f"{len(seeds)} streams; {self.world.model_id} has "
                                f"{self.max_streams}.")  # fmt: skip
-        self.world.player.begin(contexts, [seed & SEEDS for seed in seeds.tolist()])
+        self.world.player.begin(contexts, [seed & SHORT_SEEDS for seed in seeds.tolist()])
         self._turn += 1
         over = np.zeros(len(seeds), bool)
         return EnvState(seeds.clone(), over, contexts.frames[:, -1].cpu().numpy(), self._turn)
@@ -220,7 +221,7 @@ class EnvRollout:
                     f"{self.world.model_id} shows {step.frames.dtype} {step.frames.shape} after a "
                     f"step; expected uint8 {frames.shape}."
                 )
-            check_numbers(step, over, self.world.model_id)
+            check_numbers(step.rewards[~over], step.probability[~over], self.world.model_id)
             frames = np.where(over[:, None, None, None], frames, step.frames)
             rewards, probability = (np.where(over, 0, x) for x in (step.rewards, step.probability))
             terminated = step.terminated & ~over
@@ -236,21 +237,3 @@ class EnvRollout:
             zeros,
         )
         return EnvState(state.seeds, ended, frames, self._turn), outcome
-
-
-def check_numbers(step: Stepped, over: np.ndarray, name: str) -> None:
-    """Refuses rewards and probabilities that are none, in streams that are not over.
-
-    Raises:
-        NFDError: if a reward is not finite, or a probability lies outside of [0, 1].
-    """
-    rewards, chances = step.rewards[~over], step.probability[~over]
-    if not np.isfinite(rewards).all():
-        raise NFDError(f"{name} pays {rewards[~np.isfinite(rewards)][0]} for a step; expected a "
-                       "finite reward.")  # fmt: skip
-    possible = (chances >= 0) & (chances <= 1)
-    if not possible.all():
-        raise NFDError(
-            f"{name} says info['termination_probability'] = {chances[~possible][0]:g} of a step; "
-            "expected a probability in [0, 1]."
-        )

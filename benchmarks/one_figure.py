@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 Better = Literal["higher", "lower", "one", "zero", ""]
 """Which way is better; ``one``, ``zero``: the nearer to it the better; empty: neither."""
-GAMES = ("real", "imagined")
+SIDES = ("real", "imagined")
 """Where policies play, as documents name it."""
 
 

@@ -20,19 +20,20 @@ from rich.table import Table
 
 from agents.agreement import agreement
 from agents.arena import EVALUATION_SEED, find_policies
-from agents.environments import real_environment, real_name
-from agents.evaluation import Evaluation, evaluate
+from agents.evaluation import Evaluation
 from agents.policies import Policy
 from agents.results import package_version
 from agents.statistics import Interval, rank_agreement
 from benchmarks.agent_records import from_record, to_record
 from benchmarks.evaluate_options import EvaluateOptions
+from benchmarks.evaluation_folder import REMEMBERED
 from benchmarks.fidelity_report import text as interval_text
 from benchmarks.held_out import find_out
-from benchmarks.one_figure import GAMES
+from benchmarks.one_figure import SIDES
 from benchmarks.plotting import COLOURS, GREY, cross, ends_of, figure, has_matplotlib, save
 from benchmarks.progress import counting
 from benchmarks.ranking_episodes import play_all
+from benchmarks.real_episodes import play_real as play
 from benchmarks.reality import code_of, named_reality, reality_of
 from benchmarks.results import closing_words, write_benchmark
 from nfd_env.loading import load_rollout
@@ -56,8 +57,8 @@ def run(options: EvaluateOptions, console: Console, world: Any = None) -> dict[s
     out = find_out(options, world)
     policies = find_policies(options.policies, world.action_spec)
     if len(policies) < 2:
-        raise NFDError(f"{policies[0].name} alone cannot be ranked: name two --policies or more.")
-    cache = out / "real-returns.json"
+        raise NFDError("a ranking is of two --policies or more.")
+    cache = out / REMEMBERED
     real = play_real(policies, world, options.episodes, cache, console, options.real_env)
     document: dict[str, Any] = {}
     results: dict[str, Any] = {"by_steps": {}}
@@ -141,21 +142,13 @@ def play_real(
     known = _read_cache(cache, key)
     remembered = [policy.name for policy in policies if policy.name in known]
     if len(remembered) < len(policies):
-        reality_of(world, real_env)  # what is known is told without the game, too
+        reality_of(world, real_env)
     if remembered:
         console.print(f"real returns of {', '.join(remembered)} are those in {cache}", markup=False)
-    evaluations = []
+    evaluations, seeds = [], range(EVALUATION_SEED, EVALUATION_SEED + episodes)
     for policy in policies:
         if policy.name not in known:
-            with counting(console, f"{policy.name}, real", episodes) as tell:
-                known[policy.name] = evaluate(
-                    policy,
-                    real_environment(real),
-                    range(EVALUATION_SEED, EVALUATION_SEED + episodes),
-                    streams=4,
-                    environment=f"{real_name(real)} (real)",
-                    on_episode=lambda *_, tell=tell: tell(1),
-                )
+            known[policy.name] = play(policy, real, seeds, console)
             _write_cache(cache, key, known)
         evaluations.append(known[policy.name])
     return evaluations
@@ -193,7 +186,7 @@ def table(figures: dict[str, Any], title: str) -> Table:
     for column in ("real return", "imagined return", "ratio", "imagined steps"):
         result.add_column(column, justify="right")
     for name, sides in figures["policies"].items():
-        real, imagined = (sides[game]["mean_return"] for game in GAMES)
+        real, imagined = (sides[game]["mean_return"] for game in SIDES)
         result.add_row(
             name,
             _text(real),
@@ -225,7 +218,7 @@ def plot(figures: dict[str, Any], path: Path) -> None:
     ax = axes[0, 0]
     ends = [0.0]
     for name, sides in figures["policies"].items():
-        real, imagined = (sides[game]["mean_return"] for game in GAMES)
+        real, imagined = (sides[game]["mean_return"] for game in SIDES)
         ends += [*ends_of(real), *ends_of(imagined)]
         cross(ax, real, imagined, name, COLOURS[0])
     ax.plot([min(ends), max(ends)], [min(ends), max(ends)], color=GREY, linestyle="--", linewidth=1)
@@ -238,7 +231,10 @@ def plot(figures: dict[str, Any], path: Path) -> None:
 def _read_cache(path: Path, key: dict[str, Any]) -> dict[str, Evaluation]:
     try:
         content = json.loads(path.read_text())
-        if content["key"] != key:
+        remembered = content["key"]
+        if "code" not in key:  # it cannot be read: what is known is told without the game, too
+            remembered = {name: part for name, part in remembered.items() if name != "code"}
+        if remembered != key:
             return {}
         return {name: from_record(part) for name, part in content["evaluations"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

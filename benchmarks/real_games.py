@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from agents.frame_env import SEEDS
 from agents.real_env import RealEnv
 from benchmarks.clips import Origin
+from nfd_env.seeding import SHORT_SEEDS
 from world_model.action_spec import ActionSpec
 from world_model.errors import NFDError
 
@@ -103,7 +103,8 @@ class RealGames:
 
     def _start(self, env: Any, seed: int) -> Moment:
         # Episodes of all games but those of presets of pixels were recorded with 31 bits of it.
-        given = seed if isinstance(env, RealEnv) else seed & SEEDS
+        is_preset = isinstance(getattr(env, "unwrapped", env), RealEnv)
+        given = seed if is_preset else seed & SHORT_SEEDS
         frame, _ = env.reset(seed=given)
         return Moment(seed, (), np.array(frame))
 

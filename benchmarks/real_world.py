@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from agents.environments import real_environment, source_of
-from agents.frame_env import SEEDS
 from benchmarks.clips import Clips
 from benchmarks.real_games import GAMES, Moment, RealGames
+from nfd_env.seeding import SHORT_SEEDS
 from nfd_env.start_sources import RealEnvStarts
 from world_model.errors import ContextError, NFDError
 from world_model.types import Context, StepOutcome
@@ -124,7 +124,7 @@ class RealRollout:
             ContextError: if the contexts are others than these episodes have: nobody can start a
                 game from frames alone.
         """
-        moments = self.world.games.start([seed & SEEDS for seed in seeds.tolist()])
+        moments = self.world.games.start([seed & SHORT_SEEDS for seed in seeds.tolist()])
         actions = contexts.actions.cpu().numpy()
         for c in range(1, contexts.frames.shape[1]):
             moments = self.world.games.advance(moments, actions[:, c])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from agents.environments import Real, real_environment, real_name, source_of
+from agents.environments import Real, followed, real_environment, real_name, source_of
 from nfd_env.loading import load_object
 from world_model.errors import NFDError
 
@@ -68,13 +68,16 @@ def code_of(real: Real) -> dict[str, str]:
     """What tells two versions of somebody's real environment apart, for what is remembered of it.
 
     Returns:
-        ``code``: a digest of the file with the function that a ``module:function`` names. Nothing
-        for environments that have versions of their own, or where there is no such file.
+        ``code``: a digest of the file with the function that a ``module:function`` names, directly
+        or in the source of a data set or world. Nothing for environments that have versions of
+        their own, or where there is no such file.
     """
-    if not isinstance(real, str) or ":" not in real:
-        return {}
     try:
-        file = inspect.getsourcefile(load_object(real))
+        source = followed(real)
+        name = source if isinstance(source, str) else str(source.get("environment"))
+        if ":" not in name:
+            return {}
+        file = inspect.getsourcefile(load_object(name))
         return {"code": hashlib.sha256(Path(str(file)).read_bytes()).hexdigest()[:16]}
     except (NFDError, OSError, TypeError):
         return {}

@@ -28,7 +28,6 @@ from benchmarks.report_sections import (
 from benchmarks.report_warnings import warnings_of
 from benchmarks.shown_figures import figures_of
 from benchmarks.uncertainty_report import uncertainty_section
-from world_model.errors import DataError
 from world_model.storage import atomic_file
 
 NAME = "report.html"
@@ -51,14 +50,7 @@ def write_report(path: Path, reasons: Mapping[str, str] | None = None) -> Path:
         DataError: if the folder holds no results, or damaged ones.
         StorageError: if the page cannot be written.
     """
-    folder = read_folder(path)
-    try:
-        content = render_report(folder, reasons or {})
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise DataError(
-            f"results in {path} lack what a page shows of them ({type(error).__name__}: {error}): "
-            "a document is damaged, or from another release. Measure it again."
-        ) from error
+    content = render_report(read_folder(path), reasons or {})
     with atomic_file(path / NAME) as temporary:
         temporary.write_text(content, encoding="utf-8")
     return path / NAME

@@ -26,7 +26,7 @@ from benchmarks.html_page import (
     section,
     table,
 )
-from benchmarks.one_figure import GAMES, Figure, digits_of
+from benchmarks.one_figure import SIDES, Figure, digits_of
 from benchmarks.shown_figures import counted, figures_of, seen_ends
 from benchmarks.stability_words import length_rows, sentences, statistic_rows
 
@@ -154,11 +154,11 @@ def ranking_section(folder: EvaluationFolder, steps: str) -> Html:
         for name, side in policies.items()
     ]
     rows = []
-    played = [side[where]["mean_return"] for side in policies.values() for where in GAMES]
+    played = [side[where]["mean_return"] for side in policies.values() for where in SIDES]
     digits = digits_of(*played)
     for name, side in policies.items():
         row = [name]
-        for where in GAMES:
+        for where in SIDES:
             part = side[where]
             row += [interval_text(part["mean_return"], digits), f"{part['mean_length']:.0f}",
                     str(part["episodes"])]  # fmt: skip

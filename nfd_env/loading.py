@@ -52,13 +52,7 @@ def load_rollout(
             raise ValueError(f"{given} cannot be set: the given rollout is already configured.")
         return world.world, world  # type: ignore[attr-defined]
     if isinstance(world, str) and ":" in world:
-        name, world = world, load_object(world)()
-        if not hasattr(world, "config") or not hasattr(world, "action_spec"):
-            raise ConfigError(
-                f"{name} makes a {type(world).__name__}, which is no world. Name a function that "
-                "returns one; an imagined environment of your own becomes one as "
-                "docs/evaluate-yours.md says."
-            )
+        world = make_world(world)
     elif isinstance(world, str | Path):
         world, teacher = load_world(str(world), device, teacher=teacher), False
     if teacher:
@@ -139,6 +133,23 @@ def _refuse_to_hang() -> None:
             "torch would hang. Use gym.make_vec's default, one batched model; or start processes "
             "with vector_kwargs={'context': 'forkserver'}; or call torch.set_num_threads(1) first."
         )
+
+
+def make_world(name: str) -> Any:
+    """The world that ``"module:function"`` makes.
+
+    Raises:
+        NFDError: if there is no such function.
+        ConfigError: if it makes something else.
+    """
+    world = load_object(name)()
+    if not hasattr(world, "config") or not hasattr(world, "action_spec"):
+        raise ConfigError(
+            f"{name} makes a {type(world).__name__}, which is no world. Name a function that "
+            "returns one; an imagined environment of your own becomes one as "
+            "docs/evaluate-yours.md says."
+        )
+    return world
 
 
 def load_object(name: str) -> Callable[..., Any]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+SHORT_SEEDS = 0x7FFFFFFF
+"""What environments of others are given of a seed: they often take 31 bits only."""
 UNSEEDED = -1
 """Stands for the first seed of a stream that has none yet."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nfd_env.seeding import draw_index
+from nfd_env.seeding import SHORT_SEEDS, draw_index
 from world_model.errors import ContextError, DataError
 from world_model.moments import MomentIndex, memory_of
 from world_model.types import Context
@@ -102,8 +102,7 @@ class RealEnvStarts:
         return [self._first_frame(seed) for seed in seeds]
 
     def _first_frame(self, seed: int) -> Context:
-        # Real environments often take 31-bit seeds only.
-        observation, _ = self._env.reset(seed=seed & 0x7FFFFFFF)
+        observation, _ = self._env.reset(seed=seed & SHORT_SEEDS)
         frame = np.array(observation)
         if frame.dtype != np.uint8 or frame.shape != tuple(self.world.config.frame_shape):
             raise ContextError(

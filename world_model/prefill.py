@@ -15,6 +15,7 @@ from world_model.types import Context
 from world_model.world import World
 
 
+@torch.no_grad()
 def prefill(
     contexts: Context,
     seeds: Tensor,
@@ -35,6 +36,9 @@ def prefill(
         tokenizer: the world's, in the same precision.
         noise_level: t in [0, 1) of frames looked back at.
         spare_slots: room in the rings for more frames at once than a step needs.
+
+    Returns:
+        The state in which the last frame of every context is the newest one.
 
     Raises:
         ContextError: if frames, actions or seeds do not fit the world or each other.

@@ -5,7 +5,13 @@ import json
 import pytest
 
 from benchmarks import evaluate
-from benchmarks.evaluation_folder import command_of, find_evaluation, name_of, prepare_folder
+from benchmarks.evaluation_folder import (
+    command_of,
+    find_evaluation,
+    name_of,
+    prepare_folder,
+    read_folder,
+)
 from benchmarks.report import write_report
 from tests.benchmarks import evaluations as made
 from tests.benchmarks import sliding_game
@@ -62,8 +68,22 @@ def test_a_document_without_its_figures_is_said_to_be_damaged(tmp_path):
     results = made.fidelity()
     del results["psnr"]
     made.write(tmp_path, "fidelity", results)
-    with pytest.raises(DataError, match=r"lack what a page shows of them \(KeyError: 'psnr'\)"):
-        write_report(tmp_path)
+    for use in (write_report, read_folder):
+        with pytest.raises(DataError, match=r"fidelity\.json is damaged: .* lack psnr"):
+            use(tmp_path)
+
+
+def test_what_is_remembered_of_the_real_game_is_no_document(tmp_path):
+    made.write_all(tmp_path)
+    (tmp_path / "real-returns.json").write_text('{"key')
+    (tmp_path / "notes.json").write_text("[1]")
+    prepare_folder(tmp_path, ["ranking"])
+    assert "ranking" in read_folder(tmp_path).documents
+
+
+def test_a_name_that_makes_no_world_is_refused_for_results_too():
+    with pytest.raises(NFDError, match="makes a SlidingGame, which is no world"):
+        find_evaluation(sliding_game.NAME)
 
 
 def test_who_is_interrupted_is_told_what_there_is(tmp_path, monkeypatch, capsys):

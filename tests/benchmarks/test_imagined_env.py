@@ -321,6 +321,33 @@ def test_an_episode_without_any_end_is_given_up(monkeypatch):
         batch(draw_ends=True)
 
 
+@pytest.mark.parametrize("said", [{"reward": np.nan}, {"probability": 1.7}])
+def test_impossible_numbers_are_refused_in_rankings_too(said):
+    game = type("Said", (Improbable,), {"reward": 1.0, **said})
+    world = EnvWorld(game, name="odd", context_length=2, max_episode_steps=5, draw_ends=True)
+    (noop,) = find_policies(("noop",), world.action_spec)
+    with pytest.raises(NFDError, match=r"odd@1#unknown \(imagined\) (pays nan|says info)"):
+        world.play(noop, range(2))
+
+
+def test_a_batch_that_pays_nan_or_fails_says_so():
+    class Ends(Improbable):
+        reward, error = np.nan, None
+
+        def step(self, action):
+            if self.error is not None:
+                raise self.error
+            frame, reward, _, _, info = super().step(action)
+            return frame, reward, True, False, info
+
+    (noop,) = find_policies(("noop",), single().action_spec)
+    with pytest.raises(NFDError, match="pays nan"):
+        batch(game=Ends).play(noop, range(3))
+    Ends.error = RuntimeError("out of memory")
+    with pytest.raises(RuntimeError, match=r"^out of memory$"):
+        batch(game=Ends).play(noop, range(3))
+
+
 def test_what_does_not_sample_has_no_sampling_steps():
     evaluate.check_sampling(EvaluateOptions(steps=(1,)), single())
     evaluate.check_sampling(EvaluateOptions(steps=(1, 4)), sliding_game.world())

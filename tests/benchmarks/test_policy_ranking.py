@@ -103,9 +103,9 @@ def test_one_episode_gives_no_interval(tmp_path):
 
 def test_real_episodes_are_played_once(tmp_path, monkeypatch):
     played = []
-    original = policy_ranking.evaluate
+    original = policy_ranking.play
     monkeypatch.setattr(
-        policy_ranking, "evaluate", lambda *a, **k: played.append(a[0].name) or original(*a, **k)
+        policy_ranking, "play", lambda *a, **k: played.append(a[0].name) or original(*a, **k)
     )
     world, console = ToyWorld(), Console(quiet=True)
     policies = [make_policy(name, world.action_spec.space) for name in POLICIES[:2]]

@@ -1,11 +1,13 @@
 import json
 from dataclasses import replace
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from rich.console import Console
 
+from agents.real_env import RealEnv
 from benchmarks import policy_ranking, stability
 from benchmarks.clips import Origin, cut_clips
 from benchmarks.dreaming import imagine
@@ -172,6 +174,29 @@ def test_from_the_command_line(data, tmp_path):
 def test_a_world_without_a_game_has_no_perfect_one():
     with pytest.raises(NFDError, match="cannot be played here"):
         open_world("perfect:tests.benchmarks.sliding:SlidingWorld")
+
+
+class PresetGame(RealEnv):
+    """Remembers the seeds that it is given, in the place of a game of a preset."""
+
+    def __init__(self):
+        self.game, self.seeds = sliding_game.SlidingGame(), []
+        self.action_space = self.game.action_space
+        self.observation_space = self.game.observation_space
+
+    def reset(self, *, seed=None, options=None):
+        self.seeds.append(seed)
+        return self.game.reset(seed=seed)
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("wrap", [lambda env: env, gym.Wrapper], ids=["bare", "wrapped"])
+def test_games_of_presets_are_given_all_of_a_seed(wrap):
+    game = PresetGame()
+    RealGames(lambda: wrap(game), sliding.SPEC, 1).start([0xFFFFFFF0])
+    assert game.seeds == [0xFFFFFFF0]
 
 
 def test_games_are_given_the_31_bits_of_a_seed_that_recordings_were_made_with():

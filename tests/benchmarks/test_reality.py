@@ -19,9 +19,10 @@ from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.evaluation_folder import command_of
 from benchmarks.imagined_agents import Academy
 from benchmarks.opening import open_world
-from benchmarks.reality import reality_of
+from benchmarks.reality import code_of, reality_of
 from benchmarks.training_budget import TrainingBudget
 from tests.benchmarks import sliding, sliding_game
+from tests.world_model.tiny import tiny_world
 from world_model.errors import NFDError
 
 NAME = sliding_game.NAME
@@ -159,8 +160,25 @@ def test_an_environment_that_was_changed_is_played_again(tmp_path, monkeypatch):
     (tmp_path / "changing_game.py").write_text(f"PAYS = 7\n{GAME}")
     importlib.invalidate_caches()
     sys.modules.pop("changing_game")
-    assert returns() == [7 * value for value in first]
+    changed = returns()
+    assert changed == [7 * value for value in first]
+    # What is known is told without the game, too.
+    (tmp_path / "changing_game.py").unlink()
     sys.modules.pop("changing_game")
+    importlib.invalidate_caches()
+    assert returns() == changed
+
+
+def test_code_is_found_behind_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("NFD_TRUST_SOURCES", "1")
+    named = code_of(NAME)
+    assert set(named) == {"code"}
+    world = tiny_world()
+    world.config = replace(world.config, source={"environment": NAME})
+    assert code_of(str(world.save_pretrained(tmp_path / "world"))) == named
+    assert code_of({"environment": NAME, "name": "sliding"}) == named
+    for known in ("doom-take-cover", {"environment": "ALE/Pong-v5"}, "nothing-known", "no:thing"):
+        assert code_of(known) == {}
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"key": 1, "evaluations": []}', "{"])
