@@ -34,6 +34,7 @@ from benchmarks.ranking_episodes import play_all
 from benchmarks.real_episodes import play_real
 from benchmarks.reality import code_of, reality_of
 from world_model.errors import NFDError
+from world_model.storage import one_at_a_time
 
 if TYPE_CHECKING:
     from benchmarks.training_budget import TrainingBudget
@@ -106,12 +107,16 @@ class Academy:
         known = read_agent(path, key)
         if known is not None:
             return Agent(arm, seed, known)
-        policy = self._train(arm, seed, folder)
-        if imagined:
-            played = self.play([policy])[0]
-        else:
-            played = {"real": play_real(policy, self._real, self._seeds, self.console)}
-        write_agent(path, key, played)
+        with one_at_a_time(folder):
+            # Another run may have finished it while this one waited.
+            played = read_agent(path, key)
+            if played is None:
+                policy = self._train(arm, seed, folder)
+                if imagined:
+                    played = self.play([policy])[0]
+                else:
+                    played = {"real": play_real(policy, self._real, self._seeds, self.console)}
+                write_agent(path, key, played)
         return Agent(arm, seed, played)
 
     def agents(self, arm: Arm) -> list[Agent]:

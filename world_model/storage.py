@@ -18,6 +18,9 @@ from world_model.errors import StorageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+LOCK = ".lock"
+"""File of a folder that one process at a time shall work in."""
+
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -55,6 +58,28 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
     """
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(data, indent=2) + "\n")
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Makes ``folder``, and waits until no other process is in such a block for it.
+
+    Where there are no locks (on Windows, and on some network file systems), nobody waits.
+
+    Raises:
+        StorageError: if the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("w")
+    except OSError as error:
+        raise StorageError(f"could not write {folder}: {error.strerror or error}.") from error
+    with lock:
+        with suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX)  # gone with the process, however that ends
+        yield
 
 
 def file_hash(path: Path) -> str:

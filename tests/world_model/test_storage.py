@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
@@ -13,7 +14,13 @@ from safetensors.torch import load_file
 
 from tests.world_model.disk import full_disk
 from world_model.errors import NFDError, StorageError
-from world_model.storage import atomic_file, atomic_folder, recover_folder, save_tensors
+from world_model.storage import (
+    atomic_file,
+    atomic_folder,
+    one_at_a_time,
+    recover_folder,
+    save_tensors,
+)
 
 
 def names(folder):
@@ -192,6 +199,43 @@ def test_leftovers_of_a_process_with_our_number(tmp_path, target_exists):
     assert names(path) == ["a.txt"]
     assert (path / "a.txt").read_text() == "new"
     assert names(tmp_path) == ["run"]
+
+
+# -- one at a time -----------------------------------------------------------------------------
+
+
+def test_one_process_at_a_time(tmp_path):
+    """Locks are of open files, so threads wait for each other as processes do."""
+    order, inside = [], threading.Event()
+
+    def second():
+        inside.wait()
+        with one_at_a_time(tmp_path / "agent"):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with one_at_a_time(tmp_path / "agent"):
+        inside.set()
+        thread.join(0.3)
+        assert thread.is_alive()
+        with one_at_a_time(tmp_path / "another"):
+            order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+
+
+def test_an_error_lets_the_next_one_in(tmp_path):
+    with pytest.raises(ValueError, match="x"), one_at_a_time(tmp_path):
+        raise ValueError("x")
+    with one_at_a_time(tmp_path):
+        pass
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="could not write"), one_at_a_time(tmp_path / "file"):
+        raise AssertionError("nobody comes here")
 
 
 # -- tensors -----------------------------------------------------------------------------------
