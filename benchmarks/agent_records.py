@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,35 +52,46 @@ class Agent:
     Who trained in the real game plays there alone."""
 
 
-def write_agent(path: Path, key: dict[str, Any], played: dict[str, Evaluation]) -> None:
-    """Writes down what an agent earned.
+def write_played(
+    path: Path, key: Mapping[str, Any], played: Mapping[str, Evaluation], under: str = "played"
+) -> None:
+    """Writes down what was played, by name.
+
+    Args:
+        path: the file.
+        key: all that decides what is earned.
+        played: where an agent played, or which policies did.
+        under: name of that part of the file.
 
     Raises:
         StorageError: if the disk is full or the folder cannot be written.
     """
-    parts = {where: to_record(evaluation) for where, evaluation in played.items()}
+    parts = {
+        name: {**evaluation.to_dict(), "terminated": evaluation.terminated.tolist()}
+        for name, evaluation in played.items()
+    }
     with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps({"key": key, "played": parts}, indent=1) + "\n")
+        temporary.write_text(json.dumps({"key": key, under: parts}, indent=1) + "\n")
 
 
-def read_agent(path: Path, key: dict[str, Any]) -> dict[str, Evaluation] | None:
-    """What was written down of an agent; None where nothing can be read, or of other settings."""
+def read_played(
+    path: Path, key: Mapping[str, Any], under: str = "played", ignoring: Sequence[str] = ()
+) -> dict[str, Evaluation] | None:
+    """What :func:`write_played` wrote; None where nothing can be read, or of another key.
+
+    What the file's key has under the names ``ignoring`` is not compared.
+    """
     try:
         content = json.loads(path.read_text())
-        if content["key"] != json.loads(json.dumps(key)):
+        kept = {name: part for name, part in content["key"].items() if name not in ignoring}
+        if kept != json.loads(json.dumps(key)):
             return None
-        return {where: from_record(part) for where, part in content["played"].items()}
+        return {name: _evaluation(part) for name, part in content[under].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def to_record(evaluation: Evaluation) -> dict[str, Any]:
-    """Everything that :func:`from_record` needs to make it again."""
-    return {**evaluation.to_dict(), "terminated": evaluation.terminated.tolist()}
-
-
-def from_record(part: dict[str, Any]) -> Evaluation:
-    """What :func:`to_record` wrote down."""
+def _evaluation(part: Mapping[str, Any]) -> Evaluation:
     return Evaluation(
         part["policy"],
         part["environment"],

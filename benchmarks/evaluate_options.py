@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from benchmarks.training_budget import TrainingBudget
+from benchmarks.training_budget import TrainingBudget, refuse_below
 from world_model.errors import ConfigError
 from world_model.samplers import SAMPLERS
 
@@ -122,10 +122,7 @@ class EvaluateOptions:
     """Measure nothing; write report.html anew from the results in the folder."""
 
     def __post_init__(self) -> None:
-        for name, least in LEAST.items():
-            if getattr(self, name) < least:
-                flag = name.replace("_", "-")
-                raise ConfigError(f"--{flag} {getattr(self, name)}: it must be at least {least}.")
+        refuse_below(LEAST, self, "--")
         for steps in self.steps:
             if not 1 <= steps <= MOST_SAMPLING_STEPS:
                 raise ConfigError(

@@ -21,14 +21,6 @@ from world_model.registry import find_world
 PREFIX = "benchmark/"
 REMEMBERED = "real-returns.json"
 """What rankings remember of the real game, beside the results."""
-NEEDED = {
-    "fidelity": ("psnr", "psnr_gain_over", "psnr_changed", "long_rollouts"),
-    "ranking": ("policies", "best"),
-    "lift": ("groups", "lift", "training", "of"),
-    "exploitation": ("groups", "blind", "narrowed", "scale"),
-    "stability": ("steps", "statistics", "memory_mb"),
-}
-"""What was in the results of a part in every release."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +80,6 @@ def read_folder(path: Path) -> EvaluationFolder:
             documents[str(content["kind"]).removeprefix(PREFIX)] = content
     if not documents:
         raise DataError(f"{path} holds no results of 'nfd evaluate'.")
-    for part, document in documents.items():
-        check_results(path / f"{part}.json", part, document)
     known = [part for part in PARTS if part in documents]
     others = [part for part in documents if part not in PARTS]
     return EvaluationFolder(path, {part: documents[part] for part in (*known, *others)})
@@ -112,18 +102,15 @@ def read_document(file: Path) -> dict[str, Any] | None:
         check_benchmark(content)
     except ValueError as error:
         raise DataError(f"{file}: {error} Measure it again.") from error
-    return dict(content)
-
-
-def check_results(file: Path, part: str, document: Mapping[str, Any]) -> None:
-    """Raises DataError if results of a part lack what every release wrote."""
-    for steps, results in document["results"].get("by_steps", {}).items():
-        lacking = [name for name in NEEDED.get(part, ()) if name not in results]
+    part = PARTS.get(str(kind).removeprefix(PREFIX))
+    for steps, results in content["results"].get("by_steps", {}).items():
+        lacking = [name for name in (part.needed if part else ()) if name not in results]
         if lacking:
             raise DataError(
                 f"{file} is damaged: its results in {steps} sampling steps lack "
                 f"{', '.join(lacking)}. Measure it again."
             )
+    return dict(content)
 
 
 def prepare_folder(path: Path, parts: Sequence[str]) -> None:

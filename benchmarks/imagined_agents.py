@@ -28,7 +28,7 @@ from agents.policy_io import load_policy
 from agents.ppo import PPOTrainer
 from agents.ppo_config import PPOConfig
 from agents.progress import train_with_progress
-from benchmarks.agent_records import REAL, Agent, Arm, read_agent, write_agent
+from benchmarks.agent_records import REAL, Agent, Arm, read_played, write_played
 from benchmarks.progress import counting
 from benchmarks.ranking_episodes import play_all
 from benchmarks.real_episodes import play_real
@@ -104,19 +104,19 @@ class Academy:
         folder = home / f"{arm.name}-seed-{seed}-{digest}"
         path = folder.with_name(f"{folder.name}.json")
         key = training | (self._playing() if imagined else self._judging())
-        known = read_agent(path, key)
+        known = read_played(path, key)
         if known is not None:
             return Agent(arm, seed, known)
         with one_at_a_time(folder):
             # Another run may have finished it while this one waited.
-            played = read_agent(path, key)
+            played = read_played(path, key)
             if played is None:
                 policy = self._train(arm, seed, folder)
                 if imagined:
                     played = self.play([policy])[0]
                 else:
                     played = {"real": play_real(policy, self._real, self._seeds, self.console)}
-                write_agent(path, key, played)
+                write_played(path, key, played)
         return Agent(arm, seed, played)
 
     def agents(self, arm: Arm) -> list[Agent]:
@@ -127,12 +127,12 @@ class Academy:
         """As :meth:`play`; those who are written down already do not play again."""
         paths = [self._imagined / f"policy-{_file_name(policy.name)}.json" for policy in policies]
         keys = [{"policy": policy.name, **self._playing()} for policy in policies]
-        known = [read_agent(path, key) for path, key in zip(paths, keys, strict=True)]
+        known = [read_played(path, key) for path, key in zip(paths, keys, strict=True)]
         missing = [i for i, played in enumerate(known) if played is None]
         if missing:
             fresh = self.play([policies[i] for i in missing])
             for i, played in zip(missing, fresh, strict=True):
-                write_agent(paths[i], keys[i], played)
+                write_played(paths[i], keys[i], played)
                 known[i] = played
         return [played for played in known if played is not None]
 

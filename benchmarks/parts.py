@@ -61,6 +61,8 @@ class SuitePart:
     within another."""
     of_clips: bool = True
     """Whether it imagines held-out clips again."""
+    needed: tuple[str, ...] = ()
+    """What every release wrote for each number of sampling steps, and a page cannot do without."""
 
     def measure(self, bench: Bench) -> dict[str, Any]:
         """Measures it, and returns its document.
@@ -76,14 +78,19 @@ class SuitePart:
         return document
 
 
-def _of_clips(module: str, *options: str) -> SuitePart:
+def _of_clips(module: str, *options: str, needed: tuple[str, ...] = ()) -> SuitePart:
     """A part of tier a that imagines held-out clips again; ``options``: beside those of clips."""
-    return SuitePart(module, "a", (*CLIPS, *options), (*SAME_CLIPS, *options))
+    return SuitePart(module, "a", (*CLIPS, *options), (*SAME_CLIPS, *options), needed=needed)
 
 
 PARTS: dict[str, SuitePart] = {
     "fidelity": _of_clips(
-        "benchmarks.fidelity", "samples", "sampled_clips", "rollouts", "rollout_steps"
+        "benchmarks.fidelity",
+        "samples",
+        "sampled_clips",
+        "rollouts",
+        "rollout_steps",
+        needed=("psnr", "psnr_gain_over", "psnr_changed", "long_rollouts"),
     ),
     "outcomes": _of_clips("benchmarks.outcomes"),
     "controllability": _of_clips(
@@ -97,17 +104,33 @@ PARTS: dict[str, SuitePart] = {
         ("policies", "episodes", "real_env"),
         ("policies", "episodes", "first_seed"),
         of_clips=False,
+        needed=("policies", "best"),
     ),
     # Where and for how long agents train, and a limit, make other rows of exploitation; how many
     # real steps the baseline takes makes other rows of lift.
-    "lift": SuitePart("benchmarks.lift", "b", AGENTS, SAME_AGENTS, of_clips=False),
-    "exploitation": SuitePart("benchmarks.exploitation", "b", AGENTS, SAME_AGENTS, of_clips=False),
+    "lift": SuitePart(
+        "benchmarks.lift",
+        "b",
+        AGENTS,
+        SAME_AGENTS,
+        of_clips=False,
+        needed=("groups", "lift", "training", "of"),
+    ),
+    "exploitation": SuitePart(
+        "benchmarks.exploitation",
+        "b",
+        AGENTS,
+        SAME_AGENTS,
+        of_clips=False,
+        needed=("groups", "blind", "narrowed", "scale"),
+    ),
     "stability": SuitePart(
         "benchmarks.stability",
         "a",
         ("stable_steps",),
         ("seed", "stable_steps", "policy"),
         of_clips=False,
+        needed=("steps", "statistics", "memory_mb"),
     ),
 }
 """All parts, in the order in which a page shows them."""

@@ -7,7 +7,6 @@ off, which the table shows as well.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from agents.evaluation import Evaluation
 from agents.policies import Policy
 from agents.results import package_version
 from agents.statistics import Interval, rank_agreement
-from benchmarks.agent_records import from_record, to_record
+from benchmarks.agent_records import read_played, write_played
 from benchmarks.evaluate_options import EvaluateOptions
 from benchmarks.evaluation_folder import REMEMBERED
 from benchmarks.fidelity_report import text as interval_text
@@ -38,10 +37,11 @@ from benchmarks.reality import code_of, named_reality, reality_of
 from benchmarks.results import closing_words, write_benchmark
 from nfd_env.loading import load_rollout
 from world_model.errors import NFDError
-from world_model.storage import atomic_file
 
 CORRELATIONS = ("spearman", "pearson", "ratio")
 """What has an interval over episodes alone as well."""
+EVALUATIONS = "evaluations"
+"""Where the file of what is remembered has it."""
 STREAMS = 48
 """Imagined episodes side by side."""
 
@@ -139,7 +139,9 @@ def play_real(
         "episodes": episodes,
         **code_of(real),
     }
-    known = _read_cache(cache, key)
+    # Where the code cannot be read, what is known is told without the game, too.
+    ignoring = () if "code" in key else ("code",)
+    known = read_played(cache, key, EVALUATIONS, ignoring) or {}
     remembered = [policy.name for policy in policies if policy.name in known]
     if len(remembered) < len(policies):
         reality_of(world, real_env)
@@ -149,7 +151,7 @@ def play_real(
     for policy in policies:
         if policy.name not in known:
             known[policy.name] = play(policy, real, seeds, console)
-            _write_cache(cache, key, known)
+            write_played(cache, key, known, EVALUATIONS)
         evaluations.append(known[policy.name])
     return evaluations
 
@@ -226,25 +228,6 @@ def plot(figures: dict[str, Any], path: Path) -> None:
     ax.set_ylabel("return in the imagined one")
     ax.set_title(f"Spearman {interval_text(figures['over_policies']['spearman'], 2)}")
     save(fig, path)
-
-
-def _read_cache(path: Path, key: dict[str, Any]) -> dict[str, Evaluation]:
-    try:
-        content = json.loads(path.read_text())
-        remembered = content["key"]
-        if "code" not in key:  # it cannot be read: what is known is told without the game, too
-            remembered = {name: part for name, part in remembered.items() if name != "code"}
-        if remembered != key:
-            return {}
-        return {name: from_record(part) for name, part in content["evaluations"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}  # damaged, or somebody else's: the episodes are played again
-
-
-def _write_cache(path: Path, key: dict[str, Any], known: dict[str, Evaluation]) -> None:
-    parts = {name: to_record(evaluation) for name, evaluation in known.items()}
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps({"key": key, "evaluations": parts}, indent=1) + "\n")
 
 
 def _text(interval: dict[str, float | None]) -> str:

@@ -102,10 +102,9 @@ class RealGames:
     # -- what one game does ----------------------------------------------------------------------
 
     def _start(self, env: Any, seed: int) -> Moment:
-        # Episodes of all games but those of presets of pixels were recorded with 31 bits of it.
-        is_preset = isinstance(getattr(env, "unwrapped", env), RealEnv)
-        given = seed if is_preset else seed & SHORT_SEEDS
-        frame, _ = env.reset(seed=given)
+        # ViZDoom's presets were recorded with the whole of it, all other games with 31 bits.
+        whole = isinstance(getattr(env, "unwrapped", env), RealEnv)
+        frame, _ = env.reset(seed=seed if whole else seed & SHORT_SEEDS)
         return Moment(seed, (), np.array(frame))
 
     def _step(self, env: Any, moment: Moment, action: np.ndarray) -> Moment:

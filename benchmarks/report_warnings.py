@@ -20,11 +20,10 @@ def warnings_of(folder: EvaluationFolder, reasons: Mapping[str, str]) -> list[st
         reasons: why parts could not be measured just now, by part; of those whose results are
             there nevertheless, these are older.
     """
-    others = [(part, d["world"]) for part, d in folder.documents.items()]
     warnings = [
-        f"Beware: {part} was measured on another world, {world}."
-        for part, world in others
-        if world != folder.world
+        f"Beware: {part} was measured on another world, {document['world']}."
+        for part, document in folder.documents.items()
+        if document["world"] != folder.world
     ]
     return [*warnings, *_splits(folder), *_clips(folder), *_older(folder, reasons)]
 

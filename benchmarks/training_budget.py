@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from world_model.errors import ConfigError
 
@@ -32,13 +34,22 @@ class TrainingBudget:
 
     def __post_init__(self) -> None:
         least = {"steps": 0, "episodes": 1, "rollout": 1, "real_data": 0}
-        for name, bound in least.items():
-            value = getattr(self, name)
-            if value is not None and value < bound:
-                flag = name.replace("_", "-")
-                raise ConfigError(f"--training.{flag} {value}: it must be at least {bound}.")
+        refuse_below(least, self, "--training.")
         if not self.seeds or min(self.seeds) < 0 or min(self.horizons, default=0) < 0:
             raise ConfigError(
                 "--training.seeds needs at least one seed; neither seeds nor --training.horizons "
                 "may be below 0."
             )
+
+
+def refuse_below(least: Mapping[str, int], options: Any, flag: str) -> None:
+    """Refuses options that are below their smallest values; those that are None are not.
+
+    Raises:
+        ConfigError: that names the option, which begins with ``flag`` on the command line.
+    """
+    for name, bound in least.items():
+        value = getattr(options, name)
+        if value is not None and value < bound:
+            called = flag + name.replace("_", "-")
+            raise ConfigError(f"{called} {value}: it must be at least {bound}.")

@@ -97,7 +97,6 @@ class Rollout:
 
     # -- the contract ----------------------------------------------------------------------------
 
-    @torch.no_grad()
     def begin(self, contexts: Context, seeds: Tensor, *, spare_slots: int = 0) -> RolloutState:
         """Starts one stream per context: encodes all of its frames but the last, in one pass.
 

@@ -271,9 +271,8 @@ def _find_shards(root: Path, total_frames: int) -> list[Path]:
     shards: list[Path] = []
     while (path := data_path(root, len(shards))).exists():
         shards.append(path)
-    first = data_path(root, len(shards))
-    if not shards and any(first.parent.glob(f"*{first.suffix}")):
-        raise DataError(f"{first} is missing, and there are later ones. Record the data set again.")
+    if not shards and any(path.parent.glob(f"*{path.suffix}")):
+        raise DataError(f"{path} is missing, and there are later ones. Record the data set again.")
     if not shards or total_frames == 0:
         raise DataError(f"{root} has no episodes. Record some with 'nfd collect'.")
     return shards
